@@ -1,0 +1,154 @@
+"""The one place where an experiment meets the tables of components."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader
+
+from segkit import config
+from segkit.data.camvid import camvid
+from segkit.data.class_weights import ClassCounts, MedianFrequency, NoWeights, SegNetPublished, cached_count
+from segkit.data.dataset import Dataset
+from segkit.data.folder import folder
+from segkit.data.loader import Cached, Order, evaluation_batches, training_batches
+from segkit.data.streets import Streets
+from segkit.data.transforms import EvaluationTransform, TrainingTransform
+from segkit.engine.optim import Schedule, adamw, constant, one_cycle, plateau, poly, sgd, step
+from segkit.losses.cross_entropy import CrossEntropy
+from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
+from segkit.models.decoders.segnet import SegNet
+from segkit.models.encoders.vgg import VGG16
+from segkit.models.segmenter import Segmenter
+from segkit.models.weights import load_exactly, read_weights
+from segkit.schema import Experiment, Tables, validate
+
+DATASETS = {"camvid": camvid, "folder": folder, "streets": Streets}
+ENCODERS = {"vgg16": VGG16}
+DECODERS = {"fcn32s": fcn32s, "fcn16s": fcn16s, "fcn8s": fcn8s, "segnet": SegNet}
+LOSSES = {"cross_entropy": CrossEntropy}
+CLASS_WEIGHTS = {"none": NoWeights, "median_frequency": MedianFrequency, "segnet_published": SegNetPublished}
+OPTIMIZERS = {"sgd": sgd, "adamw": adamw}
+SCHEDULES = {"constant": constant, "step": step, "poly": poly, "one_cycle": one_cycle, "plateau": plateau}
+
+TABLES: Tables = {
+    "data": DATASETS,
+    "model.encoder": ENCODERS,
+    "model.decoder": DECODERS,
+    "loss.function": LOSSES,
+    "loss.class_weights": CLASS_WEIGHTS,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+}
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> tuple[Experiment, config.Resolved]:
+    """The experiment of a config file, and where its values came from.
+
+    Raises:
+        InputError: naming every problem.
+    """
+    resolved = config.resolve(path, overrides)
+    return validate(resolved.values, resolved.sources, TABLES, config=str(path)), resolved
+
+
+def build_dataset(experiment: Experiment, split: str) -> Dataset:
+    """One split: train, val or test."""
+    return DATASETS[experiment.data.name](split, **experiment.data.options)
+
+
+def build_model(experiment: Experiment, num_classes: int, *, restore: bool = False) -> Segmenter:
+    """The model, with its starting weights, or (`restore`) without them where a checkpoint follows.
+
+    torch's random generator starts from the experiment's seed, so equal seeds give equal weights where shapes agree in order.
+    """
+    torch.manual_seed(experiment.seed)
+    encoder = ENCODERS[experiment.model.encoder.name](restore, **experiment.model.encoder.options)
+    decoder = DECODERS[experiment.model.decoder.name](encoder.stages, num_classes, **experiment.model.decoder.options)
+    model = Segmenter(encoder, decoder)
+    source = experiment.model.initialize_from
+    if source is not None and not restore:
+        initialize(model, source)
+    return model.to(memory_format=torch.channels_last) if experiment.training.channels_last else model
+
+
+def initialize(model: Segmenter, source: Path) -> None:
+    """Copies the weights of a coarser stage (FCN-32s into FCN-16s, FCN-16s into FCN-8s) or of the same architecture.
+
+    Layers that only one of the two has, score_pool* and upscore*, are left out or keep their start.
+
+    Args:
+        source: a run folder (its best weights) or a weight file.
+    Raises:
+        InputError: listing everything else that does not fit.
+    """
+    from segkit.engine.checkpoint import BEST
+
+    file = source / "checkpoints" / BEST if source.is_dir() else source
+    tensors = read_weights(file)
+    stage = ("decoder.score_pool", "decoder.upscore")
+    own = model.state_dict()
+    tensors = {name: t for name, t in tensors.items() if name in own or not name.startswith(stage)}
+    load_exactly(model, tensors, source=str(file), may_lack=tuple(name for name in own if name.startswith(stage)))
+
+
+def build_loss(experiment: Experiment, training: Dataset, progress: Callable[[int], None] | None = None) -> CrossEntropy:
+    """The loss, with class weights from the training labels where it has any."""
+    weighting = CLASS_WEIGHTS[experiment.loss.class_weights.name](**experiment.loss.class_weights.options)
+    weights = None
+    if not isinstance(weighting, NoWeights):
+        counts = cached_count(training, progress)
+        weights = torch.tensor(weighting(counts, training.class_names), dtype=torch.float32)
+    return LOSSES[experiment.loss.function.name](weights, **experiment.loss.function.options)
+
+
+def build_optimizer(experiment: Experiment, model: Segmenter) -> Optimizer:
+    """The optimizer over all parameters of the model."""
+    pretrained = frozenset(f"encoder.{name}" for name in model.encoder.pretrained_names)
+    return OPTIMIZERS[experiment.optimizer.name](model, pretrained, **experiment.optimizer.options)
+
+
+def build_schedule(experiment: Experiment, optimizer: Optimizer, *, total_steps: int, steps_per_epoch: int) -> Schedule:
+    """The learning-rate schedule."""
+    return SCHEDULES[experiment.schedule.name](optimizer, total_steps, steps_per_epoch, **experiment.schedule.options)
+
+
+def total_steps(experiment: Experiment, num_samples: int) -> int:
+    """Steps of the whole run."""
+    if experiment.training.steps is not None:
+        return experiment.training.steps
+    return experiment.training.epochs * (num_samples // experiment.training.batch_size)
+
+
+def build_batches(experiment: Experiment, model: Segmenter, dataset: Dataset, *, first_step: int, device: torch.device) -> DataLoader:
+    """Training batches from `first_step` to the end of the run."""
+    settings = experiment.training
+    transform = TrainingTransform(
+        mean=model.encoder.normalization.mean,
+        deviation=model.encoder.normalization.deviation,
+        **{key: getattr(experiment.transforms, key) for key in type(experiment.transforms).model_fields},
+    )
+    last_step = total_steps(experiment, len(dataset))
+    order = Order(len(dataset), settings.batch_size, seed=experiment.seed, first_step=first_step, last_step=last_step)
+    source = Cached(dataset) if settings.cache else dataset
+    return training_batches(source, transform, order, workers=settings.workers, pin_memory=device.type == "cuda")
+
+
+def build_evaluation_transform(experiment: Experiment, model: Segmenter) -> EvaluationTransform:
+    """What happens to an image before the network outside of training."""
+    normalization = model.encoder.normalization
+    return EvaluationTransform(
+        mean=normalization.mean, deviation=normalization.deviation, resolution=experiment.transforms.resolution
+    )
+
+
+def build_evaluation_batches(experiment: Experiment, model: Segmenter, dataset: Dataset) -> DataLoader:
+    """Every sample of a split once, in order."""
+    return evaluation_batches(
+        dataset,
+        build_evaluation_transform(experiment, model),
+        batch_size=experiment.evaluation.batch_size,
+        workers=experiment.training.workers,
+    )

@@ -1,0 +1,156 @@
+"""The command line: parses, calls, prints. Everything heavy is imported inside the commands."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from segkit import __version__
+from segkit.errors import InputError
+
+app = typer.Typer(
+    name="segkit",
+    help="Train and compare semantic-segmentation decoders.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Config = Annotated[Path, typer.Argument(help="Config file (YAML).", show_default=False)]
+Run = Annotated[Path, typer.Argument(help="Run folder that 'segkit train' wrote.", show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the config: a.b=c ...", show_default=False)]
+SetOverrides = Annotated[list[str] | None, typer.Option("--set", help="Change to the run's config: a.b=c. Repeatable.")]
+Split = Literal["train", "val", "test"]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"segkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    pass
+
+
+@app.command()
+def train(
+    config: Config,
+    overrides: Overrides = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in that folder first.")] = False,
+) -> None:
+    """Train, keep the best weights by validation mean IoU, and score them on the test split.
+
+    The same command goes on with an interrupted run.
+    """
+    from segkit.build import load_experiment
+    from segkit.run import prepare, train_run
+    from segkit.tracking.console import print_scores
+    from segkit.tracking.run_dir import RunDir
+
+    experiment, _ = load_experiment(config, overrides or [])
+    folder = RunDir(run or Path("runs") / experiment.name)
+    prepare(experiment, folder, overwrite=overwrite)
+    if folder.finished:
+        print(f"{folder.path} is finished; nothing was trained. --overwrite starts it again.")
+        result = folder.result()
+    else:
+        print(f"{experiment.name}: {experiment.model.decoder.name} on {experiment.data.name}, run folder {folder.path}")
+        result = train_run(experiment, folder)
+    print_scores(f"test, best weights (step {result['best_step']})", result["test"], result["class_names"])
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    split: Annotated[Split, typer.Option(help="Split to score.")] = "test",
+    overrides: SetOverrides = None,
+) -> None:
+    """Score the best weights of a run on a split, at the labels' own resolution."""
+    from dataclasses import asdict
+
+    from segkit.build import build_dataset
+    from segkit.metrics.confusion import scores
+    from segkit.run import evaluate_run, load_run
+    from segkit.tracking.console import print_scores
+
+    experiment, folder = load_run(run, overrides or [])
+    found = evaluate_run(experiment, folder, split)
+    names = build_dataset(experiment, split).class_names
+    print_scores(f"{run}: {split}, {len(found.ids)} images", asdict(scores(found.matrix)), names)
+
+
+@app.command()
+def predict(
+    run: Run,
+    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for NAME.png (class ids with palette) and NAME_overlay.png.")],
+    overrides: SetOverrides = None,
+) -> None:
+    """Label images with the best weights of a run."""
+    from segkit.run import Predictor
+
+    predictor = Predictor(run, overrides or [])
+    for image in images:
+        labels, shown = predictor.write(image, out)
+        print(f"{labels}  {shown}")
+
+
+@app.command()
+def show(config: Config, overrides: Overrides = None) -> None:
+    """Print the resolved config, and where each value came from."""
+    from segkit.build import load_experiment
+    from segkit.run import shown_values
+
+    experiment, resolved = load_experiment(config, overrides or [])
+    for line in shown_values(experiment, resolved.sources):
+        print(line)
+
+
+@app.command(name="class-weights")
+def class_weights(config: Config, overrides: Overrides = None) -> None:
+    """Count the pixels of each class in the training labels and print every variant of class weights."""
+    from segkit.build import load_experiment
+    from segkit.run import class_weight_rows
+    from segkit.tracking.console import print_table
+
+    experiment, _ = load_experiment(config, overrides or [])
+    columns, rows = class_weight_rows(experiment)
+    print_table("training labels", columns, rows)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Finished run folders of one dataset.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Folder for the table (CSV, Markdown) and the picture.")] = None,
+    images: Annotated[int, typer.Option(min=1, help="Test images in the picture.")] = 4,
+) -> None:
+    """Put finished runs into one table, and their predictions side by side into one picture."""
+    from segkit.compare.collect import collect, write_tables
+    from segkit.run import write_side_by_side
+    from segkit.tracking.console import print_table
+
+    tables = collect(runs)
+    for table in tables:
+        print_table(table.title, table.columns, table.rows)
+    if out is not None:
+        for path in [*write_tables(tables, out), write_side_by_side(runs, out / "predictions.png", images)]:
+            print(path)
+
+
+def main() -> None:
+    """Runs the command line; bad input ends in one message and exit code 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"segkit: {error}", file=sys.stderr)
+        sys.exit(2)
+    except FloatingPointError as error:
+        print(f"segkit: training stopped: {error}. Lower optimizer.lr, or set training.gradient_clip.", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("segkit: interrupted; the same command goes on from the last finished epoch.", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,192 @@
+"""Config files with `base:` and `a.b=c` overrides become one plain nested dict that knows where each value was set."""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from segkit.errors import InputError, nearest
+from segkit.plain_yaml import Leaf, Tree, dump, leaves, load, mapping_of, parse, values_of
+from segkit.schema import COMPONENTS
+from segkit.signatures import show
+
+__all__ = ["Resolved", "config_hash", "dump", "load", "resolve"]
+
+_REFERENCE = re.compile(r"\$\{([^${}]*)\}")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A config after bases and overrides.
+
+    Args:
+        values: plain nested dict.
+        sources: dotted key of each value -> "FILE:LINE" or "command line: a.b=c". A key that is absent has its default.
+    """
+
+    values: dict[str, Any]
+    sources: dict[str, str]
+
+
+def resolve(path: Path, overrides: Sequence[str] = ()) -> Resolved:
+    """The config of a file: its bases in order, then the file, then the overrides; the later wins.
+
+    Where a later layer names another component, the options that earlier layers gave to the former one are dropped.
+    `${a.b}` stands for the value of another key. Paths in values are left as written.
+
+    Raises:
+        InputError: naming the file and line, or the override, that cannot be used.
+    """
+    tree = _load_file(Path(path), "", ())
+    given: Tree = {}
+    for override in overrides:  # all overrides are one layer, so their order matters only for equal keys
+        key, layer = _parse_override(override)
+        _refuse_scalar_parent(given, key, override)
+        _refuse_scalar_parent(tree, key, override)
+        given = _merge(given, layer, ())
+    tree = _merge(tree, given, COMPONENTS)
+    known = dict(leaves(tree))
+    return Resolved(_fill(tree, known), {key: leaf.source for key, leaf in known.items()})
+
+
+def config_hash(values: Mapping[str, Any]) -> str:
+    """12 hex digits that identify a config, whatever the order of its keys."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _load_file(path: Path, wanted_by: str, above: tuple[Path, ...]) -> Tree:
+    """The tree of one file on top of its bases. `above`: the files whose bases led here."""
+    text = _read(path, wanted_by)
+    same = [file for file in above if os.path.samefile(file, path)]
+    if same:
+        raise InputError(f"{wanted_by}: the base '{path}' leads back to itself. Remove one of the `base:` lines.")
+    tree = mapping_of(parse(text, str(path)), str(path))
+    base = tree.pop("base", Leaf([], ""))
+    names, source = values_of(base), base.source if isinstance(base, Leaf) else str(path)
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{source}: base = {show(names)}: expected a path, or a list of paths, relative to this file.")
+    result: Tree = {}
+    for name in names:
+        file = Path(os.path.normpath(path.parent / name))
+        result = _merge(result, _load_file(file, source, (*above, path)), COMPONENTS)
+    return _merge(result, _with_names(tree), COMPONENTS)
+
+
+def _read(path: Path, wanted_by: str) -> str:
+    prefix = f"{wanted_by}: the base" if wanted_by else "The config file"
+    try:
+        if path.is_dir():
+            raise InputError(f"{prefix} '{path}' is a folder; expected a YAML file.{_files_like(path / 'x', path)}")
+        if not path.is_file():
+            raise InputError(f"{prefix} '{path}' does not exist.{_files_like(path, path.parent)}")
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{prefix} '{path}' is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{prefix} '{path}' cannot be read: {reason}.") from None
+
+
+def _files_like(path: Path, folder: Path) -> str:
+    if not folder.is_dir():
+        return f" Neither does its folder '{folder}'."
+    names = sorted(file.name for file in folder.iterdir() if file.suffix in (".yaml", ".yml"))
+    guess = nearest(path.name, names)
+    return guess or (f" '{folder}' has {', '.join(names[:8])}{', ...' if len(names) > 8 else '.'}" if names else "")
+
+
+def _parse_override(override: str) -> tuple[list[str], Tree]:
+    """Keys and tree of one `a.b=c`."""
+    origin = f"command line: {override}"
+    path, equals, text = override.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(re.fullmatch(r"[^\s.]+", key) for key in keys):
+        raise InputError(f"{origin}: expected KEY=VALUE, such as training.epochs=10.")
+    if keys[0] == "base":
+        raise InputError(f"{origin}: `base` can be set in a file only. Write a file with this base.")
+    found = parse(text, origin, lines=False)
+    if found is None or (found == Leaf(None, origin) and not text.strip()):
+        raise InputError(f"{origin}: the value is empty. Write {path.strip()}=null for no value.")
+    tree: Tree | Leaf = found
+    for key in reversed(keys):
+        tree = {key: tree}
+    return keys, _with_names(mapping_of(tree, origin))
+
+
+def _refuse_scalar_parent(tree: Tree, keys: list[str], override: str) -> None:
+    node: Tree | Leaf | None = tree
+    for depth, key in enumerate(keys[:-1], start=1):
+        node = node.get(key) if isinstance(node, dict) else None
+        if isinstance(node, Leaf):
+            parent = ".".join(keys[:depth])
+            held = f"'{parent}' holds {show(node.value)} and has no keys of its own"
+            raise InputError(f"command line: {override}: {held}. Did you mean {parent}=...?")
+
+
+def _with_names(tree: Tree, prefix: str = "") -> Tree:
+    """`decoder: fcn8s` written out as `decoder: {name: fcn8s}`."""
+    result: Tree = {}
+    for key, item in tree.items():
+        if isinstance(item, dict):
+            result[key] = _with_names(item, f"{prefix}{key}.")
+        else:
+            bare = prefix + key in COMPONENTS and isinstance(item.value, str)
+            result[key] = {"name": item} if bare else item
+    return result
+
+
+def _merge(low: Tree, high: Tree, components: Collection[str], prefix: str = "") -> Tree:
+    """`high` over `low`; a component of another name starts empty."""
+    result = dict(low)
+    for key, item in high.items():
+        old, path = result.get(key), prefix + key
+        if isinstance(old, dict) and isinstance(item, dict):
+            renamed = "name" in old and "name" in item and values_of(old["name"]) != values_of(item["name"])
+            item = _merge({} if renamed and path in components else old, item, components, f"{path}.")
+        result[key] = item
+    return result
+
+
+def _fill(tree: Tree, known: Mapping[str, Leaf], prefix: str = "") -> dict[str, Any]:
+    """Plain values, with each `${a.b}` replaced by the value of that key."""
+    values: dict[str, Any] = {}
+    for key, item in tree.items():
+        path = prefix + key
+        values[key] = _fill(item, known, f"{path}.") if isinstance(item, dict) else _value_of(path, known, ())
+    return values
+
+
+def _value_of(key: str, known: Mapping[str, Leaf], above: tuple[str, ...]) -> Any:
+    """The value of a key. `above`: the keys whose references led here."""
+    source, above = known[key].source, (*above, key)
+    if key in above[:-1]:
+        raise InputError(f"{source}: {' -> '.join(above)} is a circle of references. Write one of them as a value.")
+
+    def refer(name: str) -> Any:
+        if name not in known:
+            guess = nearest(name, list(known))
+            raise InputError(f"{source}: {key} refers to '{name}', which is no key with a value.{guess}")
+        return _value_of(name, known, above)
+
+    def replace(value: Any) -> Any:
+        if isinstance(value, list):
+            return [replace(item) for item in value]
+        if isinstance(value, dict):
+            return {name: replace(item) for name, item in value.items()}
+        if not isinstance(value, str) or "${" not in value:
+            return value
+        if whole := _REFERENCE.fullmatch(value):
+            return refer(whole[1])
+        if "${" in _REFERENCE.sub("", value):
+            raise InputError(f"{source}: {key} = {show(value)}: expected references such as ${{model.decoder.name}}.")
+        parts = _REFERENCE.split(value)  # text and names alternate
+        filled = [refer(part) if index % 2 else part for index, part in enumerate(parts)]
+        return "".join(part if isinstance(part, str) else show(part) for part in filled)
+
+    return replace(known[key].value)

@@ -1,0 +1,135 @@
+"""Order of samples, and batches.
+
+The order is a function of (seed, epoch); a batch is a function of (seed, step). Nothing depends on workers or on where a run was
+interrupted.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from segkit.data.dataset import Dataset, Sample
+from segkit.data.transforms import EvaluationTransform, TrainingTransform, sample_seed
+from segkit.errors import InputError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`image` float32 [B, 3, H, W]; `labels` int64 [B, H, W]; `ids` of the samples."""
+
+    image: Tensor
+    labels: Tensor
+    ids: tuple[str, ...]
+
+    def pin_memory(self) -> "Batch":
+        """The same batch in page-locked memory."""
+        return Batch(self.image.pin_memory(), self.labels.pin_memory(), self.ids)
+
+
+class Cached:
+    """A dataset that keeps every sample that it has read, as uint8, in memory."""
+
+    def __init__(self, dataset: Dataset):
+        self.dataset = dataset
+        self.samples: dict[int, Sample] = {}
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        if index not in self.samples:
+            self.samples[index] = self.dataset[index]
+        return self.samples[index]
+
+
+class Order:
+    """Which (epoch, index) pairs make up each step: every epoch a permutation, its incomplete last batch dropped.
+
+    Args:
+        num_samples: size of the dataset.
+        batch_size: samples per step.
+        seed: of the run.
+        first_step: steps already done.
+        last_step: step to stop after.
+    Raises:
+        InputError: if one epoch has no complete batch.
+    """
+
+    def __init__(self, num_samples: int, batch_size: int, *, seed: int, first_step: int = 0, last_step: int):
+        if num_samples < batch_size:
+            raise InputError(
+                f"training.batch_size = {batch_size}: the training split holds only {num_samples} images; "
+                f"expected at most that. Set training.batch_size={num_samples}."
+            )
+        self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
+        self.first_step, self.last_step = first_step, last_step
+        self.steps_per_epoch = num_samples // batch_size
+
+    def __len__(self) -> int:
+        return self.last_step - self.first_step
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        epoch, order = -1, np.arange(0)
+        for step in range(self.first_step, self.last_step):
+            if step // self.steps_per_epoch != epoch:
+                epoch = step // self.steps_per_epoch
+                order = np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
+            start = step % self.steps_per_epoch * self.batch_size
+            yield [(epoch, int(index)) for index in order[start : start + self.batch_size]]
+
+
+class _Training(TorchDataset):
+    def __init__(self, dataset: Dataset | Cached, transform: TrainingTransform, seed: int):
+        self.dataset, self.transform, self.seed = dataset, transform, seed
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, str]:
+        epoch, index = key
+        sample = self.dataset[index]
+        return *self.transform(sample, sample_seed(self.seed, epoch, sample.id)), sample.id
+
+
+def _collate(items: list[tuple[Tensor, Tensor, str]]) -> Batch:
+    images, labels, ids = zip(*items, strict=True)
+    sizes = {tuple(i.shape[1:]) for i in images}
+    if len(sizes) > 1:
+        raise InputError(
+            f"images of one batch differ in size: {', '.join(sorted(map(str, sizes)))} ({', '.join(ids)}). "
+            "Set transforms.crop=[HEIGHT, WIDTH], or training.batch_size=1."
+        )
+    return Batch(torch.stack(images), torch.stack(labels), tuple(ids))
+
+
+def training_batches(
+    dataset: Dataset | Cached, transform: TrainingTransform, order: Order, *, workers: int = 0, pin_memory: bool = False
+) -> DataLoader:
+    """Batches of `order`, in order; an error in a worker is raised here."""
+    return DataLoader(
+        _Training(dataset, transform, order.seed),
+        batch_sampler=order,
+        num_workers=workers,
+        collate_fn=_collate,
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+    )
+
+
+class _Evaluation(TorchDataset):
+    def __init__(self, dataset: Dataset, transform: EvaluationTransform):
+        self.dataset, self.transform = dataset, transform
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Sample]:
+        sample = self.dataset[index]
+        return self.transform(sample.image), sample
+
+
+def evaluation_batches(dataset: Dataset, transform: EvaluationTransform, *, batch_size: int = 1, workers: int = 0) -> DataLoader:
+    """Lists of (image float32 [3, H, W], sample as on disk), in the dataset's order; every sample once."""
+    return DataLoader(_Evaluation(dataset, transform), batch_size=batch_size, num_workers=workers, collate_fn=list)

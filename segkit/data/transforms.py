@@ -1,0 +1,113 @@
+"""From samples to network inputs: geometry on image and labels, colour on the image, normalization.
+
+Every random decision is a function of (seed, epoch, sample id) alone: not of workers, order or restarts.
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # 2.0.8 asks the package registry on every import otherwise
+
+import albumentations as A
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from segkit.data.dataset import Sample
+from segkit.tensors import IGNORE, RawImage, Size
+
+cv2.setNumThreads(0)  # workers are the parallelism; OpenCV's own threads only compete with them
+PADDED = IGNORE - 1  # marks padding between cropping and normalization; no class may have this id
+
+# Krizhevsky 2012, section 4.1: eigenvectors (columns) and eigenvalues of ImageNet's RGB covariance, 0..1 scale
+PCA_VECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
+PCA_VALUES = np.array([0.2175, 0.0188, 0.0045])
+
+
+def sample_seed(seed: int, epoch: int, sample_id: str) -> int:
+    """32-bit seed of one sample in one epoch."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}/{epoch}/{sample_id}".encode(), digest_size=4).digest(), "little")
+
+
+class TrainingTransform:
+    """Random scale, crop, flip and colour, then normalization.
+
+    Args:
+        mean: RGB, 0..255 scale, of the encoder's normalization.
+        deviation: RGB, 0..255 scale.
+        resolution: network pixels per pixel on disk, at scale 1.
+        scale: (low, high) of the random scale, uniform, on top of `resolution`; one resize does both.
+        crop: (height, width) in network pixels; smaller images are padded at random with 0 (the mean) and label 255. None: whole images.
+        flip: probability of a horizontal flip.
+        color_jitter: strength of brightness, contrast and saturation jitter, factors in 1 -+ strength; hue a tenth of it.
+        pca_noise: standard deviation of noise along ImageNet's RGB principal components (AlexNet: 0.1).
+    """
+
+    def __init__(
+        self,
+        *,
+        mean: Sequence[float],
+        deviation: Sequence[float],
+        resolution: float = 1.0,
+        scale: tuple[float, float] = (1.0, 1.0),
+        crop: Size | None = None,
+        flip: float = 0.5,
+        color_jitter: float = 0.0,
+        pca_noise: float = 0.0,
+    ):
+        self.mean, self.deviation = np.float32(mean), np.float32(deviation)
+        self.pca_noise = pca_noise
+        low, high = resolution * scale[0], resolution * scale[1]
+        steps: list[A.BasicTransform] = []
+        if (low, high) != (1.0, 1.0):
+            steps.append(
+                A.RandomScale(scale_limit=(low - 1, high - 1), interpolation=cv2.INTER_LINEAR, area_for_downscale="image", p=1)
+            )
+        if crop is not None:
+            steps.append(A.RandomCrop(*crop, pad_if_needed=True, pad_position="random", fill=0, fill_mask=PADDED, p=1))
+        if flip:
+            steps.append(A.HorizontalFlip(p=flip))
+        if color_jitter:
+            factor = (1 - color_jitter, 1 + color_jitter)
+            steps.append(A.ColorJitter(factor, factor, factor, (-color_jitter / 10, color_jitter / 10), p=1))
+        self.compose = A.Compose(steps)
+
+    def __call__(self, sample: Sample, seed: int) -> tuple[Tensor, Tensor]:
+        """Image float32 [3, H, W], normalized, and labels int64 [H, W]; all randomness from `seed`."""
+        self.compose.set_random_seed(seed)
+        out = self.compose(image=sample.image, mask=sample.labels)
+        image, labels = out["image"], out["mask"]
+        shift = np.float32(0)
+        if self.pca_noise:
+            amounts = np.random.default_rng(seed).normal(0, self.pca_noise, 3)
+            shift = (255 * PCA_VECTORS @ (amounts * PCA_VALUES)).astype(np.float32)
+        image = (image - (self.mean - shift)) / self.deviation
+        padded = labels == PADDED
+        if padded.any():
+            image[padded] = 0
+            labels = np.where(padded, np.uint8(IGNORE), labels)
+        return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), torch.from_numpy(labels.astype(np.int64))
+
+
+class EvaluationTransform:
+    """The image at network resolution, normalized; nothing random, and labels stay as they are on disk.
+
+    Args:
+        mean: RGB, 0..255 scale, of the encoder's normalization.
+        deviation: RGB, 0..255 scale.
+        resolution: network pixels per pixel on disk.
+    """
+
+    def __init__(self, *, mean: Sequence[float], deviation: Sequence[float], resolution: float = 1.0):
+        self.mean, self.deviation, self.resolution = np.float32(mean), np.float32(deviation), resolution
+
+    def __call__(self, image: RawImage) -> Tensor:
+        """uint8 [H, W, 3] to float32 [3, H', W']."""
+        if self.resolution != 1:
+            height, width = (max(1, round(n * self.resolution)) for n in image.shape[:2])
+            method = cv2.INTER_AREA if self.resolution < 1 else cv2.INTER_LINEAR
+            image = cv2.resize(image, (width, height), interpolation=method)
+        normalized = (image - self.mean) / self.deviation
+        return torch.from_numpy(np.ascontiguousarray(normalized.transpose(2, 0, 1)))

@@ -1,0 +1,37 @@
+"""Which device and which precision."""
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from segkit.errors import InputError
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first of cuda, mps and cpu that this machine has.
+
+    Raises:
+        InputError: if the machine lacks the named device.
+    """
+    present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        name = next(n for n, here in present.items() if here)
+    if not present.get(name, False):
+        here = ", ".join(n for n, is_here in present.items() if is_here)
+        raise InputError(f"training.device = '{name}': torch finds none on this machine; it has {here}. Use training.device=auto.")
+    return torch.device(name)
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 where the device computes in it natively, else float32."""
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return torch.bfloat16 if native else torch.float32
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager:
+    """Mixed precision if `precision` is below float32; otherwise nothing."""
+    return torch.autocast(device.type, precision, enabled=precision != torch.float32)

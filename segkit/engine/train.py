@@ -1,0 +1,111 @@
+"""The training loop."""
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from segkit.data.loader import Batch
+from segkit.engine import checkpoint
+from segkit.engine.checkpoint import Trainee
+from segkit.engine.device import autocast
+from segkit.engine.optim import gradient_norm, learning_rate
+from segkit.losses.cross_entropy import CrossEntropy
+from segkit.metrics.confusion import Scores
+
+
+class Log(Protocol):
+    """Where records of training go: `kind` is `train` or `validation`."""
+
+    def write(self, kind: str, record: dict[str, Any]) -> None: ...
+
+
+def train(
+    trainee: Trainee,
+    loss: CrossEntropy,
+    batches: Iterable[Batch],
+    *,
+    validate: Callable[[nn.Module], Scores],
+    log: Log,
+    checkpoints: Path,
+    identity: dict[str, Any],
+    steps_per_epoch: int,
+    total_steps: int,
+    validate_every_epochs: int = 1,
+    log_every: int = 10,  # steps
+    device: torch.device,
+    precision: torch.dtype,
+    accumulation: int = 1,
+    gradient_clip: float | None = None,
+) -> None:
+    """Trains from `trainee.progress.step` to `total_steps`; `batches` starts there too.
+
+    At the end of an epoch: validation (every `validate_every_epochs`), the best weights kept by mean IoU, the whole state saved.
+
+    Args:
+        identity: `config_hash` and `class_names`, written into checkpoints.
+        accumulation: parts that a batch is cut into to save memory; the loss is the same, batch norm sees smaller batches.
+        gradient_clip: largest L2 norm of the gradient; None: no limit.
+    Raises:
+        FloatingPointError: if loss or gradient is not finite; nothing was updated or saved by that step.
+    """
+    progress, model = trainee.progress, trainee.model
+    before, started = progress.seconds, time.perf_counter()
+    model.train()
+    for batch in batches:
+        value, norm = training_step(trainee, loss, batch, device, precision, accumulation, gradient_clip)
+        progress.step += 1
+        rate = learning_rate(trainee.optimizer)
+        trainee.schedule.after_step()
+        progress.seconds = before + time.perf_counter() - started
+        if progress.step % log_every == 0 or progress.step in (1, total_steps):
+            log.write("train", {"step": progress.step, "loss": value, "lr": rate, "gradient_norm": norm, "seconds": progress.seconds})
+
+        if progress.step % steps_per_epoch and progress.step != total_steps:
+            continue
+        epoch = math.ceil(progress.step / steps_per_epoch)
+        if epoch % validate_every_epochs == 0 or progress.step == total_steps:
+            scores = validate(model)
+            trainee.schedule.after_validation(scores.mean_iou)
+            if scores.mean_iou > progress.best_mean_iou:
+                progress.best_mean_iou, progress.best_step = scores.mean_iou, progress.step
+                described = {"step": str(progress.step), "mean_iou": f"{scores.mean_iou:.6f}", "config_hash": identity["config_hash"]}
+                checkpoint.save_weights(checkpoints / checkpoint.BEST, model, metadata=described)
+            progress.seconds = before + time.perf_counter() - started
+            log.write("validation", {"step": progress.step, "epoch": epoch, **asdict(scores), "seconds": progress.seconds})
+        checkpoint.save(checkpoints / checkpoint.LAST, trainee, **identity)
+
+
+def training_step(
+    trainee: Trainee,
+    loss: CrossEntropy,
+    batch: Batch,
+    device: torch.device,
+    precision: torch.dtype,
+    accumulation: int,
+    gradient_clip: float | None,
+) -> tuple[float, float]:
+    """One optimizer step; (loss, gradient norm before clipping)."""
+    image = batch.image.to(device, non_blocking=True)
+    labels = batch.labels.to(device, non_blocking=True)
+    normalizer = loss.normalizer(labels)  # of the whole batch: cutting it changes nothing
+    value = torch.zeros((), device=device)
+    trainee.optimizer.zero_grad(set_to_none=True)
+    for image_part, labels_part in zip(image.chunk(accumulation), labels.chunk(accumulation), strict=True):
+        with autocast(device, precision):
+            logits = trainee.model(image_part)
+        part = loss.total(logits, labels_part) / normalizer
+        part.backward()
+        value += part.detach()
+    norm = gradient_norm(trainee.model, gradient_clip)
+    if not (math.isfinite(value.item()) and math.isfinite(norm.item())):
+        raise FloatingPointError(
+            f"step {trainee.progress.step + 1}: loss {value.item()}, gradient norm {norm.item()}, samples {', '.join(batch.ids)}"
+        )
+    trainee.optimizer.step()
+    return value.item(), norm.item()

@@ -1,0 +1,17 @@
+"""The one exception that means: what the user gave is wrong."""
+
+
+class InputError(Exception):
+    """Bad input: a config, dataset, weight file, checkpoint or run folder that cannot be used.
+
+    The message names the path or key, the value, what was expected and the next step. The command line prints it
+    without a traceback and exits with code 2.
+    """
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """` Did you mean 'x'?` for the known word closest to `word`, or an empty string."""
+    import difflib
+
+    match = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f" Did you mean '{match[0]}'?" if match else ""

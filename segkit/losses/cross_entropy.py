@@ -1,0 +1,51 @@
+"""Weighted cross-entropy with an explicit normalizer."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segkit.tensors import IGNORE, Labels, Logits
+
+Normalizer = Literal["valid_pixels", "weight_sum", "batch"]
+
+
+class CrossEntropy(nn.Module):
+    """Sum over valid pixels of weight[label] x -log softmax(logits)[label], divided by a normalizer.
+
+    Pixels labelled 255 count nowhere. A batch without a valid pixel has loss 0.
+
+    Args:
+        class_weights: [K] or None for 1.
+        normalizer: `valid_pixels`: number of valid pixels; `weight_sum`: sum of their weights; `batch`: number of images.
+    Source: `valid_pixels` is caffe-segnet's SoftmaxWithLoss and FCN-AlexNet's; `weight_sum` is torch's CrossEntropyLoss; `batch`
+        is FCN-VGG16's. The default is `valid_pixels`: its divisor does not depend on which classes a batch happens to hold, so each
+        class keeps its weight; with median-frequency weights on CamVid it is about half of `weight_sum`.
+    """
+
+    def __init__(self, class_weights: Tensor | None, *, normalizer: Normalizer = "valid_pixels"):
+        super().__init__()
+        self.kind = normalizer
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def total(self, logits: Logits, labels: Labels) -> Tensor:
+        """Weighted sum over valid pixels, a scalar, float32."""
+        with torch.autocast(logits.device.type, enabled=False):
+            pixels = F.cross_entropy(logits.float(), labels, weight=self.class_weights, ignore_index=IGNORE, reduction="none")
+        return pixels.sum()
+
+    def normalizer(self, labels: Labels) -> Tensor:
+        """What `total` is divided by, a scalar >= 1, or the smallest positive float where no pixel is valid."""
+        valid = labels != IGNORE
+        if self.kind == "batch":
+            return torch.tensor(float(len(labels)), device=labels.device)
+        if self.kind == "weight_sum" and self.class_weights is not None:
+            weight = self.class_weights[labels[valid]].sum()
+        else:
+            weight = valid.sum().float()
+        return weight.clamp(min=torch.finfo(torch.float32).tiny)
+
+    def forward(self, logits: Logits, labels: Labels) -> Tensor:
+        """Loss of one batch, a scalar."""
+        return self.total(logits, labels) / self.normalizer(labels)

@@ -1,0 +1,58 @@
+"""SegNet: unpooling by stored indices, then convolutions.
+
+Source: Badrinarayanan, Kendall and Cipolla 2015 (arXiv:1511.00561) and alexgkendall/SegNet-Tutorial Models/segnet_train.prototxt.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from segkit.models.features import Features, Needs, Stages
+from segkit.models.layers import he_convolution
+from segkit.tensors import Logits
+
+CONVOLUTIONS = (2, 2, 3, 3, 3)
+
+
+class SegNet(nn.Module):
+    """Mirror of VGG16: each stage puts its map back to where the maxima came from and convolves it dense again.
+
+    3x3 convolutions with bias, batch norm and ReLU after each but the last; the last convolution of a stage changes the number of
+    channels to the next finer stage's, and the very last gives the logits, bare and in float32.
+
+    Args:
+        stages: what the encoder states; it must give pooling indices.
+        num_classes: K.
+    Source: see the module. Differs: batch norm as in torch (eps 1e-5, running averages, shift starts at 0) where the
+        released net has eps 1e-9, a separate statistics pass and shift 0.001; input normalization is the encoder's, where the
+        released net takes raw BGR.
+    """
+
+    def __init__(self, stages: Stages, num_classes: int):
+        super().__init__()
+        depth = len(stages.channels)
+        self.needs = Needs(pooled=frozenset({depth - 1}), indices=frozenset(range(depth)))
+        self.names: list[list[str]] = []
+        for stage in range(depth - 1, -1, -1):
+            channels = stages.channels[stage]
+            outgoing = stages.channels[stage - 1] if stage else num_classes
+            names = [f"conv{stage + 1}_{i}_D" for i in range(CONVOLUTIONS[stage], 0, -1)]
+            for name in names:
+                last = name == names[-1]
+                self.add_module(name, he_convolution(channels, outgoing if last else channels, 3))
+                if not (last and stage == 0):
+                    self.add_module(f"{name}_bn", nn.BatchNorm2d(outgoing if last else channels))
+            self.names.append(names)
+
+    def forward(self, features: Features) -> Logits:
+        """[B, K, H, W] float32 logits at image size."""
+        depth = len(self.names)
+        x = features.pooled[depth - 1]
+        for stage, names in zip(range(depth - 1, -1, -1), self.names, strict=True):
+            x = F.max_unpool2d(x, features.indices[stage], 2, 2, output_size=features.unpooled_sizes[stage])
+            for name in names:
+                if name == self.names[-1][-1]:
+                    with torch.autocast(x.device.type, enabled=False):
+                        return self.get_submodule(name)(x.float())
+                x = F.relu(self.get_submodule(f"{name}_bn")(self.get_submodule(name)(x)), inplace=True)
+        raise AssertionError("the last convolution returns")

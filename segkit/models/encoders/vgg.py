@@ -1,0 +1,138 @@
+"""VGG16 without its classifier, as an encoder of five stages."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Gt, Le
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segkit.errors import InputError
+from segkit.models.features import Features, Needs, Stages
+from segkit.models.geometry import CoordinateMap, convolution
+from segkit.models.layers import he_convolution
+from segkit.models.weights import load_exactly, read_weights
+from segkit.tensors import Image
+
+CONVOLUTIONS = (2, 2, 3, 3, 3)
+CHANNELS = (64, 128, 256, 512, 512)
+
+
+@dataclass(frozen=True)
+class Normalization:
+    """RGB mean and deviation on the 0..255 scale: network input = (image - mean) / deviation."""
+
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+
+
+NORMALIZATIONS = {
+    "caffe": Normalization((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
+    "torchvision": Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+}
+
+
+class VGG16(nn.Module):
+    """The 13 convolutions of VGG16 in five stages, each closed by 2x2 max pooling with ceil rounding.
+
+    Takes any input size from 1x1 on: a stage of n pixels becomes ceil(n / 2). Training with batch norm needs two values per
+    channel, so at least 17 pixels in height or width, or two images.
+
+    Args:
+        restore: a checkpoint follows: declare `weights`, do not read them.
+        width: multiplier of every channel count; 1.0 is VGG16.
+        batch_norm: batch normalization after every convolution.
+        weights: a .safetensors, .pt or .pth file with torchvision's `features.N` names, or a name of torchvision's VGG16_Weights; null:
+            He initialisation. A file of plain VGG16 also fits `batch_norm`, which then starts as the identity.
+        normalization: input convention, `caffe` (RGB, 0..255 minus mean) or `torchvision` (minus mean, by deviation). null: the one
+            that belongs to the weights (`caffe` for files and IMAGENET1K_FEATURES, `torchvision` otherwise).
+    Raises:
+        InputError: if the weights are missing, unreadable, or do not fit.
+    Source: Simonyan and Zisserman 2014 (arXiv:1409.1556), configuration D; ceil pooling as in Caffe. Differs from FCN's released
+        nets in the padding of conv1_1 (1 there is 100: 2.2 times the work at 360x480).
+    """
+
+    def __init__(
+        self,
+        restore: bool = False,
+        *,
+        width: Annotated[float, Gt(0), Le(4)] = 1.0,
+        batch_norm: bool = False,
+        weights: str | None = None,
+        normalization: Literal["caffe", "torchvision"] | None = None,
+    ):
+        super().__init__()
+        channels = tuple(max(1, round(c * width)) for c in CHANNELS)
+        self.stages = Stages(channels, _pool_maps(), has_indices=True)
+        self.names: list[list[str]] = []
+        incoming = 3
+        for stage, (count, outgoing) in enumerate(zip(CONVOLUTIONS, channels, strict=True), start=1):
+            self.names.append([f"conv{stage}_{i}" for i in range(1, count + 1)])
+            for name in self.names[-1]:
+                self.add_module(name, he_convolution(incoming, outgoing, 3))
+                self.add_module(f"{name}_bn", nn.BatchNorm2d(outgoing) if batch_norm else nn.Identity())
+                incoming = outgoing
+        belongs = "caffe" if weights is not None and weights != "IMAGENET1K_V1" else "torchvision"
+        self.normalization = NORMALIZATIONS[normalization or belongs]
+        self.pretrained_names = frozenset(f"{n}.{p}" for s in self.names for n in s for p in ("weight", "bias") if weights is not None)
+        if weights is not None and not restore:
+            self._load(weights)
+
+    def forward(self, image: Image, needs: Needs) -> Features:
+        """Features of a normalized image [B, 3, H, W]."""
+        features = Features(image_size=tuple(image.shape[-2:]))
+        x = image
+        for stage, names in enumerate(self.names):
+            for name in names:
+                x = F.relu(self.get_submodule(f"{name}_bn")(self.get_submodule(name)(x)), inplace=True)
+            features.unpooled_sizes[stage] = tuple(x.shape[-2:])
+            if stage in needs.unpooled:
+                features.unpooled[stage] = x
+            if stage in needs.indices:
+                x, features.indices[stage] = F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
+            else:
+                x = F.max_pool2d(x, 2, 2, ceil_mode=True)
+            if stage in needs.pooled:
+                features.pooled[stage] = x
+        return features
+
+    def _load(self, weights: str) -> None:
+        tensors = _named_by_torchvision(weights) if Path(weights).suffix == "" else read_weights(Path(weights))
+        tensors = {n: t for n, t in tensors.items() if not n.startswith("classifier.")}
+        names = [n for stage in self.names for n in stage]
+        numbered = sorted({int(n.split(".")[1]) for n in tensors if n.startswith("features.") and n.split(".")[1].isdigit()})
+        convolutions = [i for i in numbered if tensors.get(f"features.{i}.weight", torch.empty(0)).dim() == 4]
+        if len(convolutions) == len(names):
+            own = dict(zip(convolutions, names, strict=True)) | {i + 1: f"{n}_bn" for i, n in zip(convolutions, names, strict=True)}
+            tensors = {f"{own[int(n.split('.')[1])]}.{n.split('.', 2)[2]}": t for n, t in tensors.items()}
+        may_lack = () if any("_bn." in n for n in tensors) else tuple(n for n in self.state_dict() if "_bn." in n)
+        load_exactly(self, tensors, source=f"weights {weights}", may_lack=may_lack)
+
+
+def _pool_maps() -> tuple[CoordinateMap, ...]:
+    maps, current = [], CoordinateMap()
+    for count in CONVOLUTIONS:
+        for _ in range(count):
+            current = current.then(convolution(3, padding=1))
+        current = current.then(convolution(2, stride=2))
+        maps.append(current)
+    return tuple(maps)
+
+
+def _named_by_torchvision(name: str) -> dict[str, Tensor]:
+    from torchvision.models import VGG16_Weights
+
+    known = sorted(VGG16_Weights.__members__)
+    if name not in known:
+        raise InputError(
+            f"model.encoder.weights = '{name}': expected a path ending in .safetensors, .pt or .pth, or one of {', '.join(known)}."
+        )
+    try:
+        return dict(VGG16_Weights[name].get_state_dict(progress=False, check_hash=True))
+    except OSError as error:
+        raise InputError(
+            f"model.encoder.weights = '{name}' could not be downloaded ({error}); expected network access to {VGG16_Weights[name].url}. "
+            "Download that file elsewhere and give its path."
+        ) from None

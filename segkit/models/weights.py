@@ -1,0 +1,62 @@
+"""Weight files: read safely, fitted by name, every misfit listed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from segkit.errors import InputError
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Tensors of a .safetensors, .pt or .pth file by name. No code in the file is ever run.
+
+    Raises:
+        InputError: if the file is missing, of another kind, or damaged.
+    """
+    if path.suffix not in (".safetensors", ".pt", ".pth"):
+        raise InputError(f"weights {path}: expected a file ending in .safetensors, .pt or .pth. Check the path.")
+    if not path.is_file():
+        raise InputError(f"weights {path} do not exist; expected a .safetensors, .pt or .pth file. Fetch them or set null.")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        raise InputError(f"weights {path} cannot be read ({_first_line(error)}); expected a whole file. Fetch it again.") from None
+    except Exception as error:  # torch raises pickle's errors for content that is not plain tensors
+        raise InputError(
+            f"weights {path} hold more than tensors ({type(error).__name__}) and were refused; "
+            "expected a plain state dict. Ask its author for a .safetensors file."
+        ) from None
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise InputError(f"weights {path}: expected a mapping from names to tensors. Save model.state_dict() alone.")
+    return dict(state)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def load_exactly(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, may_lack: tuple[str, ...] = ()) -> None:
+    """Copies `tensors` into `module` by name.
+
+    Args:
+        source: what to call the origin in messages.
+        may_lack: names of `module` that keep their values when `tensors` does not hold them.
+    Raises:
+        InputError: listing every tensor that is missing, left over or of another shape; nothing is copied then.
+    """
+    own = module.state_dict()
+    problems = [f"{n} is missing" for n in own if n not in tensors and n not in may_lack and not n.endswith("num_batches_tracked")]
+    problems += [f"{n} fits nothing" for n in tensors if n not in own]
+    problems += [
+        f"{n} is {list(tensors[n].shape)}, expected {list(own[n].shape)}" for n in own if n in tensors and tensors[n].shape != own[n].shape
+    ]
+    if problems:
+        shown = "; ".join(problems[:12]) + (f"; and {len(problems) - 12} more" if len(problems) > 12 else "")
+        raise InputError(f"{source} does not fit {type(module).__name__}: {shown}. Use the weights of this architecture, or change it.")
+    module.load_state_dict({**own, **tensors})

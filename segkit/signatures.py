@@ -1,0 +1,82 @@
+"""What a constructor's signature says about its options: their types, their defaults, and both in words."""
+
+import inspect
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic import ConfigDict, TypeAdapter, with_config
+from typing_extensions import TypedDict
+
+_WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "text", Path: "a path", NoneType: "null"}
+
+
+def signature_options(constructor: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Types and defaults of the keyword-only parameters: those that a config may set.
+
+    Raises:
+        TypeError: a mistake in the code: an option has no type, is called `name`, or is hidden in `**kwargs`.
+    """
+    types: dict[str, Any] = {}
+    defaults: dict[str, Any] = {}
+    for key, parameter in inspect.signature(constructor, eval_str=True).parameters.items():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            raise TypeError(f"{constructor} takes **{key}; list its options instead, so that a config can be checked")
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            if parameter.annotation is parameter.empty or key == "name":
+                raise TypeError(f"option '{key}' of {constructor} needs a type, and may not be called 'name'")
+            types[key] = parameter.annotation
+            if parameter.default is not parameter.empty:
+                defaults[key] = parameter.default
+    return types, defaults
+
+
+def check_options(types: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` as the types say: lists become tuples, text a path, 1 a float. Nothing else is converted.
+
+    Raises:
+        pydantic.ValidationError: naming every unknown, missing and wrong option.
+    """
+    strict = with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
+    form = strict(TypedDict("form", dict(types)))  # pyright: ignore
+    found = TypeAdapter(form).validate_json(json.dumps(dict(values), default=str))
+    return {key: found[key] for key in types}
+
+
+def expected(annotation: Any) -> str:
+    """The values of a type in words: `an integer >= 1 or null`."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return expected(arguments[0]) + bounds(arguments[1:])
+    if origin in (Union, UnionType):
+        return " or ".join(map(expected, arguments))
+    if origin is Literal:
+        return ("one of " if len(arguments) > 1 else "") + ", ".join(map(str, arguments))
+    if origin is tuple and (arguments[-1] is Ellipsis or len(set(arguments)) == 1):
+        count = "" if arguments[-1] is Ellipsis else f" of {len(arguments)}"
+        return f"a list{count} (each {expected(arguments[0])})"
+    if origin is tuple:
+        return f"a list of {len(arguments)} ({', '.join(map(expected, arguments))})"
+    return _WORDS.get(annotation) or str(getattr(annotation, "__name__", annotation))
+
+
+def bounds(metadata: Any) -> str:
+    """Limits of a number in words: ` >= 0 and <= 1`, or an empty string."""
+    symbols = {Ge: ("ge", ">="), Gt: ("gt", ">"), Le: ("le", "<="), Lt: ("lt", "<")}
+    limits = [(symbols[type(item)], item) for item in metadata if type(item) in symbols]
+    words = [f"{symbol} {getattr(item, attribute)}" for (attribute, symbol), item in limits]
+    return " " + " and ".join(words) if words else ""
+
+
+def show(value: Any) -> str:
+    """A value on one line, spelled as in a config file."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {show(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(show, value)) + "]"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return repr(str(value)) if isinstance(value, str | Path) else repr(value)

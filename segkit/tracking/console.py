@@ -1,0 +1,90 @@
+"""What a run shows on the terminal: a bar where there is one, plain lines where there is none."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+class TrainingConsole:
+    """Progress of one run; use as a context manager.
+
+    Args:
+        total_steps: of the whole run.
+        done: steps done before.
+        best: best validation mean IoU so far, or a negative number.
+    """
+
+    def __init__(self, total_steps: int, *, done: int = 0, best: float = -1.0):
+        self.console = Console(highlight=False)
+        self.total_steps = total_steps
+        self.best = best
+        self.bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+            console=self.console, disable=not self.console.is_terminal, transient=True,
+        )  # fmt: skip
+        self.task = self.bar.add_task("training", total=total_steps, completed=done)
+        self.loss = float("nan")
+
+    def __enter__(self) -> "TrainingConsole":
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def step(self, done: int) -> None:
+        """Moves the bar."""
+        self.bar.update(self.task, completed=done, description=f"loss {self.loss:.4f}")
+
+    def write(self, kind: str, record: dict[str, Any]) -> None:
+        """Shows a record of training or validation."""
+        if kind == "train":
+            self.loss = record["loss"]
+            self.step(record["step"])
+            return
+        marker = " best" if record["mean_iou"] > self.best else ""
+        self.best = max(self.best, record["mean_iou"])
+        self.console.print(
+            f"epoch {record['epoch']}  step {record['step']}/{self.total_steps}  loss {self.loss:.4f}  "
+            f"validation: {summary(record)}  {record['seconds']:.0f} s{marker}",
+            soft_wrap=True,
+        )
+
+
+def summary(scores: dict[str, Any]) -> str:
+    """The three scores in per cent, on one line."""
+    return (
+        f"global {100 * scores['global_accuracy']:.1f}  class average {100 * scores['class_average_accuracy']:.1f}  "
+        f"mean IoU {100 * scores['mean_iou']:.1f}"
+    )
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """A table whose first column is text and whose others are numbers."""
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(table)
+
+
+def print_scores(title: str, scores: dict[str, Any], class_names: Sequence[str]) -> None:
+    """The scores of one split, and the IoU and accuracy of each class, in per cent."""
+    rows = [
+        (name, percent(iou), percent(accuracy))
+        for name, iou, accuracy in zip(class_names, scores["iou"], scores["accuracy"], strict=True)
+    ]
+    print_table(title, ("class", "IoU", "accuracy"), rows)
+    print(f"{summary(scores)}  frequency-weighted IoU {percent(scores['frequency_weighted_iou'])}  ({scores['classes_averaged']} classes averaged)")
+
+
+def percent(value: float) -> str:
+    """`50.0`, or `-` for NaN."""
+    return "-" if value != value else f"{100 * value:.1f}"

@@ -1,0 +1,173 @@
+"""A run's folder: its config, environment, metrics, checkpoints and results."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segkit import __version__
+from segkit.errors import InputError
+
+CONFIG, ENVIRONMENT, METRICS, RESULT = "config.yaml", "environment.json", "metrics.jsonl", "result.json"
+
+
+class RunDir:
+    """Names and contents of the files of one run. `metrics.jsonl` only grows, a line per record, and is the truth about the run.
+
+    Args:
+        path: the folder; it need not exist.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.predictions = path / "predictions"
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was started here."""
+        return (self.path / CONFIG).is_file()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run came to its end."""
+        return (self.path / RESULT).is_file()
+
+    def require(self) -> "RunDir":
+        """This folder, if it holds a run.
+
+        Raises:
+            InputError: if not.
+        """
+        if not self.exists:
+            raise InputError(f"{self.path} is no run folder: it has no {CONFIG}. Expected a folder that 'segkit train' wrote.")
+        return self
+
+    def start(self, config_text: str, *, overwrite: bool = False) -> None:
+        """Makes the folder and writes the config and the environment.
+
+        Raises:
+            InputError: if the folder cannot be made, or holds something else than a run.
+        """
+        if overwrite and self.exists:
+            shutil.rmtree(self.path)
+        if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
+            raise InputError(f"{self.path} exists and is no run folder; nothing was written. Choose another folder with --run.")
+        try:
+            self.checkpoints.mkdir(parents=True)
+            (self.path / ENVIRONMENT).write_text(json.dumps(environment(), indent=2) + "\n")
+            (self.path / CONFIG).write_text(config_text)
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be written ({error.strerror}). Choose another folder with --run.") from None
+
+    def config_text(self) -> str:
+        """The saved config."""
+        return (self.path / CONFIG).read_text(encoding="utf-8")
+
+    def write(self, kind: str, record: dict[str, Any]) -> None:
+        """Appends one record to metrics.jsonl; records of validation and tests are on disk when this returns."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind, **record}) + "\n")
+            file.flush()
+            if kind != "train":
+                os.fsync(file.fileno())
+
+    def records(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """Records of metrics.jsonl, of one kind or all; a line that a crash left incomplete is left out."""
+        try:
+            lines = (self.path / METRICS).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        found = []
+        for line in lines:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if kind is None or record["kind"] == kind:
+                found.append(record)
+        return found
+
+    def forget_after(self, step: int) -> None:
+        """Removes records of later steps: a resumed run writes them again."""
+        kept = [record for record in self.records() if record["step"] <= step]
+        partial = self.path / f".{METRICS}.partial"
+        partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+        partial.replace(self.path / METRICS)
+
+    def write_matrices(self, split: str, ids: tuple[str, ...], matrices: np.ndarray) -> Path:
+        """Stores one confusion matrix per image, [N, K, K] with rows = label, so that no comparison has to run the model again."""
+        path = self.path / f"confusion_{split}.npz"
+        with (partial := path.with_suffix(".partial")).open("wb") as file:
+            np.savez_compressed(file, ids=np.array(ids), matrices=matrices.astype(np.int32))
+        partial.replace(path)
+        return path
+
+    def matrices(self, split: str) -> tuple[tuple[str, ...], np.ndarray]:
+        """Ids of the images and int64 [N, K, K] matrices of a split.
+
+        Raises:
+            InputError: if the split was not evaluated.
+        """
+        path = self.path / f"confusion_{split}.npz"
+        if not path.is_file():
+            raise InputError(f"{path} does not exist: the split was not scored. Run 'segkit evaluate {self.path} --split {split}'.")
+        with np.load(path, allow_pickle=False) as stored:
+            return tuple(stored["ids"].tolist()), stored["matrices"].astype(np.int64)
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Writes result.json: the mark of a finished run."""
+        partial = self.path / f".{RESULT}.partial"
+        partial.write_text(json.dumps(result, indent=2) + "\n")
+        partial.replace(self.path / RESULT)
+
+    def result(self) -> dict[str, Any]:
+        """What `finish` wrote.
+
+        Raises:
+            InputError: if the run has not finished.
+        """
+        if not self.finished:
+            raise InputError(f"{self.path} has not finished: it has no {RESULT}. Repeat the 'segkit train' command to go on.")
+        return json.loads((self.path / RESULT).read_text(encoding="utf-8"))
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    import torch
+
+    commit = subprocess.run(
+        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return {
+        "segkit": __version__,
+        "commit": commit or None,
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "machine": platform.platform(),
+        "processor": _processor(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def _processor() -> dict[str, Any]:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return {"name": platform.processor(), "cores": os.cpu_count()}
+    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in lines.items()}
+    flags = fields.get("flags", "").split()
+    return {
+        "name": fields.get("model name"),
+        "cores": os.cpu_count(),
+        "features": [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags],
+    }

@@ -1,0 +1,28 @@
+"""Labels as palette images."""
+
+import numpy as np
+from PIL import Image
+
+from segkit.tensors import IGNORE, RawImage, RawLabels
+
+
+def palette_image(labels: RawLabels, palette: np.ndarray) -> Image.Image:
+    """An 8-bit palette image whose indices are the class ids; 255 is black.
+
+    Args:
+        labels: uint8 [H, W].
+        palette: uint8 [K, 3], RGB.
+    """
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(palette)] = palette
+    image = Image.fromarray(labels)
+    image.putpalette(table.tobytes())  # turns mode L into P
+    return image
+
+
+def colorize(labels: RawLabels, palette: np.ndarray) -> RawImage:
+    """uint8 [H, W, 3] colours of labels [H, W]; 255 is black."""
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(palette)] = palette
+    table[IGNORE] = 0
+    return table[labels]
