@@ -4,13 +4,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from segkit import config
 from segkit.data.camvid import camvid
-from segkit.data.class_weights import ClassCounts, MedianFrequency, NoWeights, SegNetPublished, cached_count
+from segkit.data.class_weights import MedianFrequency, NoWeights, SegNetPublished, cached_count
 from segkit.data.dataset import Dataset
 from segkit.data.folder import folder
 from segkit.data.loader import Cached, Order, evaluation_batches, training_batches
@@ -106,8 +105,7 @@ def build_loss(experiment: Experiment, training: Dataset, progress: Callable[[in
 
 def build_optimizer(experiment: Experiment, model: Segmenter) -> Optimizer:
     """The optimizer over all parameters of the model."""
-    pretrained = frozenset(f"encoder.{name}" for name in model.encoder.pretrained_names)
-    return OPTIMIZERS[experiment.optimizer.name](model, pretrained, **experiment.optimizer.options)
+    return OPTIMIZERS[experiment.optimizer.name](model, model.pretrained_names, **experiment.optimizer.options)
 
 
 def build_schedule(experiment: Experiment, optimizer: Optimizer, *, total_steps: int, steps_per_epoch: int) -> Schedule:
@@ -117,17 +115,16 @@ def build_schedule(experiment: Experiment, optimizer: Optimizer, *, total_steps:
 
 def total_steps(experiment: Experiment, num_samples: int) -> int:
     """Steps of the whole run."""
-    if experiment.training.steps is not None:
-        return experiment.training.steps
-    return experiment.training.epochs * (num_samples // experiment.training.batch_size)
+    settings = experiment.training
+    return settings.steps or (settings.epochs or 0) * (num_samples // settings.batch_size)
 
 
 def build_batches(experiment: Experiment, model: Segmenter, dataset: Dataset, *, first_step: int, device: torch.device) -> DataLoader:
     """Training batches from `first_step` to the end of the run."""
     settings = experiment.training
     transform = TrainingTransform(
-        mean=model.encoder.normalization.mean,
-        deviation=model.encoder.normalization.deviation,
+        mean=model.normalization.mean,
+        deviation=model.normalization.deviation,
         **{key: getattr(experiment.transforms, key) for key in type(experiment.transforms).model_fields},
     )
     last_step = total_steps(experiment, len(dataset))
@@ -138,10 +135,8 @@ def build_batches(experiment: Experiment, model: Segmenter, dataset: Dataset, *,
 
 def build_evaluation_transform(experiment: Experiment, model: Segmenter) -> EvaluationTransform:
     """What happens to an image before the network outside of training."""
-    normalization = model.encoder.normalization
-    return EvaluationTransform(
-        mean=normalization.mean, deviation=normalization.deviation, resolution=experiment.transforms.resolution
-    )
+    normalization = model.normalization
+    return EvaluationTransform(mean=normalization.mean, deviation=normalization.deviation, resolution=experiment.transforms.resolution)
 
 
 def build_evaluation_batches(experiment: Experiment, model: Segmenter, dataset: Dataset) -> DataLoader:

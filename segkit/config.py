@@ -16,9 +16,6 @@ from segkit.signatures import show
 
 __all__ = ["Resolved", "config_hash", "dump", "load", "resolve"]
 
-_REFERENCE = re.compile(r"\$\{([^${}]*)\}")
-
-
 @dataclass(frozen=True)
 class Resolved:
     """A config after bases and overrides.
@@ -49,8 +46,8 @@ def resolve(path: Path, overrides: Sequence[str] = ()) -> Resolved:
         _refuse_scalar_parent(tree, key, override)
         given = _merge(given, layer, ())
     tree = _merge(tree, given, COMPONENTS)
-    known = dict(leaves(tree))
-    return Resolved(_fill(tree, known), {key: leaf.source for key, leaf in known.items()})
+    sources = {key: leaf.source for key, leaf in leaves(tree)}
+    return Resolved(_resolve_references(values_of(tree), sources), sources)
 
 
 def config_hash(values: Mapping[str, Any]) -> str:
@@ -153,40 +150,19 @@ def _merge(low: Tree, high: Tree, components: Collection[str], prefix: str = "")
     return result
 
 
-def _fill(tree: Tree, known: Mapping[str, Leaf], prefix: str = "") -> dict[str, Any]:
-    """Plain values, with each `${a.b}` replaced by the value of that key."""
-    values: dict[str, Any] = {}
-    for key, item in tree.items():
-        path = prefix + key
-        values[key] = _fill(item, known, f"{path}.") if isinstance(item, dict) else _value_of(path, known, ())
-    return values
+def _resolve_references(values: dict[str, Any], sources: Mapping[str, str]) -> dict[str, Any]:
+    """`values` with each `${a.b}` replaced by the value of that key, as omegaconf does it."""
+    if "${" not in json.dumps(values):
+        return values
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
-
-def _value_of(key: str, known: Mapping[str, Leaf], above: tuple[str, ...]) -> Any:
-    """The value of a key. `above`: the keys whose references led here."""
-    source, above = known[key].source, (*above, key)
-    if key in above[:-1]:
-        raise InputError(f"{source}: {' -> '.join(above)} is a circle of references. Write one of them as a value.")
-
-    def refer(name: str) -> Any:
-        if name not in known:
-            guess = nearest(name, list(known))
-            raise InputError(f"{source}: {key} refers to '{name}', which is no key with a value.{guess}")
-        return _value_of(name, known, above)
-
-    def replace(value: Any) -> Any:
-        if isinstance(value, list):
-            return [replace(item) for item in value]
-        if isinstance(value, dict):
-            return {name: replace(item) for name, item in value.items()}
-        if not isinstance(value, str) or "${" not in value:
-            return value
-        if whole := _REFERENCE.fullmatch(value):
-            return refer(whole[1])
-        if "${" in _REFERENCE.sub("", value):
-            raise InputError(f"{source}: {key} = {show(value)}: expected references such as ${{model.decoder.name}}.")
-        parts = _REFERENCE.split(value)  # text and names alternate
-        filled = [refer(part) if index % 2 else part for index, part in enumerate(parts)]
-        return "".join(part if isinstance(part, str) else show(part) for part in filled)
-
-    return replace(known[key].value)
+    try:
+        resolved = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
+        if "${" in json.dumps(resolved):
+            raise InputError("a value holds '${' after references were replaced; expected plain values. Remove the backslash.")
+    except OmegaConfBaseException as error:
+        key = str(getattr(error, "full_key", None) or "the config").split("[")[0]
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{sources.get(key, 'the config')}: {key}: {reason}. Write ${{a.b}} for the value of a.b.") from None
+    return dict(resolved)  # pyright: ignore[reportArgumentType, reportCallIssue]

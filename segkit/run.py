@@ -154,18 +154,14 @@ def load_best(experiment: Experiment, run: RunDir, class_names: Sequence[str], d
     return model.to(device).eval()
 
 
-def evaluate_run(
-    experiment: Experiment, run: RunDir, split: str, progress: Callable[[int], None] | None = None
-) -> Evaluation:
+def evaluate_run(experiment: Experiment, run: RunDir, split: str, progress: Callable[[int], None] | None = None) -> Evaluation:
     """Confusion matrices of the run's best weights on a split; also stored in the run folder."""
     dataset = build.build_dataset(experiment, split)
     device = choose_device(experiment.training.device)
     precision = choose_precision(experiment.training.precision, device)
     model = load_best(experiment, run, dataset.class_names, device)
     batches = build.build_evaluation_batches(experiment, model, dataset)
-    found = evaluate(
-        model, batches, num_classes=len(dataset.class_names), device=device, precision=precision, progress=progress
-    )
+    found = evaluate(model, batches, num_classes=len(dataset.class_names), device=device, precision=precision, progress=progress)
     run.write_matrices(split, found.ids, found.matrices)
     return found
 

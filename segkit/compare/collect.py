@@ -43,8 +43,7 @@ def collect(paths: Sequence[Path]) -> tuple[Comparison, Comparison]:
         "IoU of each class, per cent",
         ("class", *titles),
         tuple(
-            (name, *(percent(result["test"]["iou"][index]) for result in results))
-            for index, name in enumerate(results[0]["class_names"])
+            (name, *(percent(result["test"]["iou"][index]) for result in results)) for index, name in enumerate(results[0]["class_names"])
         ),
     )
     return scores, classes

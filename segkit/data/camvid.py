@@ -14,7 +14,8 @@ VOID = 11
 def camvid(split: Split, *, root: Path) -> PairDataset:
     """One split of CamVid; label 11 (void) becomes 255.
 
-    The lists `train.txt`, `val.txt`, `test.txt` hold pairs of paths of another machine: what follows `CamVid/` counts, below `root`.
+    The lists `train.txt`, `val.txt`, `test.txt` hold pairs of paths of another machine: what follows the last `CamVid/` counts, below
+    `root`.
 
     Args:
         split: train, val or test.
@@ -29,7 +30,11 @@ def camvid(split: Split, *, root: Path) -> PairDataset:
     if not listing.is_file():
         raise InputError(f"{listing} does not exist; expected CamVid's list of '{split}'. Is data.root the folder that holds train.txt?")
     pairs = []
-    for number, line in enumerate(listing.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        lines = listing.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{listing} cannot be read ({error}); expected a text file in UTF-8. Restore the list.") from None
+    for number, line in enumerate(lines, start=1):
         words = line.split()
         if not words:
             continue
@@ -50,4 +55,5 @@ def camvid(split: Split, *, root: Path) -> PairDataset:
 
 def _below_camvid(path: str) -> str:
     parts = [p for p in PurePosixPath(path.replace("\\", "/")).parts if p not in ("/", "..", ".")]
-    return "/".join(parts[parts.index("CamVid") + 1 :] if "CamVid" in parts else parts)
+    after = max((index + 1 for index, part in enumerate(parts) if part == "CamVid"), default=0)
+    return "/".join(parts[after:])

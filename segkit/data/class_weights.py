@@ -54,15 +54,19 @@ def count(dataset: Dataset, progress: Callable[[int], None] | None = None) -> Cl
 def cached_count(dataset: Dataset, progress: Callable[[int], None] | None = None) -> ClassCounts:
     """`count`, kept in the user's cache folder under the content hash of the labels.
 
-    The folder is $SEGKIT_CACHE, else $XDG_CACHE_HOME/segkit, else ~/.cache/segkit; one that cannot be written costs a recount, nothing else.
+    The folder is $SEGKIT_CACHE, else $XDG_CACHE_HOME/segkit, else ~/.cache/segkit; one that cannot be written costs a recount, no more.
     """
     key = hashlib.sha256(f"{COUNT_VERSION} {len(dataset.class_names)} {dataset.fingerprint()}".encode()).hexdigest()
     folder = os.environ.get("SEGKIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segkit"
     path = Path(folder) / "class_counts" / f"{key}.json"
     try:
         stored = json.loads(path.read_text())
-        return ClassCounts(**{k: tuple(v) if isinstance(v, list) else v for k, v in stored.items()})
-    except (OSError, ValueError, TypeError):
+        total = stored.pop("total_images")
+        rows = {name: tuple(row) for name, row in stored.items()}
+        if any(len(row) != len(dataset.class_names) + 1 for row in rows.values()):
+            raise ValueError(f"{path} is of another shape")
+        return ClassCounts(**rows, total_images=total)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         counts = count(dataset, progress)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

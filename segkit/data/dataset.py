@@ -1,19 +1,19 @@
 """From pairs of files to samples: RGB images and label maps, as they are on disk."""
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from segkit.errors import InputError
 from segkit.tensors import IGNORE, RawImage, RawLabels
 
 MAX_PIXELS = 100_000_000
-FORMATS = ("PNG", "JPEG")
 
 
 @dataclass(frozen=True)
@@ -117,33 +117,37 @@ def _size(array: np.ndarray) -> str:
     return f"{array.shape[0]}x{array.shape[1]} (height x width)"
 
 
-def _open(path: Path) -> Image.Image:
+def _open(path: Path, *formats: str) -> Image.Image:
+    expected = " or ".join(formats)
     try:
-        image = Image.open(path, formats=FORMATS)
-        if image.width * image.height > MAX_PIXELS:
-            raise InputError(
-                f"{path} declares {image.width * image.height} pixels; the limit is {MAX_PIXELS}. "
-                "Nothing was decoded. Crop or shrink the image first."
-            )
-        image.load()
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):  # the limit is ours
+            file = Image.open(path, formats=formats)
+        with file as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Image.DecompressionBombError
+            image.load()
         return image
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; expected a PNG or JPEG file. Check the dataset's folder and split lists.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{path} cannot be decoded ({error}); expected a whole PNG or JPEG file. Copy it again from its source.") from None
+        raise InputError(f"{path} does not exist; expected a {expected} file. Check the dataset's folder and split lists.") from None
+    except Image.DecompressionBombError:
+        raise InputError(f"{path} declares more than {MAX_PIXELS} pixels; nothing was decoded. Crop or shrink the image first.") from None
+    except UnidentifiedImageError:
+        raise InputError(f"{path} is no {expected} file. Copy it again from its source, or convert it first.") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path} cannot be decoded ({error}); expected a whole {expected} file. Copy it again from its source.") from None
 
 
 def read_image(path: Path) -> RawImage:
     """RGB image, uint8 [H, W, 3]. Grey, palette and alpha images are converted; EXIF rotation is ignored, as for labels."""
-    image = _open(path)
+    image = _open(path, "PNG", "JPEG")
     if image.mode.startswith(("I", "F")):
         raise InputError(f"{path} has mode {image.mode} (more than 8 bits a channel); expected 8-bit RGB or grey. Convert it first.")
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def read_index_mask(path: Path) -> RawLabels:
-    """Class ids as stored, uint8 [H, W]: palette masks give their palette index, never their colour."""
-    image = _open(path)
+    """Class ids as stored, uint8 [H, W]: palette masks give their palette index, never their colour. JPEG would change ids."""
+    image = _open(path, "PNG")
     if image.mode not in ("L", "P", "1"):
         raise InputError(
             f"{path} has mode {image.mode}; expected one 8-bit channel of class ids (mode L or P). "

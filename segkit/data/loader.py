@@ -6,6 +6,7 @@ interrupted.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -83,6 +84,16 @@ class Order:
             yield [(epoch, int(index)) for index in order[start : start + self.batch_size]]
 
 
+class _Loader(DataLoader):
+    """A DataLoader over whole batches; torch would bury an InputError of a worker in that worker's traceback."""
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in super().__iter__():
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
+
+
 class _Training(TorchDataset):
     def __init__(self, dataset: Dataset | Cached, transform: TrainingTransform, seed: int):
         self.dataset, self.transform, self.seed = dataset, transform, seed
@@ -91,6 +102,12 @@ class _Training(TorchDataset):
         epoch, index = key
         sample = self.dataset[index]
         return *self.transform(sample, sample_seed(self.seed, epoch, sample.id)), sample.id
+
+    def __getitems__(self, keys: list[tuple[int, int]]) -> Batch | InputError:
+        try:
+            return _collate([self[key] for key in keys])
+        except InputError as error:
+            return error
 
 
 def _collate(items: list[tuple[Tensor, Tensor, str]]) -> Batch:
@@ -104,15 +121,23 @@ def _collate(items: list[tuple[Tensor, Tensor, str]]) -> Batch:
     return Batch(torch.stack(images), torch.stack(labels), tuple(ids))
 
 
+def _unchanged(batch: Any) -> Any:
+    return batch
+
+
 def training_batches(
     dataset: Dataset | Cached, transform: TrainingTransform, order: Order, *, workers: int = 0, pin_memory: bool = False
 ) -> DataLoader:
-    """Batches of `order`, in order; an error in a worker is raised here."""
-    return DataLoader(
+    """Batches of `order`, in order.
+
+    Raises:
+        InputError: while iterating, if a file is bad or the images of a batch differ in size.
+    """
+    return _Loader(
         _Training(dataset, transform, order.seed),
         batch_sampler=order,
         num_workers=workers,
-        collate_fn=_collate,
+        collate_fn=_unchanged,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
     )
@@ -129,7 +154,17 @@ class _Evaluation(TorchDataset):
         sample = self.dataset[index]
         return self.transform(sample.image), sample
 
+    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Sample]] | InputError:
+        try:
+            return [self[index] for index in indices]
+        except InputError as error:
+            return error
+
 
 def evaluation_batches(dataset: Dataset, transform: EvaluationTransform, *, batch_size: int = 1, workers: int = 0) -> DataLoader:
-    """Lists of (image float32 [3, H, W], sample as on disk), in the dataset's order; every sample once."""
-    return DataLoader(_Evaluation(dataset, transform), batch_size=batch_size, num_workers=workers, collate_fn=list)
+    """Lists of (image float32 [3, H, W], sample as on disk), in the dataset's order; every sample once.
+
+    Raises:
+        InputError: while iterating, if a file is bad.
+    """
+    return _Loader(_Evaluation(dataset, transform), batch_size=batch_size, num_workers=workers, collate_fn=_unchanged)

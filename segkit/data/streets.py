@@ -5,6 +5,7 @@ that a model has to look at shape and context; thin poles, riders and slanted bo
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -83,20 +84,14 @@ class Streets:
 
 def _check(split: str, size: Size, counts: dict[str, int], seed: int) -> None:
     if split not in SPLITS:
-        raise InputError(
-            f"split is {split!r}; expected one of {', '.join(SPLITS)}. Choose one of them."
-            + nearest(str(split), list(SPLITS))
-        )
+        hint = nearest(str(split), list(SPLITS))
+        raise InputError(f"split is {split!r}; expected one of {', '.join(SPLITS)}. Choose one of them.{hint}")
     if not isinstance(size, tuple | list) or len(size) != 2 or not all(_is_whole(side, *SIDES) for side in size):
-        raise InputError(
-            f"size is {size!r}; expected (height, width) in whole pixels, each from {SIDES[0]} to {SIDES[1]}. "
-            "Use for example (96, 128)."
-        )
+        limits = f"each from {SIDES[0]} to {SIDES[1]}"
+        raise InputError(f"size is {size!r}; expected (height, width) in whole pixels, {limits}. Try (96, 128).")
     for name, count in counts.items():
         if not _is_whole(count, 1):
-            raise InputError(
-                f"{name} is {count!r}; expected a whole number of images, at least 1. Leave it out for the default."
-            )
+            raise InputError(f"{name} is {count!r}; expected a whole number, at least 1. Leave it out for the default.")
     if not _is_whole(seed, 0, MAX_SEED):
         raise InputError(f"seed is {seed!r}; expected a whole number from 0 to {MAX_SEED}. Leave it out for seed 0.")
 
@@ -123,14 +118,14 @@ def _draw(rng: Generator, size: Size) -> tuple[Canvas, _Street]:
         focal=rng.uniform(0.85, 1.25),
         horizon=rng.uniform(0.36, 0.54),
         centre=aspect * float(np.clip(rng.normal(0.5, 0.1), 0.28, 0.72)),
-        roll=np.radians(rng.normal(0, 3.5)) if rng.random() < 0.5 else 0.0,
+        roll=math.radians(rng.normal(0, 3.5)) if rng.random() < 0.5 else 0.0,
         bend=rng.normal(0, 0.0022),
         aspect=aspect,
     )
     road, offset = rng.uniform(5.5, 9.5), rng.uniform(-1.6, 1.6)
     left, right = offset - road / 2, offset + road / 2
     pavement = (rng.uniform(1.5, 3.5), rng.uniform(1.5, 3.5))
-    garden = rng.uniform(0, 2.5, 2) * (rng.random(2) < 0.6)
+    garden = (rng.uniform(0, 2.5, 2) * (rng.random(2) < 0.6)).tolist()
     street = _Street(left, right, pavement, (pavement[0] - left + garden[0], pavement[1] + right + garden[1]))
     sky = pick_colour(rng, SKY)
     canvas = Canvas(size, camera, haze=sky, visibility=rng.uniform(50, 300))
@@ -148,8 +143,9 @@ def _draw_sky(canvas: Canvas, rng: Generator, low: drawing.Colour) -> None:
     """A gradient down to the horizon, and clouds."""
     high = np.array(lighter(low, rng.uniform(0.65, 1.1))) + (0, 0, rng.uniform(0, 25))
     share = np.linspace(0, 2, len(canvas.pixels))[:, None].clip(0, 1)
-    rows = (high * (1 - share) + np.array(low) * share).clip(0, 255).astype(np.uint8)
-    canvas.pixels[..., :3] = rows[:, None]
+    rows = np.full((len(share), 1, 4), SKY, np.uint8)
+    rows[:, 0, :3] = (high * (1 - share) + np.array(low) * share).clip(0, 255)
+    canvas.pixels[:] = rows
     for _ in range(rng.integers(0, 5)):
         middle = rng.uniform((0, -0.1), (canvas.camera.aspect, canvas.camera.horizon))
         cloud = lighter(low, rng.uniform(0.85, 1.2))
@@ -229,7 +225,7 @@ def _draw_things(canvas: Canvas, rng: Generator, street: _Street) -> None:
     def lane(margin: float) -> float:
         return rng.uniform(left + margin, right - margin)
 
-    def ahead(x: float, closest: float, farthest: float) -> float:
+    def ahead(x: float, closest: int, farthest: int) -> float:
         """A distance at which a thing at x is likely to be inside the picture."""
         least = max(closest, 1.7 * abs(x))
         return least * (max(farthest, least + 1) / least) ** rng.random()

@@ -97,8 +97,8 @@ class Canvas:
         self.camera, self._haze, self._visibility = camera, haze, visibility
         self.size, self._unit = size, size[0] * OVERSAMPLING
         self.pixels = np.zeros((size[0] * OVERSAMPLING, size[1] * OVERSAMPLING, 4), np.uint8)
-        cos, sin = math.cos(camera.roll), math.sin(camera.roll)
-        self._turn = np.array([[cos, sin], [-sin, cos]]) * self._unit
+        cos, sin = self._axis = math.cos(camera.roll) * self._unit, math.sin(camera.roll) * self._unit
+        self._turn = np.array([[cos, sin], [-sin, cos]])
         self._shift = np.array([camera.aspect / 2, 0.5]) @ (np.eye(2) * self._unit - self._turn)
 
     def labels(self) -> RawLabels:
@@ -143,14 +143,14 @@ class Canvas:
     def _upright(self, x: float, z: float, outlines: np.ndarray | Sequence) -> np.ndarray:
         camera, scale = self.camera, self.camera.focal / z
         column = camera.centre + scale * (x + camera.bend * z * z)
-        foot = np.array([column, camera.horizon + scale * camera.height]) @ self._turn + self._shift
-        return (np.asarray(outlines, float) @ (self._turn * [[scale], [-scale]]) + foot).astype(np.int32)
+        row, (cos, sin), (right, down) = camera.horizon + scale * camera.height, self._axis, self._shift.tolist()
+        turn = np.array(((scale * cos, scale * sin), (scale * sin, -scale * cos)))
+        foot = np.array((column * cos - row * sin + right, column * sin + row * cos + down))
+        return (np.asarray(outlines, float) @ turn + foot).astype(np.int32)
 
     def _paint(self, outlines: np.ndarray, value: tuple[float, float, float, int]) -> None:
         for outline in outlines if outlines.ndim == 3 else outlines[None]:
-            cv2.fillPoly(
-                self.pixels, [outline], value
-            )  # one by one: where two polygons of a call overlap, it leaves a hole
+            cv2.fillPoly(self.pixels, [outline], value)  # one by one: in one call an overlap is a hole
 
     def _value(self, colour: Colour, z: float, kind: int) -> tuple[float, float, float, int]:
         clear = math.exp(-z / self._visibility)
@@ -212,9 +212,11 @@ def draw_tree(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
     if not canvas.shows(x, z, 1.3 * radius):
         return
     colour, y = pick_colour(rng, TREE), bare + radius
-    trunk = [(-wide, 0), (wide, 0), (lean + wide, y), (lean - wide, y)]
-    canvas.stand(x, z, trunk, lighter(pick_colour(rng, BUILDING), 0.5), TREE)
+    bark, outline = lighter(pick_colour(rng, BUILDING), 0.5), [(-wide, 0), (wide, 0), (lean + wide, y), (lean - wide, y)]
+    canvas.stand(x, z, outline, bark, TREE)
     canvas.stand(x, z, CIRCLE * rng.uniform(0.8, 1.2, (14, 1)) * (radius, radius * tall) + (lean, y), colour, TREE)
+    if z > 45:
+        return  # too far to tell leaves apart
     leaves = CIRCLE * (0.4 * radius) + rng.uniform(-0.65, 0.65, (6, 1, 2)) * (radius, radius * tall) + (lean, y)
     canvas.stand(x, z, leaves[:3], lighter(colour, dark), TREE)
     canvas.stand(x, z, leaves[3:], lighter(colour, light), TREE)
@@ -244,16 +246,15 @@ def draw_car(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
     if rng.random() < 0.2:
         wide, long = long, wide
     half, x0, x1, z1 = wide / 2, x - wide / 2, x + wide / 2, z + long
-    near, lean = (x0, inset) if x > 0 else (x1, -inset)  # the flank that may be seen
+    near, upper = (x0, x0 + inset) if x > 0 else (x1, x1 - inset)  # the flank that may be seen
     front, rear = z + 0.75 * inset * long, z1 - inset * long
     dark, tyre = lighter(colour, rng.uniform(0.55, 0.9)), (25.0, 25.0, 28.0)
-    canvas.fill([(x0, 0, z - 0.1), (x1, 0, z - 0.1), (x1, 0, z1), (x0, 0, z1)], (30, 30, 32), ROAD)
+    canvas.fill([(x0, 0, z - 0.1), (x1, 0, z - 0.1), (x1, 0, z1), (x0, 0, z1)], (30.0, 30.0, 32.0), ROAD)
     canvas.fill([_flank(near, 0.0, 0.6, z + a * long, z + (a + 0.16) * long) for a in (0.08, 0.75)], tyre, CAR)
     canvas.stand(x, z, [rectangle(-half, 0.35 - half, 0.0, 0.5), rectangle(half - 0.35, half, 0.0, 0.5)], tyre, CAR)
     canvas.fill(_flank(near, 0.3, belt, z, z1), dark, CAR)
     canvas.fill([(x0, belt, z), (x1, belt, z), (x1, belt, z1), (x0, belt, z1)], lighter(colour, 1.1), CAR)
-    flank = [(near, belt, front), (near, belt, rear), (near + lean, top, rear), (near + lean, top, front)]
-    canvas.fill(flank, glass, CAR)
+    canvas.fill([(near, belt, front), (near, belt, rear), (upper, top, rear), (upper, top, front)], glass, CAR)
     cabin = [(inset / 2 - half, belt), (half - inset / 2, belt), (half - inset, top), (inset - half, top)]
     canvas.stand(x, front, cabin, lighter(colour, 0.95), CAR)
     canvas.stand(x, front, rectangle(0.25 - half, half - 0.25, belt, belt + 0.75 * (top - belt)), glass, CAR)

@@ -99,7 +99,7 @@ def adamw(
         bias_weight_decay_scale=bias_weight_decay_scale,
         pretrained_lr_scale=pretrained_lr_scale,
     )
-    return AdamW(groups, lr=lr, betas=tuple(betas))
+    return AdamW(groups, lr=lr, betas=betas)
 
 
 class Schedule(Protocol):
@@ -182,14 +182,18 @@ def one_cycle(
     """
     peaks = [group["lr"] for group in optimizer.param_groups]
     return PerStep(
-        OneCycleLR(
-            optimizer, peaks, total_steps=total_steps + 1, pct_start=rise, div_factor=start_divisor, final_div_factor=end_divisor
-        )
+        OneCycleLR(optimizer, peaks, total_steps=total_steps + 1, pct_start=rise, div_factor=start_divisor, final_div_factor=end_divisor)
     )
 
 
 def plateau(
-    optimizer: Optimizer, total_steps: int, steps_per_epoch: int, *, factor: Positive = 0.1, patience: Count = 5, threshold: NotNegative = 0.001
+    optimizer: Optimizer,
+    total_steps: int,
+    steps_per_epoch: int,
+    *,
+    factor: Positive = 0.1,
+    patience: Count = 5,
+    threshold: NotNegative = 0.001,
 ) -> Schedule:
     """The learning rate is multiplied by `factor` when `patience` validations in a row did not raise the best mean IoU by `threshold`."""
     return PerValidation(

@@ -27,6 +27,7 @@ class CrossEntropy(nn.Module):
     def __init__(self, class_weights: Tensor | None, *, normalizer: Normalizer = "valid_pixels"):
         super().__init__()
         self.kind = normalizer
+        self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def total(self, logits: Logits, labels: Labels) -> Tensor:

@@ -22,7 +22,7 @@ def confusion_matrix(predicted: Tensor, labels: Tensor, num_classes: int) -> Ten
         raise ValueError(f"predictions are {tuple(predicted.shape)}, labels {tuple(labels.shape)}: expected equal shapes")
     valid = labels != IGNORE
     rows, columns = labels[valid].long(), predicted[valid].long()
-    if rows.numel() and not (0 <= int(columns.min()) and max(int(rows.max()), int(columns.max())) < num_classes and int(rows.min()) >= 0):
+    if rows.numel() and not (int(columns.min()) >= 0 and max(int(rows.max()), int(columns.max())) < num_classes and int(rows.min()) >= 0):
         raise ValueError(f"class ids outside 0..{num_classes - 1} and 255")
     return torch.bincount(rows * num_classes + columns, minlength=num_classes**2).reshape(num_classes, num_classes)
 

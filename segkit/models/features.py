@@ -9,6 +9,14 @@ from segkit.tensors import Size
 
 
 @dataclass(frozen=True)
+class Normalization:
+    """RGB mean and deviation on the 0..255 scale: network input = (image - mean) / deviation."""
+
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
 class Stages:
     """What an encoder states about its stages, fine to coarse.
 

@@ -7,16 +7,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit.models.geometry import CoordinateMap, deconvolution
-from segkit.tensors import FeatureMap
+from segkit.tensors import FeatureMap, Size
 
 Upsampling = Literal["fixed", "learned"]
+
+
+def size_of(x: Tensor) -> Size:
+    """(height, width) of a map [..., H, W]."""
+    height, width = x.shape[-2:]
+    return height, width
 
 
 def he_convolution(incoming: int, outgoing: int, kernel: int, padding: int | None = None) -> nn.Conv2d:
     """Convolution of stride 1 with He initialisation over fan-in (Caffe's MSRA filler) and zero bias; same-padding by default."""
     layer = nn.Conv2d(incoming, outgoing, kernel, padding=kernel // 2 if padding is None else padding)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-    nn.init.zeros_(layer.bias)
+    nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
     return layer
 
 
@@ -24,7 +30,7 @@ def zero_convolution(incoming: int, outgoing: int) -> nn.Conv2d:
     """1x1 convolution that starts at zero: Caffe's default filler, used by every score layer of FCN."""
     layer = nn.Conv2d(incoming, outgoing, 1)
     nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
     return layer
 
 

@@ -1,37 +1,58 @@
 """A model: one encoder, one decoder."""
 
-from torch import Tensor, nn
+from typing import Protocol, cast
 
-from segkit.models.features import Features, Needs, Stages
+from torch import nn
+
+from segkit.models.features import Features, Needs, Normalization, Stages
 from segkit.tensors import Image, Logits
 
 
-class Encoder(nn.Module):
-    """What a segmenter asks of an encoder: `stages`, `normalization`, `pretrained_names` and `forward(image, needs)`."""
+class Encoder(Protocol):
+    """What a segmenter asks of an encoder.
+
+    Attributes:
+        stages: channels and coordinates of its maps.
+        normalization: the input that it expects.
+        pretrained_names: names of the parameters that came with weights.
+    """
 
     stages: Stages
-    minimum_size: int
+    normalization: Normalization
     pretrained_names: frozenset[str]
 
-    def forward(self, image: Tensor, needs: Needs) -> Features:
-        """Features of a normalized image [B, 3, H, W]."""
-        raise NotImplementedError
+    def __call__(self, image: Image, needs: Needs) -> Features: ...
+
+
+class Decoder(Protocol):
+    """What a segmenter asks of a decoder; `needs` is all that it may use."""
+
+    needs: Needs
+
+    def __call__(self, features: Features) -> Logits: ...
 
 
 class Segmenter(nn.Module):
     """Logits at input size from an encoder and a decoder.
 
+    Args:
+        encoder: an nn.Module that is an `Encoder`.
+        decoder: an nn.Module that is a `Decoder`.
     Raises:
         ValueError: if the decoder needs pooling indices and the encoder has none.
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module):
         super().__init__()
-        if decoder.needs.indices and not encoder.stages.has_indices:
+        stated = cast(Encoder, encoder)
+        self.needs = cast(Decoder, decoder).needs
+        if self.needs.indices and not stated.stages.has_indices:
             raise ValueError(f"{type(decoder).__name__} needs pooling indices and {type(encoder).__name__} has none")
+        self.normalization = stated.normalization
+        self.pretrained_names = frozenset(f"encoder.{name}" for name in stated.pretrained_names)
         self.encoder = encoder
         self.decoder = decoder
 
     def forward(self, image: Image) -> Logits:
         """[B, 3, H, W] normalized image, any H and W, to [B, K, H, W] float32 logits."""
-        return self.decoder(self.encoder(image, self.decoder.needs))
+        return self.decoder(self.encoder(image, self.needs))

@@ -1,5 +1,6 @@
 """Weight files: read safely, fitted by name, every misfit listed."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,15 +25,20 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch comments on old pickles and TorchScript; the outcome says it better
+            state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        if "TorchScript" in str(error):  # torch's advice here is to run the code in the file
+            raise InputError(
+                f"weights {path} hold a TorchScript program; expected a plain state dict. Save model.state_dict() alone."
+            ) from None
         raise InputError(f"weights {path} cannot be read ({_first_line(error)}); expected a whole file. Fetch it again.") from None
     except Exception as error:  # torch raises pickle's errors for content that is not plain tensors
         raise InputError(
             f"weights {path} hold more than tensors ({type(error).__name__}) and were refused; "
             "expected a plain state dict. Ask its author for a .safetensors file."
         ) from None
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, Mapping) or not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in state.items()):
         raise InputError(f"weights {path}: expected a mapping from names to tensors. Save model.state_dict() alone.")
     return dict(state)
 

@@ -78,11 +78,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 def print_scores(title: str, scores: dict[str, Any], class_names: Sequence[str]) -> None:
     """The scores of one split, and the IoU and accuracy of each class, in per cent."""
     rows = [
-        (name, percent(iou), percent(accuracy))
-        for name, iou, accuracy in zip(class_names, scores["iou"], scores["accuracy"], strict=True)
+        (name, percent(iou), percent(accuracy)) for name, iou, accuracy in zip(class_names, scores["iou"], scores["accuracy"], strict=True)
     ]
     print_table(title, ("class", "IoU", "accuracy"), rows)
-    print(f"{summary(scores)}  frequency-weighted IoU {percent(scores['frequency_weighted_iou'])}  ({scores['classes_averaged']} classes averaged)")
+    weighted = percent(scores["frequency_weighted_iou"])
+    print(f"{summary(scores)}  frequency-weighted IoU {weighted}  ({scores['classes_averaged']} classes averaged)")
 
 
 def percent(value: float) -> str:

@@ -59,9 +59,10 @@ class RunDir:
             shutil.rmtree(self.path)
         if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
             raise InputError(f"{self.path} exists and is no run folder; nothing was written. Choose another folder with --run.")
+        about = json.dumps(environment(), indent=2) + "\n"
         try:
             self.checkpoints.mkdir(parents=True)
-            (self.path / ENVIRONMENT).write_text(json.dumps(environment(), indent=2) + "\n")
+            (self.path / ENVIRONMENT).write_text(about)
             (self.path / CONFIG).write_text(config_text)
         except OSError as error:
             raise InputError(f"{self.path} cannot be written ({error.strerror}). Choose another folder with --run.") from None

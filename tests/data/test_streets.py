@@ -107,12 +107,8 @@ def test_another_process_draws_the_same_pixels():
 
 
 def test_every_index_split_and_seed_gives_another_scene():
-    scenes = [
-        Streets(split, seed=seed).labels(index)
-        for split in ("train", "val", "test")
-        for seed in (0, 1)
-        for index in range(4)
-    ]
+    datasets = [Streets(split, seed=seed) for split in ("train", "val", "test") for seed in (0, 1)]
+    scenes = [dataset.labels(index) for dataset in datasets for index in range(4)]
     assert len({labels.tobytes() for labels in scenes}) == len(scenes)
 
 
@@ -201,7 +197,7 @@ def test_position_alone_scores_low(train, val):
     ("arguments", "words"),
     [
         ({"split": "trian"}, ["split is 'trian'", "expected one of train, val, test", "Did you mean 'train'?"]),
-        ({"size": (31, 128)}, ["size is (31, 128)", "each from 32", "Use for example (96, 128)"]),
+        ({"size": (31, 128)}, ["size is (31, 128)", "each from 32", "Try (96, 128)"]),
         ({"size": (96.0, 128)}, ["size is (96.0, 128)", "whole pixels"]),
         ({"size": 96}, ["size is 96", "(height, width)"]),
         ({"size": (96, 128, 3)}, ["size is (96, 128, 3)"]),
@@ -236,13 +232,12 @@ def test_the_fingerprint_tells_arguments_apart_and_is_stable(monkeypatch):
     prints = [Streets(**each).fingerprint() for each in arguments]
     assert len(set(prints)) == len(arguments)
     assert prints == [Streets(**each).fingerprint() for each in arguments]
-    assert Streets("train", size=[65, 97]).fingerprint() == prints[3]
     monkeypatch.setattr("segkit.data.streets.GENERATOR_VERSION", -1)
     assert Streets("train").fingerprint() not in prints
 
 
 def test_this_version_of_the_generator_still_draws_the_same_labels():
-    """It also notices another numpy or OpenCV. If it fails on purpose, raise GENERATOR_VERSION and write the new digest here."""
+    """A new numpy or OpenCV may fail it too. If the change is wanted, raise GENERATOR_VERSION and renew the digest."""
     dataset = Streets("train", train_images=20)
     labels = b"".join(dataset.labels(index).tobytes() for index in range(20))
-    assert hashlib.sha256(labels).hexdigest()[:16] == "5bc4c6bb58da3d2f"
+    assert hashlib.sha256(labels).hexdigest()[:16] == "02edf2ff9ce71e8f"

@@ -49,7 +49,7 @@ class SegNet(nn.Module):
         depth = len(self.names)
         x = features.pooled[depth - 1]
         for stage, names in zip(range(depth - 1, -1, -1), self.names, strict=True):
-            x = F.max_unpool2d(x, features.indices[stage], 2, 2, output_size=features.unpooled_sizes[stage])
+            x = F.max_unpool2d(x, features.indices[stage], [2, 2], [2, 2], output_size=list(features.unpooled_sizes[stage]))
             for name in names:
                 if name == self.names[-1][-1]:
                     with torch.autocast(x.device.type, enabled=False):

@@ -1,31 +1,21 @@
 """VGG16 without its classifier, as an encoder of five stages."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 from annotated_types import Gt, Le
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit.errors import InputError
-from segkit.models.features import Features, Needs, Stages
+from segkit.models.features import Features, Needs, Normalization, Stages
 from segkit.models.geometry import CoordinateMap, convolution
-from segkit.models.layers import he_convolution
+from segkit.models.layers import he_convolution, size_of
 from segkit.models.weights import load_exactly, read_weights
 from segkit.tensors import Image
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 CHANNELS = (64, 128, 256, 512, 512)
-
-
-@dataclass(frozen=True)
-class Normalization:
-    """RGB mean and deviation on the 0..255 scale: network input = (image - mean) / deviation."""
-
-    mean: tuple[float, float, float]
-    deviation: tuple[float, float, float]
 
 
 NORMALIZATIONS = {
@@ -82,12 +72,12 @@ class VGG16(nn.Module):
 
     def forward(self, image: Image, needs: Needs) -> Features:
         """Features of a normalized image [B, 3, H, W]."""
-        features = Features(image_size=tuple(image.shape[-2:]))
+        features = Features(image_size=size_of(image))
         x = image
         for stage, names in enumerate(self.names):
             for name in names:
                 x = F.relu(self.get_submodule(f"{name}_bn")(self.get_submodule(name)(x)), inplace=True)
-            features.unpooled_sizes[stage] = tuple(x.shape[-2:])
+            features.unpooled_sizes[stage] = size_of(x)
             if stage in needs.unpooled:
                 features.unpooled[stage] = x
             if stage in needs.indices:
@@ -101,14 +91,22 @@ class VGG16(nn.Module):
     def _load(self, weights: str) -> None:
         tensors = _named_by_torchvision(weights) if Path(weights).suffix == "" else read_weights(Path(weights))
         tensors = {n: t for n, t in tensors.items() if not n.startswith("classifier.")}
-        names = [n for stage in self.names for n in stage]
-        numbered = sorted({int(n.split(".")[1]) for n in tensors if n.startswith("features.") and n.split(".")[1].isdigit()})
-        convolutions = [i for i in numbered if tensors.get(f"features.{i}.weight", torch.empty(0)).dim() == 4]
-        if len(convolutions) == len(names):
-            own = dict(zip(convolutions, names, strict=True)) | {i + 1: f"{n}_bn" for i, n in zip(convolutions, names, strict=True)}
-            tensors = {f"{own[int(n.split('.')[1])]}.{n.split('.', 2)[2]}": t for n, t in tensors.items()}
-        may_lack = () if any("_bn." in n for n in tensors) else tuple(n for n in self.state_dict() if "_bn." in n)
+        has_batch_norm = any(n.endswith(".running_mean") for n in tensors)
+        own = self._torchvision_layers(has_batch_norm)
+        parts = {n: n.rpartition(".") for n in tensors}
+        tensors = {own.get(layer, layer) + dot + last: tensors[n] for n, (layer, dot, last) in parts.items()}
+        may_lack = () if has_batch_norm else tuple(n for n in self.state_dict() if "_bn." in n)
         load_exactly(self, tensors, source=f"weights {weights}", may_lack=may_lack)
+
+    def _torchvision_layers(self, batch_norm: bool) -> dict[str, str]:
+        """`features.N` of torchvision's vgg16 or vgg16_bn -> this encoder's layer."""
+        layers, index = {}, 0
+        for names in self.names:
+            for name in names:
+                layers |= {f"features.{index}": name} | ({f"features.{index + 1}": f"{name}_bn"} if batch_norm else {})
+                index += 3 if batch_norm else 2  # convolution, batch norm, ReLU
+            index += 1  # pooling
+        return layers
 
 
 def _pool_maps() -> tuple[CoordinateMap, ...]:

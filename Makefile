@@ -1,0 +1,36 @@
+# make demo   set everything up, train three decoders on the embedded dataset, compare them
+# make test   set everything up, run the tests
+# make check  lint, types and import rules;  make test-slow  the long tests;  make clean  remove what these made
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+DEMO := fcn32s fcn8s segnet
+
+.PHONY: demo test test-slow check clean
+
+demo: $(READY)
+	@for decoder in $(DEMO); do \
+		$(BIN)/segkit train configs/streets/$$decoder.yaml --run runs/demo/$$decoder --overwrite || exit $$?; done
+	@$(BIN)/segkit compare $(DEMO:%=runs/demo/%) --out runs/demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -q -m "not slow"
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -q -m slow
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+$(READY): requirements.txt requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "segkit needs Python 3.11 or newer; set PYTHON=python3.12 or the like"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps -e .
+	@touch $(READY)
+
+clean:
+	rm -rf .venv runs/demo .pytest_cache .ruff_cache .hypothesis

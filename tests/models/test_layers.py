@@ -1,0 +1,102 @@
+"""Layers that more than one file uses: bilinear kernels, enlargements, initialisation."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from segkit.models.layers import Upsample, bilinear_kernel, he_convolution, zero_convolution
+
+FACTORS = [2, 8, 16, 32]
+
+
+def filler(size):
+    """Source: fidelity.md A5."""
+    f = math.floor((size + 1) / 2)
+    c = f - 1 if size % 2 else f - 0.5
+    return np.array([[(1 - abs(i - c) / f) * (1 - abs(j - c) / f) for j in range(size)] for i in range(size)])
+
+
+@pytest.fixture
+def scores():
+    return torch.randn(2, 3, 5, 7, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 16, 32, 63, 64])
+def test_the_bilinear_kernel_is_that_of_the_released_code(size):
+    np.testing.assert_allclose(bilinear_kernel(size).numpy(), filler(size), atol=1e-7)
+    assert bilinear_kernel(size).dtype == torch.float32
+
+
+def test_the_bilinear_kernel_of_4_by_hand():
+    line = torch.tensor([0.25, 0.75, 0.75, 0.25])
+    torch.testing.assert_close(bilinear_kernel(4), torch.outer(line, line))
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_a_fixed_enlargement_is_the_dense_deconvolution_with_the_kernel_on_its_diagonal(scores, factor):
+    dense = torch.zeros(3, 3, 2 * factor, 2 * factor)
+    for k in range(3):
+        dense[k, k] = torch.from_numpy(filler(2 * factor))
+    expected = F.conv_transpose2d(scores, dense, stride=factor)
+    torch.testing.assert_close(Upsample(3, factor, "fixed")(scores), expected, rtol=1e-5, atol=1e-5)
+    assert expected.shape[-2:] == (factor * 6, factor * 8)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_a_fixed_enlargement_is_bilinear_interpolation_away_from_the_border(scores, factor):
+    margin = factor // 2
+    ours = Upsample(3, factor, "fixed")(scores)[..., margin:-margin, margin:-margin]
+    theirs = F.interpolate(scores, scale_factor=factor, mode="bilinear", align_corners=False)
+    assert ours.shape == theirs.shape
+    inside = (..., slice(margin, -margin), slice(margin, -margin))
+    torch.testing.assert_close(ours[inside], theirs[inside], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_a_learned_enlargement_starts_as_the_fixed_one(scores, factor):
+    torch.testing.assert_close(Upsample(3, factor, "learned")(scores), Upsample(3, factor, "fixed")(scores), rtol=1e-5, atol=1e-5)
+
+
+def test_a_learned_enlargement_mixes_classes_and_all_its_weights_receive_gradient(scores):
+    layer = Upsample(3, 2, "learned")
+    (layer(scores) * torch.randn(2, 3, 12, 16)).sum().backward()
+    assert layer.weight.shape == (3, 3, 4, 4)
+    assert torch.isfinite(layer.weight.grad).all()
+    assert (layer.weight.grad != 0).all()
+
+
+def test_one_optimizer_step_changes_a_learned_enlargement_and_leaves_a_fixed_one(scores):
+    target = torch.zeros(2, 12, 16, dtype=torch.int64)
+    changed = {}
+    for upsampling in ("fixed", "learned"):
+        model = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), Upsample(3, 2, upsampling))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.1)
+        before = model[1].weight.detach().clone()
+        F.cross_entropy(model(scores), target).backward()
+        optimizer.step()
+        changed[upsampling] = not torch.equal(model[1].weight, before)
+    assert changed == {"fixed": False, "learned": True}
+
+
+def test_a_fixed_enlargement_has_no_parameters_and_nothing_to_save():
+    layer = Upsample(3, 2, "fixed")
+    assert list(layer.parameters()) == []
+    assert layer.state_dict() == {}
+    assert list(Upsample(3, 2, "learned").state_dict()) == ["weight"]
+
+
+def test_a_score_layer_starts_at_zero():
+    layer = zero_convolution(8, 3)
+    assert layer.kernel_size == (1, 1)
+    assert not any(p.any() for p in layer.parameters())
+
+
+def test_a_he_convolution_keeps_size_and_has_the_variance_of_its_fan_in():
+    torch.manual_seed(0)
+    layer = he_convolution(64, 64, 7)
+    assert layer.padding == (3, 3)
+    assert not layer.bias.any()
+    assert float(layer.weight.std()) == pytest.approx(math.sqrt(2 / (64 * 49)), rel=0.02)
