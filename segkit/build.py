@@ -12,7 +12,7 @@ from segkit.data.camvid import camvid
 from segkit.data.class_weights import MedianFrequency, NoWeights, SegNetPublished, cached_count
 from segkit.data.dataset import Dataset
 from segkit.data.folder import folder
-from segkit.data.loader import Cached, Order, evaluation_batches, training_batches
+from segkit.data.loader import Cached, Order, evaluation_batches, steps_per_epoch, training_batches
 from segkit.data.streets import Streets
 from segkit.data.transforms import EvaluationTransform, TrainingTransform
 from segkit.engine.optim import Schedule, adamw, constant, one_cycle, plateau, poly, sgd, step
@@ -108,15 +108,16 @@ def build_optimizer(experiment: Experiment, model: Segmenter) -> Optimizer:
     return OPTIMIZERS[experiment.optimizer.name](model, model.pretrained_names, **experiment.optimizer.options)
 
 
-def build_schedule(experiment: Experiment, optimizer: Optimizer, *, total_steps: int, steps_per_epoch: int) -> Schedule:
-    """The learning-rate schedule."""
-    return SCHEDULES[experiment.schedule.name](optimizer, total_steps, steps_per_epoch, **experiment.schedule.options)
+def build_schedule(experiment: Experiment, optimizer: Optimizer, num_samples: int) -> Schedule:
+    """The learning-rate schedule of a run over `num_samples` images."""
+    per_epoch = steps_per_epoch(num_samples, experiment.training.batch_size)
+    return SCHEDULES[experiment.schedule.name](optimizer, total_steps(experiment, num_samples), per_epoch, **experiment.schedule.options)
 
 
 def total_steps(experiment: Experiment, num_samples: int) -> int:
     """Steps of the whole run."""
     settings = experiment.training
-    return settings.steps or (settings.epochs or 0) * (num_samples // settings.batch_size)
+    return settings.steps or (settings.epochs or 0) * steps_per_epoch(num_samples, settings.batch_size)
 
 
 def build_batches(experiment: Experiment, model: Segmenter, dataset: Dataset, *, first_step: int, device: torch.device) -> DataLoader:

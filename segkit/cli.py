@@ -47,19 +47,24 @@ def train(
     The same command goes on with an interrupted run.
     """
     from segkit.build import load_experiment
-    from segkit.run import prepare, train_run
+    from segkit.run import check_folder, train_run
     from segkit.tracking.console import print_scores
     from segkit.tracking.run_dir import RunDir
 
     experiment, _ = load_experiment(config, overrides or [])
     folder = RunDir(run or Path("runs") / experiment.name)
-    prepare(experiment, folder, overwrite=overwrite)
-    if folder.finished:
+    if not overwrite:
+        check_folder(experiment, folder)
+    if folder.finished and not overwrite:
         print(f"{folder.path} is finished; nothing was trained. --overwrite starts it again.")
         result = folder.result()
     else:
-        print(f"{experiment.name}: {experiment.model.decoder.name} on {experiment.data.name}, run folder {folder.path}")
-        result = train_run(experiment, folder)
+        print(f"{experiment.name}: {experiment.model.decoder.name} on {experiment.data.name}, run folder {folder.path}", flush=True)
+        try:
+            result = train_run(experiment, folder, overwrite=overwrite)
+        except KeyboardInterrupt:
+            print("segkit: interrupted; the same command goes on from the last finished epoch.", file=sys.stderr)
+            raise typer.Exit(130) from None
     print_scores(f"test, best weights (step {result['best_step']})", result["test"], result["class_names"])
 
 
@@ -151,6 +156,3 @@ def main() -> None:
     except FloatingPointError as error:
         print(f"segkit: training stopped: {error}. Lower optimizer.lr, or set training.gradient_clip.", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("segkit: interrupted; the same command goes on from the last finished epoch.", file=sys.stderr)
-        sys.exit(130)

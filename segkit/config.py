@@ -165,4 +165,4 @@ def _resolve_references(values: dict[str, Any], sources: Mapping[str, str]) -> d
         key = str(getattr(error, "full_key", None) or "the config").split("[")[0]
         reason = str(error).splitlines()[0]
         raise InputError(f"{sources.get(key, 'the config')}: {key}: {reason}. Write ${{a.b}} for the value of a.b.") from None
-    return dict(resolved)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    return {str(key): value for key, value in dict(resolved).items()}  # pyright: ignore[reportArgumentType, reportCallIssue]

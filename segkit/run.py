@@ -14,6 +14,7 @@ from segkit import build, config
 from segkit.compare.collect import run_titles
 from segkit.data.class_weights import MedianFrequency, cached_count
 from segkit.data.dataset import Dataset, read_image
+from segkit.data.loader import steps_per_epoch
 from segkit.engine import checkpoint
 from segkit.engine.checkpoint import Progress, Trainee
 from segkit.engine.device import choose_device, choose_precision
@@ -21,6 +22,7 @@ from segkit.engine.evaluate import Evaluation, evaluate
 from segkit.engine.inference import labels_at, predict_logits
 from segkit.engine.train import train
 from segkit.errors import InputError
+from segkit.losses.cross_entropy import CrossEntropy
 from segkit.metrics.confusion import Scores, scores
 from segkit.models.segmenter import Segmenter
 from segkit.models.weights import load_exactly, read_weights
@@ -44,54 +46,53 @@ class _Logs:
         self.console.write(kind, record)
 
 
-def prepare(experiment: Experiment, run: RunDir, *, overwrite: bool) -> None:
-    """A run folder that holds this experiment: a new one, or the one that was interrupted.
+def check_folder(experiment: Experiment, run: RunDir) -> None:
+    """Whether a run folder may be used: it is new, or holds this experiment, or nothing was trained in it yet.
 
     Raises:
         InputError: if it holds another experiment, naming the keys that differ.
     """
-    values = experiment_values(experiment)
-    if not run.exists or overwrite:
-        run.start(config.dump(values), overwrite=overwrite)
+    if not run.trained:
         return
-    stored = config.load(run.config_text(), str(run.path / "config.yaml"))
-    differing = sorted(key for key in {**_flat(stored), **_flat(values)} if _flat(stored).get(key) != _flat(values).get(key))
+    stored, values = _flat(config.load(run.config_text(), str(run.path / "config.yaml"))), _flat(experiment_values(experiment))
+    differing = sorted(key for key in {**stored, **values} if stored.get(key) != values.get(key))
     if differing:
-        shown = ", ".join(f"{key} ({_flat(stored).get(key)} there, {_flat(values).get(key)} here)" for key in differing[:8])
+        shown = ", ".join(f"{key} ({stored.get(key)} there, {values.get(key)} here)" for key in differing[:8])
         raise InputError(
             f"{run.path} holds a run of another config; different: {shown}. Choose another folder with --run, or --overwrite it."
         )
 
 
-def train_run(experiment: Experiment, run: RunDir) -> dict[str, Any]:
+def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -> dict[str, Any]:
     """Trains to the end, from the last checkpoint if there is one, and scores the best weights on the test split.
 
+    The folder is touched only after the data, the weights and the rest of the experiment proved usable.
+
+    Args:
+        overwrite: delete the run in the folder and start again.
     Returns:
         What result.json holds: test scores, class names, parameters, seconds.
     """
-    values = experiment_values(experiment)
-    device = choose_device(experiment.training.device)
-    precision = choose_precision(experiment.training.precision, device)
+    settings, resumes = experiment.training, run.trained and not overwrite
+    device = choose_device(settings.device)
+    precision = choose_precision(settings.precision, device)
     training, validation = build.build_dataset(experiment, "train"), build.build_dataset(experiment, "val")
-    last = run.checkpoints / checkpoint.LAST
-    model = build.build_model(experiment, len(training.class_names), restore=last.exists()).to(device)
-    loss = build.build_loss(experiment, training).to(device)
-    optimizer = build.build_optimizer(experiment, model)
-    steps_per_epoch = len(training) // experiment.training.batch_size
-    total = build.total_steps(experiment, len(training))
-    schedule = build.build_schedule(experiment, optimizer, total_steps=total, steps_per_epoch=steps_per_epoch)
-    trainee = Trainee(model, optimizer, schedule, Progress())
+    trainee, loss = _assemble(experiment, training, device, restore=resumes)
+    values = experiment_values(experiment)
     identity = {"config_hash": config.config_hash(values), "class_names": training.class_names}
-    if last.exists():
-        checkpoint.restore(last, trainee, config_hash=identity["config_hash"])
-    run.forget_after(trainee.progress.step)
-    batches = build.build_batches(experiment, model, training, first_step=trainee.progress.step, device=device)
-    checks = build.build_evaluation_batches(experiment, model, validation)
+    if resumes:
+        checkpoint.restore(run.checkpoints / checkpoint.LAST, trainee, config_hash=identity["config_hash"])
+        run.forget_after(trainee.progress.step)
+    batches = build.build_batches(experiment, trainee.model, training, first_step=trainee.progress.step, device=device)
+    checks = build.build_evaluation_batches(experiment, trainee.model, validation)
+    if not resumes:
+        run.start(config.dump(values))
 
     def validate(model: nn.Module) -> Scores:
         found = evaluate(model, checks, num_classes=len(training.class_names), device=device, precision=precision)
         return scores(found.matrix)
 
+    total = build.total_steps(experiment, len(training))
     with TrainingConsole(total, done=trainee.progress.step, best=trainee.progress.best_mean_iou) as console:
         train(
             trainee,
@@ -101,16 +102,24 @@ def train_run(experiment: Experiment, run: RunDir) -> dict[str, Any]:
             log=_Logs(run, console),
             checkpoints=run.checkpoints,
             identity=identity,
-            steps_per_epoch=steps_per_epoch,
+            steps_per_epoch=steps_per_epoch(len(training), settings.batch_size),
             total_steps=total,
             validate_every_epochs=experiment.evaluation.every_epochs,
-            log_every=experiment.training.log_every,
+            log_every=settings.log_every,
             device=device,
             precision=precision,
-            accumulation=experiment.training.accumulation,
-            gradient_clip=experiment.training.gradient_clip,
+            accumulation=settings.accumulation,
+            gradient_clip=settings.gradient_clip,
         )
     return conclude(experiment, run, trainee)
+
+
+def _assemble(experiment: Experiment, training: Dataset, device: torch.device, *, restore: bool) -> tuple[Trainee, CrossEntropy]:
+    """What is trained, at its start, and the loss."""
+    model = build.build_model(experiment, len(training.class_names), restore=restore).to(device)
+    optimizer = build.build_optimizer(experiment, model)
+    schedule = build.build_schedule(experiment, optimizer, len(training))
+    return Trainee(model, optimizer, schedule, Progress()), build.build_loss(experiment, training).to(device)
 
 
 def conclude(experiment: Experiment, run: RunDir, trainee: Trainee) -> dict[str, Any]:

@@ -138,10 +138,11 @@ def _open(path: Path, *formats: str) -> Image.Image:
 
 
 def read_image(path: Path) -> RawImage:
-    """RGB image, uint8 [H, W, 3]. Grey, palette and alpha images are converted; EXIF rotation is ignored, as for labels."""
+    """RGB image, uint8 [H, W, 3]. Grey and palette images are converted, alpha is dropped; EXIF rotation is ignored, as for labels."""
     image = _open(path, "PNG", "JPEG")
     if image.mode.startswith(("I", "F")):
         raise InputError(f"{path} has mode {image.mode} (more than 8 bits a channel); expected 8-bit RGB or grey. Convert it first.")
+    image.info.pop("transparency", None)  # Pillow warns that it drops it
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 

@@ -48,6 +48,20 @@ class Cached:
         return self.samples[index]
 
 
+def steps_per_epoch(num_samples: int, batch_size: int) -> int:
+    """Complete batches in one pass over the dataset.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if num_samples < batch_size:
+        raise InputError(
+            f"training.batch_size = {batch_size}: the training split holds only {num_samples} images; "
+            f"expected at most that. Set training.batch_size={num_samples}."
+        )
+    return num_samples // batch_size
+
+
 class Order:
     """Which (epoch, index) pairs make up each step: every epoch a permutation, its incomplete last batch dropped.
 
@@ -62,14 +76,9 @@ class Order:
     """
 
     def __init__(self, num_samples: int, batch_size: int, *, seed: int, first_step: int = 0, last_step: int):
-        if num_samples < batch_size:
-            raise InputError(
-                f"training.batch_size = {batch_size}: the training split holds only {num_samples} images; "
-                f"expected at most that. Set training.batch_size={num_samples}."
-            )
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
         self.first_step, self.last_step = first_step, last_step
-        self.steps_per_epoch = num_samples // batch_size
+        self.steps_per_epoch = steps_per_epoch(num_samples, batch_size)
 
     def __len__(self) -> int:
         return self.last_step - self.first_step

@@ -18,8 +18,7 @@ SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLI
 OVERSAMPLING = 2
 Colour = tuple[float, float, float]
 
-# class: darkest and lightest grey level, a hue that is added by a random share, spread per channel.
-# Wide and overlapping on purpose: colour alone must not give the class away.
+# Lowest and highest grey, a hue added by a random share, spread per channel; they overlap, so that colour tells little.
 COLOURS = {
     SKY: (125, 250, (-55, -10, 35), 10),
     BUILDING: (45, 225, (40, 0, -30), 18),
@@ -212,8 +211,8 @@ def draw_tree(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
     if not canvas.shows(x, z, 1.3 * radius):
         return
     colour, y = pick_colour(rng, TREE), bare + radius
-    bark, outline = lighter(pick_colour(rng, BUILDING), 0.5), [(-wide, 0), (wide, 0), (lean + wide, y), (lean - wide, y)]
-    canvas.stand(x, z, outline, bark, TREE)
+    bark = lighter(pick_colour(rng, BUILDING), 0.5)
+    canvas.stand(x, z, [(-wide, 0), (wide, 0), (lean + wide, y), (lean - wide, y)], bark, TREE)
     canvas.stand(x, z, CIRCLE * rng.uniform(0.8, 1.2, (14, 1)) * (radius, radius * tall) + (lean, y), colour, TREE)
     if z > 45:
         return  # too far to tell leaves apart

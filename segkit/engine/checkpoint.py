@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from segkit.engine.optim import Schedule
 from segkit.errors import InputError
+from segkit.models.segmenter import Segmenter
 
 SCHEMA = 1
 LAST, BEST = "last.pt", "best.safetensors"
@@ -39,7 +40,7 @@ class Progress:
 class Trainee:
     """Everything whose state makes a run continue as if never stopped."""
 
-    model: nn.Module
+    model: Segmenter
     optimizer: Optimizer
     schedule: Schedule
     progress: Progress = field(default_factory=Progress)

@@ -35,6 +35,11 @@ class RunDir:
         return (self.path / CONFIG).is_file()
 
     @property
+    def trained(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return self.exists and (self.checkpoints / "last.pt").is_file()
+
+    @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
         return (self.path / RESULT).is_file()
@@ -49,13 +54,13 @@ class RunDir:
             raise InputError(f"{self.path} is no run folder: it has no {CONFIG}. Expected a folder that 'segkit train' wrote.")
         return self
 
-    def start(self, config_text: str, *, overwrite: bool = False) -> None:
-        """Makes the folder and writes the config and the environment.
+    def start(self, config_text: str) -> None:
+        """Makes the folder, in place of the run that it holds, and writes the config and the environment.
 
         Raises:
             InputError: if the folder cannot be made, or holds something else than a run.
         """
-        if overwrite and self.exists:
+        if self.exists:
             shutil.rmtree(self.path)
         if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
             raise InputError(f"{self.path} exists and is no run folder; nothing was written. Choose another folder with --run.")
@@ -63,7 +68,7 @@ class RunDir:
         try:
             self.checkpoints.mkdir(parents=True)
             (self.path / ENVIRONMENT).write_text(about)
-            (self.path / CONFIG).write_text(config_text)
+            (self.path / CONFIG).write_text(config_text, encoding="utf-8")
         except OSError as error:
             raise InputError(f"{self.path} cannot be written ({error.strerror}). Choose another folder with --run.") from None
 

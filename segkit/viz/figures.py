@@ -42,7 +42,7 @@ def side_by_side(
             axis.axis("off")
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, fontsize=9)
-    patches = [Patch(color=tuple(float(v) / 255 for v in c), label=n) for n, c in zip(class_names, palette, strict=True)]
+    patches = [Patch(color=f"#{bytes(c.tolist()).hex()}", label=n) for n, c in zip(class_names, palette, strict=True)]
     figure.legend(handles=[*patches, Patch(color="black", label="void")], loc="lower center", ncol=6, fontsize=8, frameon=False)
     figure.subplots_adjust(left=0.01, right=0.99, top=0.92, bottom=0.5 / figure.get_size_inches()[1], wspace=0.03, hspace=0.05)
     path.parent.mkdir(parents=True, exist_ok=True)

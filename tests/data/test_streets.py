@@ -167,7 +167,7 @@ def test_labels_follow_the_picture(train):
 
 def test_the_best_constant_predictor_scores_almost_nothing(val):
     labels = np.stack([sample.labels for sample in val])
-    assert max(mean_iou(np.full_like(labels, index), labels) for index in range(K)) < 0.05  # measured 0.030
+    assert max(mean_iou(np.full_like(labels, index), labels) for index in range(K)) < 0.05  # measured 0.029
 
 
 @pytest.mark.parametrize("balanced", [False, True])
@@ -180,7 +180,7 @@ def test_colour_alone_does_not_give_the_class_away(train, val, balanced):
     if balanced:
         histogram /= histogram.sum(1, keepdims=True)
     predicted = histogram.argmax(0)[bins(val)]
-    assert mean_iou(predicted, np.concatenate([sample.labels.ravel() for sample in val])) < 0.15  # measured 0.10, 0.08
+    assert mean_iou(predicted, np.concatenate([sample.labels.ravel() for sample in val])) < 0.15  # measured 0.12, 0.10
 
 
 def test_position_alone_scores_low(train, val):

@@ -99,4 +99,4 @@ def test_a_he_convolution_keeps_size_and_has_the_variance_of_its_fan_in():
     layer = he_convolution(64, 64, 7)
     assert layer.padding == (3, 3)
     assert not layer.bias.any()
-    assert float(layer.weight.std()) == pytest.approx(math.sqrt(2 / (64 * 49)), rel=0.02)
+    assert float(layer.weight.detach().std()) == pytest.approx(math.sqrt(2 / (64 * 49)), rel=0.02)

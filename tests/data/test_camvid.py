@@ -1,0 +1,109 @@
+"""CamVid's lists lead to its files, wherever they were written."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segkit.data.camvid import camvid
+from segkit.data.road_classes import CLASS_NAMES, PALETTE
+from segkit.errors import InputError
+
+
+def refusal(root, split="train"):
+    with pytest.raises(InputError) as caught:
+        camvid(split, root=root)
+    return str(caught.value)
+
+
+def test_every_split_of_the_list_is_there(tiny_camvid):
+    assert [len(camvid(split, root=tiny_camvid)) for split in ("train", "val", "test")] == [7, 3, 4]
+    dataset = camvid("val", root=tiny_camvid)
+    assert [pair.id for pair in dataset.pairs] == ["val_0", "val_1", "val_2"]
+    assert dataset.class_names == CLASS_NAMES
+    np.testing.assert_array_equal(dataset.palette, PALETTE)
+
+
+def test_label_11_is_ignored(tiny_camvid):
+    stored = np.asarray(Image.open(tiny_camvid / "trainannot" / "train_0.png"))
+    assert (stored == 11).any()
+    np.testing.assert_array_equal(camvid("train", root=tiny_camvid)[0].labels, np.where(stored == 11, 255, stored))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/SegNet/CamVid/train/train_0.png /SegNet/CamVid/trainannot/train_0.png",
+        "/home/CamVid/old/CamVid/train/train_0.png /home/CamVid/old/CamVid/trainannot/train_0.png",
+        "train/train_0.png trainannot/train_0.png",
+        "./train/train_0.png   /trainannot/train_0.png",
+        r"C:\SegNet\CamVid\train\train_0.png C:\SegNet\CamVid\trainannot\train_0.png",
+    ],
+)
+def test_paths_of_other_machines_are_found_below_root(tiny_camvid, line):
+    (tiny_camvid / "train.txt").write_text(line)
+    (pair,) = camvid("train", root=tiny_camvid).pairs
+    assert (pair.image, pair.labels) == (tiny_camvid / "train" / "train_0.png", tiny_camvid / "trainannot" / "train_0.png")
+
+
+@pytest.mark.parametrize("word", ["../secret.png", "/x/CamVid/../secret.png", "train/../../secret.png", r"..\secret.png"])
+def test_no_path_leaves_root(tiny_camvid, word):
+    Image.new("L", (4, 4)).save(tiny_camvid.parent / "secret.png")
+    (tiny_camvid / "train.txt").write_text(f"{word} {word}")
+    assert "names 2 missing files, the first is " + str(tiny_camvid) + "/" in refusal(tiny_camvid)
+    assert ".." not in refusal(tiny_camvid)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_blank_lines_and_windows_line_ends_are_fine(tiny_camvid, encoding):
+    content = "train/train_0.png trainannot/train_0.png\n\n  \ntrain/train_1.png\ttrainannot/train_1.png\n\n"
+    (tiny_camvid / "train.txt").write_bytes(content.replace("\n", "\r\n").encode(encoding))
+    assert [sample.id for sample in camvid("train", root=tiny_camvid)] == ["train_0", "train_1"]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    root = tmp_path / "nowhere"
+    assert refusal(root) == f"data.root = '{root}' is no folder; expected CamVid with train.txt and train/. Set data.root=PATH."
+
+
+def test_a_missing_list_is_named(tmp_path):
+    assert refusal(tmp_path, "val") == (
+        f"{tmp_path}/val.txt does not exist; expected CamVid's list of 'val'. Is data.root the folder that holds train.txt?"
+    )
+
+
+@pytest.mark.parametrize("content", ["", "\n \r\n"])
+def test_an_empty_list_is_refused(tiny_camvid, content):
+    (tiny_camvid / "train.txt").write_text(content)
+    assert refusal(tiny_camvid) == f"{tiny_camvid}/train.txt is empty; expected one line per image. Restore the list."
+
+
+def test_a_malformed_line_is_numbered(tiny_camvid):
+    (tiny_camvid / "train.txt").write_text("train/train_0.png trainannot/train_0.png\n\na b c\n")
+    assert refusal(tiny_camvid) == (f"{tiny_camvid}/train.txt:3: 'a b c': expected an image path and a label path. Restore the list.")
+
+
+def test_a_list_that_is_no_text_is_refused(tiny_camvid):
+    (tiny_camvid / "train.txt").write_bytes(b"\xff\xfe\x00\x01")
+    assert refusal(tiny_camvid).startswith(f"{tiny_camvid}/train.txt cannot be read ('utf-8' codec can't decode byte 0xff")
+
+
+def test_missing_files_are_counted(tiny_camvid):
+    (tiny_camvid / "train" / "train_1.png").unlink()
+    (tiny_camvid / "trainannot" / "train_5.png").unlink()
+    assert refusal(tiny_camvid) == (
+        f"{tiny_camvid}/train.txt names 2 missing files, the first is {tiny_camvid}/train/train_1.png; "
+        "expected an image and a label for every line. Copy the dataset again."
+    )
+
+
+def test_the_real_camvid_has_its_published_sizes(real_camvid):
+    splits = {split: camvid(split, root=real_camvid) for split in ("train", "val", "test")}
+    assert {split: len(dataset) for split, dataset in splits.items()} == {"train": 367, "val": 101, "test": 233}
+    names = [pair.id for dataset in splits.values() for pair in dataset.pairs]
+    assert len(set(names)) == 701
+    for dataset in splits.values():
+        for index in range(0, len(dataset), 60):
+            sample = dataset[index]
+            assert sample.image.shape == (360, 480, 3)
+            assert sample.labels.shape == (360, 480)
+            assert set(np.unique(sample.labels)) <= {*range(11), 255}

@@ -1,0 +1,211 @@
+"""Pixel counts, and the weights that papers derive from them."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segkit.data.camvid import camvid
+from segkit.data.class_weights import ClassCounts, MedianFrequency, NoWeights, SegNetPublished, cached_count, count
+from segkit.data.road_classes import CLASS_NAMES
+from segkit.errors import InputError
+
+ABC = ("a", "b", "c")
+# two images of 8 pixels: the first has a and b, the second a, c and void
+LABELS = [np.array([[0, 0, 0, 0, 1, 1, 1, 1]], np.uint8), np.array([[0, 0], [2, 2], [2, 2], [255, 255]], np.uint8)]
+COUNTS = ClassCounts((6, 4, 4, 2), (2, 1, 1, 1), (16, 8, 8, 8), (14, 8, 6, 6), 2)
+
+
+class Labels:
+    """A dataset of nothing but label maps."""
+
+    class_names = ABC
+
+    def __init__(self, maps, digest="f"):
+        self.maps, self.digest = maps, digest
+
+    def __len__(self):
+        return len(self.maps)
+
+    def labels(self, index):
+        return self.maps[index]
+
+    def fingerprint(self):
+        return self.digest
+
+
+@pytest.fixture
+def counted():
+    """Indices that were counted, in order: pass its `append` as progress."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def real_counts(real_camvid):
+    """Counts of the real training split."""
+    return count(camvid("train", root=real_camvid))
+
+
+# --- counting ---
+
+
+def test_pixels_and_images_are_counted_per_class_and_for_void(counted):
+    assert count(Labels(LABELS), counted.append) == COUNTS
+    assert counted == [0, 1]
+
+
+def test_the_real_camvid_has_the_counts_of_its_labels(real_counts):
+    assert real_counts.pixels == (
+        10682767, 14750079, 623349, 20076880, 2845085, 6166762, 743859, 714595, 3719877, 405385, 184967, 2503995,
+    )  # fmt: skip
+    assert real_counts.images == (366, 365, 366, 367, 349, 319, 351, 173, 360, 317, 201, 367)
+    assert real_counts.total_images == 367
+    assert real_counts.image_pixels == tuple(n * 360 * 480 for n in real_counts.images)
+    assert real_counts.labelled_pixels[-1] == sum(real_counts.pixels[:-1])
+
+
+# --- the cache ---
+
+
+def test_a_second_count_is_read_and_not_counted(cache_folder, counted):
+    assert cached_count(Labels(LABELS), counted.append) == COUNTS
+    assert cached_count(Labels(LABELS), counted.append) == COUNTS
+    assert counted == [0, 1]
+    assert [path.suffix for path in cache_folder.rglob("*") if path.is_file()] == [".json"]
+
+
+def test_changed_labels_are_counted_again(counted):
+    cached_count(Labels(LABELS))
+    assert cached_count(Labels(LABELS[:1], "g"), counted.append).total_images == 1
+    assert counted == [0]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b"null",
+        b"\xff\xfe",
+        json.dumps({"pixels": 3}).encode(),
+        json.dumps({name: [1] for name in ("pixels", "images", "image_pixels", "labelled_pixels")} | {"total_images": 1}).encode(),
+        json.dumps({name: [1, 1, 1, 1] for name in ("pixels", "images")} | {"total_images": 1}).encode(),
+    ],
+)
+def test_a_damaged_cache_is_counted_again_and_repaired(cache_folder, counted, content):
+    cached_count(Labels(LABELS))
+    (path,) = cache_folder.rglob("*.json")
+    path.write_bytes(content)
+    assert cached_count(Labels(LABELS), counted.append) == COUNTS
+    assert counted == [0, 1]
+    assert cached_count(Labels(LABELS), counted.append) == COUNTS
+    assert counted == [0, 1]
+
+
+def test_a_cache_that_cannot_be_written_does_no_harm(cache_folder, counted):
+    cache_folder.write_text("a file where the folder should be")
+    for _ in range(2):
+        assert cached_count(Labels(LABELS), counted.append) == COUNTS
+    assert counted == [0, 1, 0, 1]
+
+
+def test_without_its_own_variable_the_cache_lies_in_the_users_cache(tmp_path, monkeypatch):
+    monkeypatch.delenv("SEGKIT_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    cached_count(Labels(LABELS))
+    assert list((tmp_path / "xdg" / "segkit" / "class_counts").glob("*.json"))
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    cached_count(Labels(LABELS))
+    assert list((tmp_path / "home" / ".cache" / "segkit" / "class_counts").glob("*.json"))
+
+
+# --- weights ---
+
+
+@pytest.mark.parametrize(
+    ("options", "frequencies", "median"),
+    [
+        ({}, (6 / 16, 4 / 8, 4 / 8), 4 / 8),
+        ({"median_over": "classes_and_void"}, (6 / 16, 4 / 8, 4 / 8), (6 / 16 + 4 / 8) / 2),
+        ({"pixels": "labelled"}, (6 / 14, 4 / 8, 4 / 6), 4 / 8),
+        ({"pixels": "labelled", "median_over": "classes_and_void"}, (6 / 14, 4 / 8, 4 / 6), (6 / 14 + 4 / 8) / 2),
+        ({"images": "all"}, (6 / 16, 4 / 16, 4 / 16), 4 / 16),
+        ({"images": "all", "median_over": "classes_and_void"}, (6 / 16, 4 / 16, 4 / 16), 4 / 16),
+        ({"images": "all", "pixels": "labelled"}, (6 / 14, 4 / 14, 4 / 14), 4 / 14),
+    ],
+)
+def test_weights_are_the_median_over_the_frequency(options, frequencies, median):
+    np.testing.assert_allclose(MedianFrequency(**options)(COUNTS, ABC), median / np.array(frequencies), rtol=1e-15)
+
+
+def test_a_class_without_a_pixel_has_weight_0_and_is_not_in_the_median():
+    counts = count(Labels([np.array([[0, 0, 0, 1]], np.uint8)]))
+    np.testing.assert_allclose(MedianFrequency()(counts, ABC), (0.5 / 0.75, 0.5 / 0.25, 0))
+
+
+@pytest.mark.parametrize("options", [{}, {"images": "all"}, {"pixels": "labelled"}, {"median_over": "classes_and_void"}])
+def test_labels_without_a_class_are_refused(options):
+    with pytest.raises(InputError) as caught:
+        MedianFrequency(**options)(count(Labels([np.full((2, 2), 255, np.uint8)])), ABC)
+    assert str(caught.value) == "no labelled pixel in the training split; expected at least one class. Check the labels."
+
+
+@given(
+    maps=st.lists(st.lists(st.sampled_from([0, 1, 2, 255]), min_size=1, max_size=12), min_size=1, max_size=5),
+    images=st.sampled_from(["present", "all"]),
+    pixels=st.sampled_from(["all", "labelled"]),
+    median_over=st.sampled_from(["classes", "classes_and_void"]),
+)
+def test_weights_are_positive_exactly_where_there_are_pixels(maps, images, pixels, median_over):
+    counts = count(Labels([np.array([row], np.uint8) for row in maps]))
+    present = np.array(counts.pixels[:-1]) > 0
+    if not present.any():
+        return
+    weights = MedianFrequency(images=images, pixels=pixels, median_over=median_over)(counts, ABC)
+    assert np.isfinite(weights).all()
+    np.testing.assert_array_equal(weights > 0, present)
+    if median_over == "classes" and present.sum() % 2:
+        assert (weights == 1).any()
+        assert np.median(weights[present]) == 1
+
+
+def test_no_weights_are_ones():
+    assert NoWeights()(COUNTS, ABC).tolist() == [1, 1, 1]
+
+
+def test_the_published_weights_are_camvids_alone():
+    weights = SegNetPublished()(COUNTS, CLASS_NAMES)
+    assert weights.tolist() == [0.2595, 0.1826, 4.5640, 0.1417, 0.9051, 0.3826, 9.6446, 1.8418, 0.6823, 6.2478, 7.3614]
+    for names in (ABC, CLASS_NAMES[::-1]):
+        with pytest.raises(InputError) as caught:
+            SegNetPublished()(COUNTS, names)
+        assert str(caught.value) == (
+            f"loss.class_weights = 'segnet_published': the dataset's {len(names)} classes are not CamVid's 11. Use median_frequency."
+        )
+
+
+def test_todays_labels_give_the_weights_that_others_counted(real_counts):
+    over_classes = (0.2793, 0.2017, 4.7865, 0.1490, 1, 0.4217, 3.8467, 1.9736, 0.7889, 6.3747, 8.8587)
+    with_void = (0.2565, 0.1853, 4.3963, 0.1369, 0.9185, 0.3873, 3.5331, 1.8127, 0.7246, 5.8550, 8.1365)
+    assert MedianFrequency()(real_counts, CLASS_NAMES).round(4).tolist() == list(over_classes)
+    assert MedianFrequency(median_over="classes_and_void")(real_counts, CLASS_NAMES).round(4).tolist() == list(with_void)
+
+
+@pytest.mark.parametrize(
+    ("images", "pixels", "median_over", "largest_difference"),
+    [
+        ("present", "all", "classes_and_void", 6.11),
+        ("present", "all", "classes", 5.80),
+        ("present", "labelled", "classes", 5.80),
+        ("all", "all", "classes_and_void", 7.10),
+        ("all", "all", "classes", 8.02),
+    ],
+)
+def test_no_rule_gives_the_published_weights_on_todays_labels(real_counts, images, pixels, median_over, largest_difference):
+    weights = MedianFrequency(images=images, pixels=pixels, median_over=median_over)(real_counts, CLASS_NAMES)
+    assert np.abs(weights - SegNetPublished()(real_counts, CLASS_NAMES)).max() == pytest.approx(largest_difference, abs=0.005)

@@ -1,0 +1,162 @@
+"""A user's folders of images and labels, and the class file beside them."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segkit.data.folder import folder, read_classes
+from segkit.errors import InputError
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two training images and a class file."""
+    for kind in ("images", "labels"):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+    for index, name in enumerate(("b.jpg", "a.png")):
+        Image.new("RGB", (6, 4), (index, 0, 0)).save(tmp_path / "train" / "images" / name)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.array([[0, 1, 255]], np.uint8).repeat(4, 0).repeat(2, 1)).save(tmp_path / "train" / "labels" / name)
+    (tmp_path / "classes.yaml").write_text("- road\n- sky\n")
+    return tmp_path
+
+
+def refusal(function, *arguments, **options):
+    with pytest.raises(InputError) as caught:
+        function(*arguments, **options)
+    return str(caught.value)
+
+
+def test_images_and_labels_are_paired_by_name_in_order(root):
+    dataset = folder("train", root=root)
+    assert [sample.id for sample in dataset] == ["a", "b"]
+    assert dataset.class_names == ("road", "sky")
+    assert dataset[0].image[0, 0].tolist() == [1, 0, 0]
+    assert dataset[0].labels[0].tolist() == [0, 0, 1, 1, 255, 255]
+
+
+def test_other_files_are_left_alone(root):
+    (root / "train" / "images" / "notes.txt").write_text("hello")
+    (root / "train" / "labels" / "unused.png").write_text("hello")
+    assert len(folder("train", root=root)) == 2
+
+
+def test_the_class_file_may_lie_elsewhere(root, tmp_path_factory):
+    path = tmp_path_factory.mktemp("elsewhere") / "names.yaml"
+    path.write_text("[one, two, three]")
+    assert folder("train", root=root, classes=path).class_names == ("one", "two", "three")
+
+
+def test_colours_default_to_the_voc_colour_map(root):
+    (root / "classes.yaml").write_text("[a, b, c, d, e, f, g, h, i]")
+    names, palette = read_classes(root / "classes.yaml")
+    assert names == tuple("abcdefghi")
+    assert palette.dtype == np.uint8
+    assert palette.tolist() == [
+        [128, 0, 0],
+        [0, 128, 0],
+        [128, 128, 0],
+        [0, 0, 128],
+        [128, 0, 128],
+        [0, 128, 128],
+        [128, 128, 128],
+        [64, 0, 0],
+        [192, 0, 0],
+    ]
+
+
+def test_all_default_colours_differ(root):
+    (root / "classes.yaml").write_text("\n".join(f"- class {index}" for index in range(254)))
+    _, palette = read_classes(root / "classes.yaml")
+    assert len(np.unique(palette, axis=0)) == 254
+
+
+def test_a_class_may_have_its_own_colour(root):
+    (root / "classes.yaml").write_text("- road: [1, 2, 255]\n- sky\n")
+    names, palette = read_classes(root / "classes.yaml")
+    assert names == ("road", "sky")
+    assert palette.tolist() == [[1, 2, 255], [0, 128, 0]]
+
+
+def test_a_missing_split_is_named(root):
+    assert refusal(folder, "val", root=root) == (
+        f"{root}/val/images does not exist; expected the folder of 'val' images and labels. Create it or set data.root."
+    )
+    (root / "val" / "images").mkdir(parents=True)
+    assert refusal(folder, "val", root=root).startswith(f"{root}/val/labels does not exist")
+
+
+def test_a_split_without_images_is_refused(root):
+    for kind in ("images", "labels"):
+        (root / "val" / kind).mkdir(parents=True)
+    assert refusal(folder, "val", root=root) == (
+        f"{root}/val/images holds no image; expected files ending in .png, .jpg, .jpeg. Add them or set data.root."
+    )
+
+
+def test_an_image_without_a_label_is_named(root):
+    (root / "train" / "labels" / "b.png").unlink()
+    assert refusal(folder, "train", root=root) == (
+        f"1 of 2 images have no label, the first is {root}/train/images/b.jpg; expected {root}/train/labels/b.png. "
+        "Add the label or remove the image."
+    )
+
+
+def test_one_name_with_two_endings_is_refused(root):
+    Image.new("RGB", (6, 4)).save(root / "train" / "images" / "a.jpeg")
+    assert refusal(folder, "train", root=root) == (
+        f"{root}/train/images holds 'a' with two endings; expected one image per name. Remove one."
+    )
+
+
+def test_a_missing_class_file_is_named(root):
+    (root / "classes.yaml").unlink()
+    assert refusal(folder, "train", root=root) == (
+        f"{root}/classes.yaml does not exist; expected a YAML list of class names. Write one name per line: '- road'."
+    )
+
+
+@pytest.mark.parametrize("content", ["[road, sky", "a: b: c", "- !!python/object:os.system x", "\t- road"])
+def test_a_class_file_that_is_no_yaml_is_refused(root, content):
+    (root / "classes.yaml").write_text(content)
+    sentence = refusal(folder, "train", root=root)
+    assert sentence.startswith(f"{root}/classes.yaml cannot be read (")
+    assert sentence.endswith("); expected a YAML list of class names.")
+
+
+def test_a_class_file_that_is_no_text_is_refused(root):
+    (root / "classes.yaml").write_bytes(b"\xff\xfe\xfd")
+    assert refusal(folder, "train", root=root).startswith(f"{root}/classes.yaml cannot be read (")
+
+
+@pytest.mark.parametrize("content", ["", "road", "road: [1, 2, 3]", "[]", "\n".join(["- x"] * 255)])
+def test_a_class_file_without_a_list_of_1_to_254_names_is_refused(root, content):
+    (root / "classes.yaml").write_text(content)
+    assert refusal(folder, "train", root=root) == (
+        f"{root}/classes.yaml: expected a YAML list of 1 to 254 class names. Write one name per line: '- road'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "shown"),
+    [
+        ("on", "True"),
+        ("7", "7"),
+        ("car: [1, 2]", "{'car': [1, 2]}"),
+        ("car: [1, 2, 256]", "{'car': [1, 2, 256]}"),
+        ("car: [1, 2, true]", "{'car': [1, 2, True]}"),
+        ("car: red", "{'car': 'red'}"),
+        ("5: [1, 2, 3]", "{5: [1, 2, 3]}"),
+        ("{name: car, color: red}", "{'name': 'car', 'color': 'red'}"),
+    ],
+)
+def test_an_entry_that_is_no_class_is_shown(root, entry, shown):
+    (root / "classes.yaml").write_text(f"- road\n- {entry}\n")
+    assert refusal(folder, "train", root=root) == (
+        f"{root}/classes.yaml: entry 1 is {shown}; expected a name, or {{name: [red, green, blue]}} with 0..255."
+    )
+
+
+def test_a_class_named_twice_is_refused(root):
+    (root / "classes.yaml").write_text("[road, sky, road]")
+    assert refusal(folder, "train", root=root) == f"{root}/classes.yaml: 'road' is named twice; expected different names."

@@ -1,0 +1,167 @@
+"""From image to class ids to a confusion matrix: against interpolation, argmax and counting written out."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from segkit.data.dataset import Sample
+from segkit.engine.device import autocast, choose_device, choose_precision
+from segkit.engine.evaluate import evaluate
+from segkit.engine.inference import labels_at, predict_logits
+from segkit.errors import InputError
+from segkit.tensors import IGNORE
+
+CPU = torch.device("cpu")
+K = 4
+
+
+class Pixelwise(nn.Module):
+    """Scores of each pixel from its colour; remembers in which mode it ran and the sizes it saw."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.layer, self.dropout = nn.Conv2d(3, K, 1), nn.Dropout(0.5)
+        self.seen = []
+
+    def forward(self, image):
+        self.seen.append((self.training, tuple(image.shape)))
+        return self.layer(self.dropout(image)).float()
+
+
+@pytest.fixture
+def model():
+    return Pixelwise()
+
+
+def item(index, image_size, label_size):
+    generator = np.random.default_rng(index)
+    labels = generator.choice([*range(K), IGNORE], label_size).astype(np.uint8)
+    image = torch.from_numpy(generator.normal(size=(3, *image_size)).astype(np.float32))
+    return image, Sample(f"sample-{index}", np.zeros((*label_size, 3), np.uint8), labels)
+
+
+BATCHES = [
+    [item(0, (6, 8), (12, 16)), item(1, (6, 8), (12, 16)), item(2, (9, 5), (9, 5))],
+    [item(3, (6, 8), (7, 19))],
+]
+
+
+def counted(model, image, labels):
+    with torch.no_grad():
+        logits = F.interpolate(model.layer(image[None]), labels.shape, mode="bilinear", align_corners=False)
+    predicted = logits.argmax(1)[0].numpy()
+    matrix = np.zeros((K, K), np.int64)
+    for y, p in zip(labels.flat, predicted.flat, strict=True):
+        if y != IGNORE:
+            matrix[y, p] += 1
+    return matrix
+
+
+# --- class ids ---
+
+
+@pytest.mark.parametrize("size", [(5, 7), (10, 14), (33, 20), (3, 4)], ids=str)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=["contiguous", "channels_last"])
+def test_class_ids_are_the_argmax_of_interpolated_logits(size, layout):
+    logits = torch.randn(3, K, 5, 7, generator=torch.Generator().manual_seed(0)).contiguous(memory_format=layout)
+    expected = F.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(1)
+    ours = labels_at(logits, size)
+    assert ours.dtype == torch.uint8
+    assert ours.shape == (3, *size)
+    assert float((ours == expected).float().mean()) == 1
+
+
+def test_logits_are_float32_and_carry_no_gradient_in_either_precision(model):
+    image = torch.randn(2, 3, 6, 8)
+    exact = predict_logits(model.eval(), image, device=CPU, precision=torch.float32)
+    rough = predict_logits(model, image, device=CPU, precision=torch.bfloat16)
+    for logits in (exact, rough):
+        assert logits.dtype == torch.float32
+        assert logits.shape == (2, K, 6, 8)
+        assert not logits.requires_grad
+    assert not torch.equal(exact, rough)
+    torch.testing.assert_close(rough, exact, rtol=0.05, atol=0.05)
+
+
+# --- evaluation ---
+
+
+def test_matrices_are_those_of_enlarged_predictions_counted_one_by_one(model):
+    result = evaluate(model, BATCHES, num_classes=K, device=CPU, precision=torch.float32)
+    expected = [counted(model, image, sample.labels) for batch in BATCHES for image, sample in batch]
+    assert result.ids == ("sample-0", "sample-1", "sample-2", "sample-3")
+    assert result.matrices.dtype == np.int64
+    assert result.matrices.tolist() == np.stack(expected).tolist()
+    assert (result.matrix == sum(expected)).all()
+
+
+def test_every_labelled_pixel_is_counted_at_the_size_of_the_labels(model):
+    result = evaluate(model, BATCHES, num_classes=K, device=CPU, precision=torch.float32)
+    pixels = [int((sample.labels != IGNORE).sum()) for batch in BATCHES for _, sample in batch]
+    assert result.matrices.sum((1, 2)).tolist() == pixels
+
+
+def test_images_of_one_size_run_together_and_others_by_themselves(model):
+    evaluate(model, BATCHES, num_classes=K, device=CPU, precision=torch.float32)
+    assert [shape for _, shape in model.seen] == [(2, 3, 6, 8), (1, 3, 9, 5), (1, 3, 6, 8)]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_model_is_evaluated_in_evaluation_mode_and_left_as_it_was(model, training):
+    model.train(training)
+    evaluate(model, BATCHES, num_classes=K, device=CPU, precision=torch.float32)
+    assert {mode for mode, _ in model.seen} == {False}
+    assert model.training == training
+
+
+def test_the_mode_is_restored_after_an_error(model):
+    model.train()
+    with pytest.raises(ValueError, match="class ids outside"):
+        evaluate(model, BATCHES, num_classes=K - 1, device=CPU, precision=torch.float32)
+    assert model.training
+
+
+def test_progress_counts_images(model):
+    seen = []
+    evaluate(model, BATCHES, num_classes=K, device=CPU, precision=torch.float32, progress=seen.append)
+    assert seen == [3, 1]
+
+
+# --- device and precision ---
+
+
+def test_auto_takes_a_device_that_this_machine_has():
+    expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert choose_device("auto").type == expected
+    assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", ["cuda", "mps", "gpu"])
+def test_a_device_that_the_machine_lacks_is_refused_with_those_it_has(monkeypatch, name):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(InputError, match=f"training.device = '{name}'.*it has cpu. Use training.device=auto"):
+        choose_device(name)
+
+
+def test_a_stated_precision_is_taken():
+    assert choose_precision("float32", CPU) == torch.float32
+    assert choose_precision("bfloat16", CPU) == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("avx512", "amx", "expected"), [(False, False, torch.float32), (True, False, torch.bfloat16), (False, True, torch.bfloat16)]
+)
+def test_auto_is_bfloat16_only_where_the_processor_computes_in_it(monkeypatch, avx512, amx, expected):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert choose_precision("auto", CPU) == expected
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_autocast_computes_in_the_precision(precision):
+    with autocast(CPU, precision):
+        assert nn.Conv2d(3, K, 1)(torch.randn(1, 3, 2, 2)).dtype == precision

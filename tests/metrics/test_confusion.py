@@ -1,0 +1,168 @@
+"""Scores against five lines of numpy, against work by hand, and against another library."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from segkit.metrics.confusion import confusion_matrix, scores
+from segkit.tensors import IGNORE
+
+K = 5
+same = pytest.approx
+
+
+def naive(predicted, labels):
+    """Mean IoU, and IoU of each class, from sets of pixels. Not from a matrix."""
+    valid = labels != IGNORE
+    either = [((predicted == k) | (labels == k)) & valid for k in range(K)]
+    both = [((predicted == k) & (labels == k)) & valid for k in range(K)]
+    iou = [b.sum() / e.sum() if e.any() else math.nan for b, e in zip(both, either, strict=True)]
+    return (np.nanmean(iou) if valid.any() else math.nan), iou
+
+
+def matrix_of(predicted, labels, num_classes=K):
+    return confusion_matrix(torch.as_tensor(predicted), torch.as_tensor(labels), num_classes).numpy()
+
+
+label_maps = arrays.arrays(np.uint8, (4, 5), elements=st.sampled_from([*range(K), IGNORE]))
+predictions = arrays.arrays(np.uint8, (4, 5), elements=st.integers(0, K - 1))
+
+
+def random_maps(seed, classes=range(K), batch=6):
+    generator = np.random.default_rng(seed)
+    labels = generator.choice([*classes, IGNORE], (batch, 9, 11))
+    return generator.choice([*classes], labels.shape), labels
+
+
+# --- the matrix ---
+
+
+@given(predictions, label_maps)
+def test_the_matrix_counts_pairs_of_label_and_prediction(predicted, labels):
+    pairs = Counter((int(y), int(p)) for y, p in zip(labels.flat, predicted.flat, strict=True) if y != IGNORE)
+    matrix = matrix_of(predicted, labels)
+    assert matrix.dtype == np.int64
+    assert matrix.tolist() == [[pairs[y, p] for p in range(K)] for y in range(K)]
+
+
+@given(predictions, label_maps, st.integers(0, K - 1))
+def test_predictions_at_ignored_pixels_change_nothing(predicted, labels, other):
+    assert (matrix_of(np.where(labels == IGNORE, other, predicted), labels) == matrix_of(predicted, labels)).all()
+
+
+def test_two_matrices_add_up_to_the_matrix_of_both():
+    predicted, labels = random_maps(0)
+    assert (matrix_of(predicted[:2], labels[:2]) + matrix_of(predicted[2:], labels[2:]) == matrix_of(predicted, labels)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
+def test_predictions_may_have_any_integer_type(dtype):
+    predicted, labels = random_maps(1)
+    assert (matrix_of(torch.as_tensor(predicted).to(dtype), labels) == matrix_of(predicted, labels)).all()
+
+
+@pytest.mark.parametrize(
+    ("predicted", "labels"), [([0, K], [0, 1]), ([0, 1], [0, K]), ([-1, 0], [0, 0]), ([0, 0], [-1, 0]), ([0, IGNORE], [0, 0])]
+)
+def test_ids_out_of_range_are_refused(predicted, labels):
+    with pytest.raises(ValueError, match=r"class ids outside 0\.\.4 and 255"):
+        matrix_of(predicted, labels)
+
+
+def test_a_prediction_out_of_range_does_not_matter_where_the_label_is_ignored():
+    assert matrix_of([0, IGNORE], [0, IGNORE]).sum() == 1
+
+
+def test_different_shapes_are_refused():
+    with pytest.raises(ValueError, match="expected equal shapes"):
+        matrix_of(np.zeros((2, 3), np.uint8), np.zeros((3, 2), np.uint8))
+
+
+# --- scores ---
+
+
+@given(predictions, label_maps)
+def test_iou_is_that_of_pixel_sets(predicted, labels):
+    mean, iou = naive(predicted, labels)
+    result = scores(matrix_of(predicted, labels))
+    assert result.mean_iou == same(mean, nan_ok=True)
+    assert list(result.iou) == same(iou, nan_ok=True)
+    assert result.classes_averaged == np.sum(~np.isnan(iou))
+
+
+def test_three_classes_by_hand():
+    #       predicted 0  1  2
+    matrix = np.array([[3, 1, 0], [0, 2, 2], [1, 0, 1]])
+    result = scores(matrix)
+    assert result.iou == same((3 / 5, 2 / 5, 1 / 4))
+    assert result.accuracy == same((3 / 4, 2 / 4, 1 / 2))
+    assert result.global_accuracy == same(6 / 10)
+    assert result.class_average_accuracy == same((3 / 4 + 2 / 4 + 1 / 2) / 3)
+    assert result.mean_iou == same((3 / 5 + 2 / 5 + 1 / 4) / 3)
+    assert result.frequency_weighted_iou == same(0.4 * 3 / 5 + 0.4 * 2 / 5 + 0.2 * 1 / 4)
+    assert result.classes_averaged == 3
+
+
+def test_an_image_of_2x2_by_hand():
+    result = scores(matrix_of([[0, 0], [1, 1]], [[0, 1], [1, IGNORE]], 2))
+    assert result.iou == same((1 / 2, 1 / 2))
+    assert result.global_accuracy == same(2 / 3)
+    assert result.class_average_accuracy == same((1 + 1 / 2) / 2)
+
+
+def test_a_class_absent_from_labels_and_predictions_is_left_out():
+    result = scores(np.array([[3, 1, 0], [1, 3, 0], [0, 0, 0]]))
+    assert math.isnan(result.iou[2])
+    assert result.mean_iou == same(3 / 5)
+    assert result.classes_averaged == 2
+
+
+def test_a_class_absent_from_labels_but_predicted_counts_as_0():
+    result = scores(np.array([[3, 0, 1], [0, 4, 0], [0, 0, 0]]))
+    assert result.iou == same((3 / 4, 1, 0))
+    assert result.mean_iou == same((3 / 4 + 1) / 3)
+    assert result.classes_averaged == 3
+    assert math.isnan(result.accuracy[2])
+    assert result.class_average_accuracy == same((3 / 4 + 1) / 2)
+    assert result.frequency_weighted_iou == same((3 / 4 + 1) / 2)
+
+
+def test_without_a_counted_pixel_every_score_is_nan():
+    result = scores(matrix_of(np.zeros((2, 2), np.uint8), np.full((2, 2), IGNORE, np.uint8)))
+    means = (result.global_accuracy, result.class_average_accuracy, result.mean_iou, result.frequency_weighted_iou)
+    assert all(math.isnan(v) for v in (*means, *result.iou, *result.accuracy))
+    assert result.classes_averaged == 0
+
+
+def test_a_perfect_prediction_scores_1_and_a_derangement_0():
+    _, labels = random_maps(2)
+    perfect = scores(matrix_of(labels, labels))
+    assert {perfect.global_accuracy, perfect.mean_iou, perfect.class_average_accuracy, *perfect.iou} == {1.0}
+    assert perfect.frequency_weighted_iou == same(1)
+    wrong = scores(matrix_of((labels + 1) % K, labels))
+    assert {wrong.global_accuracy, wrong.mean_iou, wrong.class_average_accuracy, wrong.frequency_weighted_iou} == {0.0}
+
+
+def test_the_score_of_a_split_is_not_the_mean_of_its_images():
+    matrices = [np.array([[9, 1], [0, 0]]), np.array([[1, 0], [4, 5]])]
+    together = scores(sum(matrices)).mean_iou
+    assert together == same((10 / 15 + 5 / 10) / 2)
+    assert together != same(np.mean([scores(m).mean_iou for m in matrices]))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_segmentation_models_pytorch_gives_the_same_iou(seed):
+    from segmentation_models_pytorch import metrics
+
+    predicted, labels = random_maps(seed)
+    counts = metrics.get_stats(torch.as_tensor(predicted), torch.as_tensor(labels), mode="multiclass", num_classes=K, ignore_index=IGNORE)
+    theirs = metrics.iou_score(*(count.sum(0, keepdim=True) for count in counts), reduction="none")[0]
+    result = scores(matrix_of(predicted, labels))
+    assert result.iou == same(tuple(theirs.tolist()))
+    assert result.mean_iou == same(float(theirs.mean()))

@@ -1,0 +1,209 @@
+"""What every model keeps to: each decoder of the table, with each of its choices, on small encoders. A new row is tested by being there."""
+
+import inspect
+from typing import Literal, get_args, get_origin
+
+import pytest
+import torch
+from torch import nn
+
+from segkit.build import DECODERS, ENCODERS
+from segkit.models.decoders.fcn import fcn8s
+from segkit.models.decoders.segnet import SegNet
+from segkit.models.encoders.vgg import VGG16
+from segkit.models.features import Needs, Stages
+from segkit.models.geometry import CoordinateMap
+from segkit.models.segmenter import Segmenter
+
+K = 5
+SMALL = {"head_width": 16, "width": 1 / 16}  # by name of the argument, wherever it occurs
+VARIANTS = {"vgg16": ("vgg16", {"batch_norm": False}), "vgg16_bn": ("vgg16", {"batch_norm": True})}
+
+
+def choices(row):
+    """One set of options for each value of each `Literal` argument."""
+    parameters = inspect.signature(row).parameters
+    small = {name: value for name, value in SMALL.items() if name in parameters}
+    literal = {name: get_args(p.annotation) for name, p in parameters.items() if get_origin(p.annotation) is Literal}
+    return [{**small, name: value} for name, values in literal.items() for value in values] or [small]
+
+
+def every_model():
+    for variant in VARIANTS:
+        for name, row in DECODERS.items():
+            for options in choices(row):
+                words = [variant, name, *(str(v) for k, v in options.items() if k not in SMALL)]
+                yield pytest.param((variant, name, options), id="-".join(words))
+
+
+def build(recipe, seed=0):
+    """A model whose score layers have left their zero start."""
+    variant, decoder, options = recipe
+    torch.manual_seed(seed)
+    row, encoder_options = VARIANTS[variant]
+    encoder = ENCODERS[row](width=SMALL["width"], **encoder_options)
+    model = Segmenter(encoder, DECODERS[decoder](encoder.stages, K, **options))
+    for layer in model.modules():
+        if isinstance(layer, nn.Conv2d) and not layer.weight.any():
+            nn.init.normal_(layer.weight, std=0.1)
+    return model
+
+
+def images(height, width, batch=1):
+    return torch.randn(batch, 3, height, width, generator=torch.Generator().manual_seed(height))
+
+
+@pytest.fixture(params=every_model())
+def recipe(request):
+    return request.param
+
+
+@pytest.fixture
+def model(recipe):
+    return build(recipe)
+
+
+# --- every model ---
+
+
+def test_every_encoder_of_the_table_has_a_small_variant_here():
+    assert {row for row, _ in VARIANTS.values()} == set(ENCODERS)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 40), (32, 32), (65, 97), (96, 128)], ids=str)
+def test_logits_have_the_size_of_the_image(model, size):
+    with torch.inference_mode():
+        logits = model.eval()(images(*size))
+    assert logits.shape == (1, K, *size)
+    assert logits.dtype == torch.float32
+    assert torch.isfinite(logits).all()
+
+
+def test_every_parameter_receives_a_gradient(model):
+    image = images(65, 97, batch=2)
+    (model(image) * torch.randn(2, K, 65, 97)).mean().backward()
+    # The bias of a convolution before batch norm is subtracted again: its gradient is zero but for rounding.
+    cancelled = {
+        name for name, _ in model.named_parameters() if isinstance(getattr_at(model, f"{name.removesuffix('.bias')}_bn"), nn.BatchNorm2d)
+    }
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.any() or name in cancelled, name
+
+
+def getattr_at(model, path):
+    return dict(model.named_modules()).get(path)
+
+
+def test_training_in_bfloat16_gives_finite_float32_logits_and_finite_gradients(model):
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(images(33, 64))
+    assert logits.dtype == torch.float32
+    assert torch.isfinite(logits).all()
+    logits.square().mean().backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_bfloat16_stays_close_to_float32(model):
+    model.eval()
+    with torch.inference_mode():
+        exact = model(images(32, 64))
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = model(images(32, 64))
+    assert float((rough - exact).norm() / exact.norm()) < 0.2
+
+
+def test_a_saved_state_gives_the_same_outputs_in_another_model(recipe, model):
+    model(images(33, 64))  # moves running averages away from their start
+    other = build(recipe, seed=1)
+    other.load_state_dict(model.state_dict(), strict=True)
+    with torch.inference_mode():
+        assert torch.equal(model.eval()(images(33, 64)), other.eval()(images(33, 64)))
+
+
+def test_evaluation_repeats_itself_exactly_and_changes_no_state(model):
+    model.eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with torch.inference_mode():
+        first, second = model(images(33, 64)), model(images(33, 64))
+    assert torch.equal(first, second)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_an_image_is_scored_alike_alone_and_in_a_batch(model):
+    batch = images(33, 64, batch=2)
+    with torch.inference_mode():
+        together = model.eval()(batch)
+        alone = torch.cat([model(one) for one in batch.split(1)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_memory_format_does_not_matter(model):
+    with torch.inference_mode():
+        plain = model.eval()(images(33, 64))
+        last = model.to(memory_format=torch.channels_last)(images(33, 64).contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(last, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_features_hold_what_the_decoder_declares_and_nothing_else(model):
+    needs = model.decoder.needs
+    features = model.encoder(images(33, 64), needs)
+    for kind in ("pooled", "indices", "unpooled"):
+        assert getattr(features, kind).keys() == getattr(needs, kind), kind
+    assert features.image_size == (33, 64)
+    assert model.decoder(features).shape == (1, K, 33, 64)  # and what it declares is enough
+
+
+# --- what the architectures of the papers are ---
+
+
+@pytest.fixture(scope="module")
+def stages():
+    with torch.device("meta"):
+        return VGG16().stages
+
+
+def test_fcn8s_needs_three_pooled_maps_and_no_indices(stages):
+    with torch.device("meta"):
+        assert fcn8s(stages, 21).needs == Needs(pooled=frozenset({2, 3, 4}))
+
+
+def test_segnet_needs_all_indices_and_the_deepest_map(stages):
+    with torch.device("meta"):
+        assert SegNet(stages, 11).needs == Needs(pooled=frozenset({4}), indices=frozenset(range(5)))
+
+
+def count(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_segnet_on_vgg16_with_11_classes_has_the_parameters_of_the_released_net():
+    with torch.device("meta"):
+        encoder = VGG16(batch_norm=True)
+        assert count(Segmenter(encoder, SegNet(encoder.stages, 11))) == 29_449_355
+
+
+def layer(kernel, incoming, outgoing):
+    return kernel * kernel * incoming * outgoing + outgoing
+
+
+@pytest.mark.parametrize("upsampling", ["fixed", "learned"])
+def test_fcn8s_on_vgg16_with_21_classes_has_the_parameters_of_the_layer_table(upsampling):
+    widths = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
+    trunk = sum(layer(3, a, b) for a, b in zip(widths, widths[1:], strict=False))
+    head = layer(7, 512, 4096) + layer(1, 4096, 4096)
+    scores = layer(1, 4096, 21) + layer(1, 512, 21) + layer(1, 256, 21)
+    learned = 21 * 21 * (4 * 4 + 4 * 4 + 16 * 16) if upsampling == "learned" else 0
+    with torch.device("meta"):
+        encoder = VGG16()
+        assert count(Segmenter(encoder, fcn8s(encoder.stages, 21, upsampling=upsampling))) == trunk + head + scores + learned
+    assert trunk == 14_714_688
+
+
+def test_a_decoder_that_needs_indices_is_refused_on_an_encoder_without():
+    class Plain(nn.Module):
+        stages = Stages(channels=(4,) * 5, maps=(CoordinateMap(),) * 5, has_indices=False)
+
+    with pytest.raises(ValueError, match="SegNet needs pooling indices and Plain has none"):
+        Segmenter(Plain(), SegNet(Plain.stages, K))

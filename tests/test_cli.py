@@ -1,0 +1,329 @@
+"""The command line, as a user meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segkit import __version__
+from segkit.cli import main
+from segkit.data.streets import Streets
+
+ROOT = Path(__file__).parents[1]
+TINY = [
+    "data.size=[32,48]", "data.train_images=8", "data.val_images=3", "data.test_images=4", "model.encoder.width=0.0625",
+    "training.epochs=2", "training.batch_size=4", "evaluation.every_epochs=1",
+]  # fmt: skip
+
+
+@pytest.fixture
+def segkit(monkeypatch, capsys, tmp_path):
+    """Runs `segkit ARGUMENTS` in this process from the repository's root: (exit code, output, errors)."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["segkit", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def finished(segkit, tmp_path):
+    """A finished tiny run of each decoder that is asked for."""
+
+    def train(decoder: str) -> Path:
+        code, _, errors = segkit("train", f"configs/streets/{decoder}.yaml", *TINY, "--run", tmp_path / decoder)
+        assert (code, errors) == (0, "")
+        return tmp_path / decoder
+
+    return train
+
+
+def child(*arguments: object, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "segkit", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False, **options)
+
+
+def test_help_does_not_load_torch():
+    code = "import sys; sys.argv = ['segkit', '--help']\ntry:\n    from segkit.cli import main; main()\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'numpy', 'albumentations', 'pandas', 'pydantic'} & set(sys.modules), 'a heavy module was loaded'"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert all(command in ran.stdout for command in ("train", "evaluate", "predict", "show", "class-weights", "compare"))
+
+
+def test_version(segkit):
+    assert segkit("--version")[:2] == (0, f"segkit {__version__}\n")
+
+
+@pytest.mark.parametrize("decoder", ["fcn32s", "fcn16s", "fcn8s", "segnet"])
+def test_a_run_leaves_everything_that_it_is_known_by(finished, decoder):
+    run = finished(decoder)
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    validations = [r for r in records if r["kind"] == "validation"]
+    result = json.loads((run / "result.json").read_text())
+    assert [r["step"] for r in validations] == [2, 4]
+    assert result["decoder"] == decoder
+    assert result["best_validation_mean_iou"] == max(r["mean_iou"] for r in validations)
+    assert result["test"]["classes_averaged"] >= 10
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["best.safetensors", "last.pt"]
+    assert json.loads((run / "environment.json").read_text())["segkit"] == __version__
+    stored = np.load(run / "confusion_test.npz")
+    assert stored["matrices"].shape == (4, 11, 11)
+
+
+def test_eight_images_are_learned_by_heart(segkit, tmp_path):
+    settings = [
+        "data.train_images=8", "data.val_images=2", "data.test_images=2", "model.encoder.width=0.25", "transforms.flip=0",
+        "transforms.color_jitter=0", "training.batch_size=4", "training.epochs=100", "evaluation.every_epochs=100",
+        "loss.class_weights=none",
+    ]  # fmt: skip
+    run = tmp_path / "run"
+    assert segkit("train", "configs/streets/segnet.yaml", *settings, "--run", run)[0] == 0
+    code, out, _ = segkit("evaluate", run, "--split", "train")
+    scores = dict(zip(out.split()[-12::2], out.split()[-11::2], strict=False))
+    assert code == 0
+    assert float(out.rsplit("mean IoU", 1)[1].split()[0]) > 90, scores
+
+
+def test_evaluate_prints_the_scores_that_training_ended_with(segkit, finished):
+    run = finished("fcn8s")
+    test = json.loads((run / "result.json").read_text())["test"]
+    code, out, _ = segkit("evaluate", run, "--split", "test")
+    assert code == 0
+    assert f"mean IoU {100 * test['mean_iou']:.1f}" in out
+    assert f"({test['classes_averaged']} classes averaged)" in out
+
+
+def test_predict_writes_class_ids_with_a_palette_and_an_overlay(segkit, finished, tmp_path):
+    run, sample = finished("fcn8s"), Streets("test", size=(45, 61))[0]
+    Image.fromarray(sample.image).save(tmp_path / "scene.png")
+    code, out, _ = segkit("predict", run, tmp_path / "scene.png", "--out", tmp_path / "out")
+    labels, shown = Image.open(tmp_path / "out/scene.png"), Image.open(tmp_path / "out/scene_overlay.png")
+    assert code == 0
+    assert str(tmp_path / "out/scene.png") in out
+    assert (labels.mode, labels.size, shown.mode, shown.size) == ("P", (61, 45), "RGB", (61, 45))
+    assert np.asarray(labels).max() < 11
+
+
+def test_show_names_the_file_of_every_value(segkit):
+    code, out, _ = segkit("show", "configs/streets/fcn8s.yaml", "optimizer.lr=1e-3")
+    lines = dict(line.split("  # ") for line in (" ".join(line.split()).replace(" # ", "  # ") for line in out.splitlines()))
+    assert code == 0
+    assert lines["optimizer.lr = 0.001"] == "command line: optimizer.lr=1e-3"
+    assert lines["model.encoder.width = 0.25"].startswith("configs/base/streets.yaml:")
+    assert lines["model.decoder.dropout = 0.5"] == "default"
+
+
+def test_class_weights_counts_pixels_and_prints_every_variant(segkit):
+    code, out, _ = segkit("class-weights", "configs/streets/fcn8s.yaml", *TINY)
+    assert code == 0
+    assert "void" in out
+    assert out.count("ignored") >= 5
+    assert all(name in out for name in ("sky", "bicyclist", "median incl. void"))
+
+
+def test_training_from_the_saved_config_repeats_the_run(segkit, finished, tmp_path):
+    run = finished("segnet")
+    assert segkit("train", run / "config.yaml", "--run", tmp_path / "again")[0] == 0
+    first, second = (
+        [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in (r / "metrics.jsonl").read_text().splitlines()]
+        for r in (run, tmp_path / "again")
+    )
+    assert first == second
+
+
+def test_a_finished_run_is_never_trained_again(segkit, finished):
+    run = finished("fcn32s")
+    before = (run / "metrics.jsonl").read_bytes()
+    code, out, _ = segkit("train", run / "config.yaml", "--run", run)
+    assert code == 0
+    assert f"{run} is finished; nothing was trained." in out
+    assert (run / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_of_another_config_is_never_overwritten(segkit, finished):
+    run = finished("fcn32s")
+    code, _, errors = segkit("train", run / "config.yaml", "seed=1", "--run", run)
+    assert code == 2
+    assert errors == (
+        f"segkit: {run} holds a run of another config; different: seed (0 there, 1 here). "
+        "Choose another folder with --run, or --overwrite it.\n"
+    )
+
+
+def test_an_interrupted_run_goes_on_to_the_result_of_an_uninterrupted_one(finished, tmp_path):
+    whole = finished("fcn8s")
+    command = [sys.executable, "-m", "segkit", "train", str(whole / "config.yaml"), "--run", str(tmp_path / "cut")]
+    environment = os.environ | {"SEGKIT_CACHE": str(tmp_path / "cache")}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    last = tmp_path / "cut/checkpoints/last.pt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert last.exists()
+    assert subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False).returncode == 0
+    steps = [json.loads(line)["step"] for line in (tmp_path / "cut/metrics.jsonl").read_text().splitlines()]
+    results = [json.loads((run / "result.json").read_text()) for run in (whole, tmp_path / "cut")]
+    assert steps == sorted(steps)
+    assert results[0]["test"] == results[1]["test"]
+
+
+def test_ctrl_c_ends_in_one_line_and_exit_code_130(tmp_path):
+    arguments = ["train", "configs/streets/fcn8s.yaml", *TINY, "training.epochs=5000", "--run", str(tmp_path / "run")]
+    process = subprocess.Popen([sys.executable, "-m", "segkit", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run/checkpoints/last.pt").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "segkit: interrupted; the same command goes on from the last finished epoch.\n"
+
+
+def test_a_staged_fcn_starts_from_the_coarser_one(segkit, finished, tmp_path):
+    coarse = finished("fcn32s")
+    settings = [f"model.initialize_from={coarse}", "optimizer.lr=1e-9", "training.epochs=1"]
+    code, _, errors = segkit("train", "configs/streets/fcn16s.yaml", *TINY, *settings, "--run", tmp_path / "fine")
+    assert (code, errors) == (0, "")
+    from safetensors.numpy import load_file
+
+    before, after = (load_file(run / "checkpoints/best.safetensors")["decoder.fc7.weight"] for run in (coarse, tmp_path / "fine"))
+    np.testing.assert_allclose(before, after, atol=1e-6)
+
+
+def test_compare_writes_the_table_and_the_picture(segkit, finished, tmp_path):
+    runs = [finished("fcn32s"), finished("segnet")]
+    code, out, _ = segkit("compare", *runs, "--out", tmp_path / "out", "--images", 2)
+    assert code == 0
+    assert all(word in out for word in ("decoder", "parameters", "global accuracy", "class average accuracy", "mean IoU", "seconds"))
+    rows = (tmp_path / "out/scores.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["decoder", "fcn32s", "segnet"]
+    picture = Image.open(tmp_path / "out/predictions.png")
+    assert picture.width > picture.height > 200
+
+
+def bad_camvid(folder: Path, *, labels: np.ndarray | None = None, without: str = "") -> Path:
+    """CamVid's layout with one image per split, and something wrong with it."""
+    image = np.zeros((32, 48, 3), np.uint8)
+    labels = np.zeros((32, 48), np.uint8) if labels is None else labels
+    for split in ("train", "val", "test"):
+        for name, array in ((split, image), (f"{split}annot", labels)):
+            (folder / name).mkdir(parents=True)
+            if name != without:
+                Image.fromarray(array).save(folder / name / "a.png")
+        (folder / f"{split}.txt").write_text(f"/SegNet/CamVid/{split}/a.png /SegNet/CamVid/{split}annot/a.png\n")
+    return folder
+
+
+def camvid_error(segkit, root: Path, tmp_path: Path) -> str:
+    settings = ["model.encoder.weights=null", "model.encoder.width=0.1", "training.batch_size=1", "training.epochs=1"]
+    code, _, errors = segkit("train", "configs/camvid/fcn8s.yaml", f"data.root={root}", *settings, "--run", tmp_path / "run")
+    assert code == 2
+    assert "Traceback" not in errors
+    assert errors.count("\n") == 1
+    return errors.removeprefix("segkit: ").rstrip("\n").replace(str(root), "ROOT")
+
+
+def test_a_missing_folder_is_named(segkit, tmp_path):
+    assert camvid_error(segkit, tmp_path / "nowhere", tmp_path) == (
+        "data.root = 'ROOT' is no folder; expected CamVid with train.txt and train/. Set data.root=PATH."
+    )
+
+
+def test_an_image_without_label_is_named(segkit, tmp_path):
+    assert camvid_error(segkit, bad_camvid(tmp_path / "data", without="trainannot"), tmp_path) == (
+        "ROOT/train.txt names 1 missing files, the first is ROOT/trainannot/a.png; "
+        "expected an image and a label for every line. Copy the dataset again."
+    )
+
+
+def test_a_label_of_another_size_is_named(segkit, tmp_path):
+    assert camvid_error(segkit, bad_camvid(tmp_path / "data", labels=np.zeros((32, 40), np.uint8)), tmp_path) == (
+        "ROOT/train/a.png is 32x48 (height x width) but its labels ROOT/trainannot/a.png are 32x40 (height x width): "
+        "expected equal sizes. Resize neither by hand; find the matching pair of files."
+    )
+
+
+def test_a_label_id_out_of_range_is_named(segkit, tmp_path):
+    labels = np.zeros((32, 48), np.uint8)
+    labels[:2, :3] = 17
+    assert camvid_error(segkit, bad_camvid(tmp_path / "data", labels=labels), tmp_path) == (
+        "ROOT/trainannot/a.png holds label ids that no class has: 17 (6 pixels); expected 0..10, or 255 for ignored. "
+        "Fix the file, or name every class of the dataset."
+    )
+
+
+def test_a_truncated_image_is_named(segkit, tmp_path):
+    root = bad_camvid(tmp_path / "data")
+    noise = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
+    Image.fromarray(noise).save(root / "train/a.png")
+    whole = (root / "train/a.png").read_bytes()
+    (root / "train/a.png").write_bytes(whole[: len(whole) // 2])
+    assert camvid_error(segkit, root, tmp_path).startswith("ROOT/train/a.png cannot be decoded (")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("training.epohs=3", "training.epohs = 3 (command line): unknown key. Did you mean 'epochs'?"),
+        ("training.batch_size=four", "training.batch_size = 'four' (command line): expected an integer >= 1."),
+        ("model.decoder=fcn9s", "model.decoder.name = 'fcn9s' (command line): unknown decoder. Did you mean 'fcn8s'?"),
+        ("model.decoder.head_width=wide", "model.decoder.head_width = 'wide' (command line): expected an integer >= 1."),
+    ],
+)
+def test_a_wrong_setting_is_explained(segkit, change, sentence):
+    code, _, errors = segkit("train", "configs/streets/fcn8s.yaml", change)
+    assert code == 2
+    assert errors.splitlines()[0] == "segkit: configs/streets/fcn8s.yaml has 1 problem:"
+    assert errors.splitlines()[1].strip().startswith(sentence)
+
+
+def test_every_problem_of_a_config_is_named_at_once(segkit):
+    code, _, errors = segkit("show", "configs/streets/fcn8s.yaml", "seed=-1", "training.workers=x", "optimizer=adam")
+    assert code == 2
+    assert len(errors.splitlines()) == 5 - 1
+    assert "has 3 problems:" in errors
+
+
+def test_a_folder_that_is_no_run_is_refused(segkit, tmp_path):
+    code, _, errors = segkit("evaluate", tmp_path)
+    assert (code, errors) == (2, f"segkit: {tmp_path} is no run folder: it has no config.yaml. Expected a folder that 'segkit train' wrote.\n")
+
+
+def test_weights_that_do_not_exist_are_named_and_nothing_is_left_behind(segkit, tmp_path):
+    settings = [*TINY, "model.encoder.weights=nowhere/vgg16.safetensors"]
+    code, _, errors = segkit("train", "configs/streets/fcn8s.yaml", *settings, "--run", tmp_path / "run")
+    assert code == 2
+    assert errors == (
+        "segkit: weights nowhere/vgg16.safetensors do not exist; expected a .safetensors, .pt or .pth file. Fetch them or set null.\n"
+    )
+
+
+@pytest.mark.parametrize("config", sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("configs/[!b]*/*.yaml")))
+def test_every_config_is_valid(segkit, config):
+    code, out, errors = segkit("show", config)
+    assert (code, errors) == (0, "")
+    assert out.startswith("name = ")
+
+
+def test_the_module_runs_as_a_program():
+    ran = child("--version")
+    assert (ran.returncode, ran.stdout) == (0, f"segkit {__version__}\n")

@@ -1,0 +1,150 @@
+"""Run folders: what is written is read back, and nothing else is touched."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from segkit.errors import InputError
+from segkit.tracking.run_dir import RunDir
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run that has started."""
+    run = RunDir(tmp_path / "runs" / "one")
+    run.start("name: one\n")
+    return run
+
+
+def refusal(function, *arguments, **options):
+    with pytest.raises(InputError) as caught:
+        function(*arguments, **options)
+    return str(caught.value)
+
+
+# --- the folder ---
+
+
+def test_a_started_run_holds_its_config_and_environment(run):
+    assert run.exists
+    assert not run.finished
+    assert run.config_text() == "name: one\n"
+    assert run.checkpoints.is_dir()
+    environment = json.loads((run.path / "environment.json").read_text())
+    assert {"segkit", "commit", "command", "python", "torch", "threads", "machine", "processor", "accelerator"} <= set(environment)
+    assert run.require() is run
+
+
+def test_an_empty_folder_may_become_a_run(tmp_path):
+    RunDir(tmp_path).start("a: 1\n")
+    assert RunDir(tmp_path).exists
+
+
+def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    run = RunDir(tmp_path)
+    assert refusal(run.start, "a: 1\n") == (
+        f"{tmp_path} exists and is no run folder; nothing was written. Choose another folder with --run."
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "run").write_text("precious")
+    assert "exists and is no run folder" in refusal(RunDir(tmp_path / "run").start, "a: 1\n")
+    assert "cannot be written (Not a directory)" in refusal(RunDir(tmp_path / "run" / "below").start, "a: 1\n")
+
+
+def test_a_new_start_removes_everything_of_the_old_run(run):
+    run.write("train", {"step": 1})
+    run.finish({"score": 1})
+    run.start("name: zwölf\n")
+    assert run.config_text() == "name: zwölf\n"
+    assert run.records() == []
+    assert not run.finished
+
+
+def test_a_folder_that_holds_no_run_is_named(tmp_path):
+    assert refusal(RunDir(tmp_path).require) == (
+        f"{tmp_path} is no run folder: it has no config.yaml. Expected a folder that 'segkit train' wrote."
+    )
+
+
+def test_a_run_can_go_on_once_it_has_a_checkpoint(run):
+    assert not run.trained
+    (run.checkpoints / "last.pt").touch()
+    assert run.trained
+    (run.path / "config.yaml").unlink()
+    assert not run.trained
+
+
+# --- metrics ---
+
+
+def test_records_are_appended_and_read_back_by_kind(run):
+    assert run.records() == []
+    run.write("train", {"step": 1, "loss": 0.1})
+    run.write("validation", {"step": 1, "iou": [0.5, math.nan]})
+    RunDir(run.path).write("train", {"step": 2, "loss": 1e-30})
+    assert run.records("train") == [{"kind": "train", "step": 1, "loss": 0.1}, {"kind": "train", "step": 2, "loss": 1e-30}]
+    assert [record["kind"] for record in run.records()] == ["train", "validation", "train"]
+    assert math.isnan(run.records("validation")[0]["iou"][1])
+
+
+def test_a_line_that_a_crash_left_incomplete_is_left_out(run):
+    run.write("train", {"step": 1})
+    path = run.path / "metrics.jsonl"
+    path.write_text(path.read_text() + '{"kind": "train", "st')
+    assert [record["step"] for record in run.records()] == [1]
+
+
+def test_a_resumed_run_forgets_later_steps_and_the_incomplete_line(run):
+    for step in (1, 2, 3):
+        run.write("train", {"step": step})
+    run.write("validation", {"step": 2})
+    path = run.path / "metrics.jsonl"
+    path.write_text(path.read_text() + '{"kind": "tr')
+    run.forget_after(2)
+    run.write("train", {"step": 3})
+    assert [(record["kind"], record["step"]) for record in run.records()] == [("train", 1), ("train", 2), ("validation", 2), ("train", 3)]
+    assert len(path.read_text().splitlines()) == 4
+    run.forget_after(0)
+    assert run.records() == []
+
+
+def test_a_run_without_records_has_nothing_to_forget(run):
+    run.forget_after(0)
+    assert run.records() == []
+
+
+# --- results ---
+
+
+def test_a_finished_run_gives_its_result(run):
+    run.finish({"test": {"mean_iou": 0.5}})
+    assert run.finished
+    assert run.result() == {"test": {"mean_iou": 0.5}}
+    assert not list(run.path.glob(".*"))
+
+
+def test_an_unfinished_run_has_no_result(run):
+    assert refusal(run.result) == (f"{run.path} has not finished: it has no result.json. Repeat the 'segkit train' command to go on.")
+
+
+def test_matrices_read_back_as_they_were_written(run):
+    matrices = np.random.default_rng(0).integers(0, 200_000, (3, 4, 4))
+    path = run.write_matrices("test", ("a", "b", "ü"), matrices)
+    assert path == run.path / "confusion_test.npz"
+    ids, stored = run.matrices("test")
+    assert ids == ("a", "b", "ü")
+    assert stored.dtype == np.int64
+    np.testing.assert_array_equal(stored, matrices)
+    assert [p.name for p in run.path.glob("confusion*")] == ["confusion_test.npz"]
+
+
+def test_matrices_of_a_split_that_was_not_scored_are_missed(run):
+    assert refusal(run.matrices, "val") == (
+        f"{run.path}/confusion_val.npz does not exist: the split was not scored. Run 'segkit evaluate {run.path} --split val'."
+    )
