@@ -12,7 +12,6 @@ IGNORE = 255
 Image = Float[Tensor, "B 3 H W"]
 Labels = Int64[Tensor, "B H W"]
 Logits = Float[Tensor, "B K H W"]
-FeatureMap = Float[Tensor, "B C H W"]
 RawImage = UInt8[ndarray, "H W 3"]
 RawLabels = UInt8[ndarray, "H W"]
 Size = tuple[int, int]

@@ -58,9 +58,9 @@ class TrainingTransform:
         color_jitter: float = 0.0,
         pca_noise: float = 0.0,
     ):
-        self.mean, self.deviation = np.float32(mean), np.float32(deviation)
+        self.mean, self.deviation = np.array(mean, np.float32), np.array(deviation, np.float32)
         self.resolution, self.scale, self.pca_noise = resolution, scale, pca_noise
-        steps: list[A.BasicTransform] = []
+        steps: list[A.BasicTransform | A.BaseCompose] = []
         if crop is not None:
             steps.append(A.RandomCrop(*crop, pad_if_needed=True, pad_position="random", fill=0, fill_mask=PADDED, p=1))
         if flip:
@@ -100,7 +100,8 @@ class EvaluationTransform:
     """
 
     def __init__(self, *, mean: Sequence[float], deviation: Sequence[float], resolution: float = 1.0):
-        self.mean, self.deviation, self.resolution = np.float32(mean), np.float32(deviation), resolution
+        self.mean, self.deviation = np.array(mean, np.float32), np.array(deviation, np.float32)
+        self.resolution = resolution
 
     def __call__(self, image: RawImage) -> Tensor:
         """uint8 [H, W, 3] to float32 [3, H', W']."""
@@ -121,6 +122,6 @@ def _normalized(image: RawImage, mean: np.ndarray, deviation: np.ndarray) -> np.
     """(image - mean) / deviation, uint8 [H, W, 3] to float32 [3, H, W], through a table of the 256 values of each channel."""
     table = ((np.arange(256, dtype=np.float32) - mean[:, None]) / deviation[:, None]).astype(np.float32)
     normalized = np.empty((3, *image.shape[:2]), np.float32)
-    for plane, row, out in zip(cv2.split(image), table, normalized, strict=True):
-        cv2.LUT(plane, row, dst=out)
+    for channel, plane in enumerate(cv2.split(image)):
+        cv2.LUT(plane, table[channel], dst=normalized[channel])
     return normalized

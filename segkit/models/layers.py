@@ -3,11 +3,12 @@
 from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit.models.geometry import CoordinateMap, deconvolution
-from segkit.tensors import FeatureMap, Size
+from segkit.tensors import Logits, Size
 
 Upsampling = Literal["fixed", "learned"]
 
@@ -73,6 +74,6 @@ class Upsample(nn.Module):
             self.register_buffer("weight", kernel.expand(num_classes, 1, -1, -1).contiguous(), persistent=False)
             self.groups = num_classes
 
-    def forward(self, x: FeatureMap) -> FeatureMap:
-        """[B, K, H, W] to [B, K, factor (H + 1), factor (W + 1)]."""
+    def forward(self, x: Float[Tensor, "B K h w"]) -> Logits:
+        """[B, K, h, w] to [B, K, factor (h + 1), factor (w + 1)]."""
         return F.conv_transpose2d(x, self.weight, stride=self.factor, groups=self.groups)

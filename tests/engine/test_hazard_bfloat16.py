@@ -24,7 +24,7 @@ from segkit.models.decoders.fcn import fcn8s
 from segkit.models.encoders.vgg import VGG16
 from segkit.models.segmenter import Segmenter
 
-torch.set_num_threads(1)
+torch.set_num_threads(2)  # with one thread nothing is corrupted
 encoder = VGG16(width=1 / 64)
 model = Segmenter(encoder, fcn8s(encoder.stages, 11, head_width=4096))
 optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
@@ -38,7 +38,7 @@ for layout in (torch.channels_last, torch.contiguous_format):
 
 
 def test_a_training_step_of_fcn8s_with_4096_to_11_channels_survives_bfloat16():
-    child = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, timeout=300, check=False)
+    child = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, timeout=600, check=False)
     assert child.returncode == 0, child.stderr
     assert child.stdout.count("step") == 2
 
