@@ -16,6 +16,7 @@ from segkit.signatures import show
 
 __all__ = ["Resolved", "config_hash", "dump", "load", "resolve"]
 
+
 @dataclass(frozen=True)
 class Resolved:
     """A config after bases and overrides.

@@ -14,6 +14,7 @@ from segkit import build, config
 from segkit.compare.collect import run_titles
 from segkit.data.class_weights import MedianFrequency, cached_count
 from segkit.data.dataset import Dataset, read_image
+from segkit.data.folder import classes_text, read_classes
 from segkit.data.loader import steps_per_epoch
 from segkit.engine import checkpoint
 from segkit.engine.checkpoint import Progress, Trainee
@@ -29,7 +30,7 @@ from segkit.models.weights import load_exactly, read_weights
 from segkit.schema import Experiment, experiment_values
 from segkit.signatures import show
 from segkit.tracking.console import TrainingConsole
-from segkit.tracking.run_dir import RunDir
+from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
 from segkit.viz.figures import side_by_side
 from segkit.viz.overlay import overlay
 from segkit.viz.palette import palette_image
@@ -54,7 +55,7 @@ def check_folder(experiment: Experiment, run: RunDir) -> None:
     """
     if not run.trained:
         return
-    stored, values = _flat(config.load(run.config_text(), str(run.path / "config.yaml"))), _flat(experiment_values(experiment))
+    stored, values = _flat(config.load(run.config_text(), str(run.path / CONFIG))), _flat(experiment_values(experiment))
     differing = sorted(key for key in {**stored, **values} if stored.get(key) != values.get(key))
     if differing:
         shown = ", ".join(f"{key} ({stored.get(key)} there, {values.get(key)} here)" for key in differing[:8])
@@ -86,7 +87,7 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
     batches = build.build_batches(experiment, trainee.model, training, first_step=trainee.progress.step, device=device)
     checks = build.build_evaluation_batches(experiment, trainee.model, validation)
     if not resumes:
-        run.start(config.dump(values))
+        run.start({CONFIG: config.dump(values), CLASSES: classes_text(training.class_names, training.palette)})
 
     def validate(model: nn.Module) -> Scores:
         found = evaluate(model, checks, num_classes=len(training.class_names), device=device, precision=precision)
@@ -135,7 +136,7 @@ def conclude(experiment: Experiment, run: RunDir, trainee: Trainee) -> dict[str,
         "seconds": round(trainee.progress.seconds, 1),
         "best_step": trainee.progress.best_step,
         "best_validation_mean_iou": trainee.progress.best_mean_iou,
-        "class_names": list(build.build_dataset(experiment, "test").class_names),
+        "class_names": list(read_classes(run.path / CLASSES)[0]),
         "test": test,
     }
     run.finish(result)
@@ -149,7 +150,7 @@ def load_run(path: Path, overrides: Sequence[str] = ()) -> tuple[Experiment, Run
         InputError: if it is no run folder, or its config is not valid.
     """
     run = RunDir(path).require()
-    experiment, _ = build.load_experiment(path / "config.yaml", overrides)
+    experiment, _ = build.load_experiment(path / CONFIG, overrides)
     return experiment, run
 
 
@@ -185,8 +186,7 @@ class Predictor:
 
     def __init__(self, path: Path, overrides: Sequence[str] = ()):
         self.experiment, self.run = load_run(path, overrides)
-        reference: Dataset = build.build_dataset(self.experiment, "val")
-        self.class_names, self.palette = reference.class_names, reference.palette
+        self.class_names, self.palette = read_classes(path / CLASSES)
         self.device = choose_device(self.experiment.training.device)
         self.precision = choose_precision(self.experiment.training.precision, self.device)
         self.model = load_best(self.experiment, self.run, self.class_names, self.device)

@@ -188,7 +188,8 @@ def test_an_interrupted_run_goes_on_to_the_result_of_an_uninterrupted_one(finish
 
 def test_ctrl_c_ends_in_one_line_and_exit_code_130(tmp_path):
     arguments = ["train", "configs/streets/fcn8s.yaml", *TINY, "training.epochs=5000", "--run", str(tmp_path / "run")]
-    process = subprocess.Popen([sys.executable, "-m", "segkit", *arguments], cwd=ROOT, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "segkit", *arguments]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (tmp_path / "run/checkpoints/last.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -305,7 +306,10 @@ def test_every_problem_of_a_config_is_named_at_once(segkit):
 
 def test_a_folder_that_is_no_run_is_refused(segkit, tmp_path):
     code, _, errors = segkit("evaluate", tmp_path)
-    assert (code, errors) == (2, f"segkit: {tmp_path} is no run folder: it has no config.yaml. Expected a folder that 'segkit train' wrote.\n")
+    assert code == 2
+    assert errors == (
+        f"segkit: {tmp_path} is no run folder: it lacks config.yaml or environment.json. Expected a folder that 'segkit train' wrote.\n"
+    )
 
 
 def test_weights_that_do_not_exist_are_named_and_nothing_is_left_behind(segkit, tmp_path):

@@ -73,6 +73,12 @@ def read_classes(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
     return tuple(names), np.array(colors, np.uint8)
 
 
+def classes_text(class_names: tuple[str, ...], palette: np.ndarray) -> str:
+    """The text of a class file that `read_classes` reads back."""
+    entries = [{name: color.tolist()} for name, color in zip(class_names, palette, strict=True)]
+    return yaml.safe_dump(entries, default_flow_style=None, sort_keys=False, allow_unicode=True)
+
+
 def _color(index: int) -> tuple[int, int, int]:
     """PASCAL VOC's colour map, from its definition: the bits of the id, spread over the three channels."""
     red, green, blue, rest = 0, 0, 0, index + 1

@@ -263,7 +263,7 @@ def _draw_hood(canvas: Canvas, rng: Generator) -> None:
 def _photograph(canvas: Canvas, street: _Street, labels: RawLabels, rng: Generator) -> RawImage:
     """The image [H, W, 3]: surfaces get texture, the scene light and shadow, the camera blur and noise."""
     image, (height, width) = canvas.picture().astype(np.float32), canvas.size
-    grain = rng.uniform(1, 8, (2, IGNORE + 1)).astype(np.float32)
+    grain = rng.uniform(1, 6, (2, IGNORE + 1)).astype(np.float32)
     grain[:, TREE] = rng.uniform(4, 15, 2)
     grain[:, SKY] *= 0.3
     coarse = cv2.resize(rng.standard_normal((height // 3, width // 3), np.float32), (width, height))
@@ -271,12 +271,12 @@ def _photograph(canvas: Canvas, street: _Street, labels: RawLabels, rng: Generat
     image += (grain[0][labels] * fine + grain[1][labels] * coarse)[..., None]
     if rng.random() < 0.5:
         image *= _shadow(canvas, street, rng)[..., None]
-    warmth, contrast = rng.normal(0, 0.09), rng.uniform(0.65, 1.2)
-    light = rng.uniform(0.6, 1.25) * contrast * np.array([1 + warmth, 1.0, 1 - warmth], np.float32)
+    warmth, contrast = rng.normal(0, 0.06), rng.uniform(0.75, 1.2)
+    light = rng.uniform(0.7, 1.2) * contrast * np.array([1 + warmth, 1.0, 1 - warmth], np.float32)
     image = image * light + 115 * (1 - contrast)
     if rng.random() < 0.3:
         image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.003, 0.006) * height)
-    image += rng.uniform(1, 6) * rng.standard_normal(image.shape, np.float32)
+    image += rng.uniform(1, 4) * rng.standard_normal(image.shape, np.float32)
     return image.clip(0, 255).astype(np.uint8)
 
 

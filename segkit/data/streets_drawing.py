@@ -18,16 +18,17 @@ SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLI
 OVERSAMPLING = 2
 Colour = tuple[float, float, float]
 
-# Lowest and highest grey, a hue added by a random share, spread per channel; they overlap, so that colour tells little.
+# Lowest and highest grey, a hue added by a random share, spread per channel.
+# As in real streets, with overlaps: colour alone tells little.
 COLOURS = {
-    SKY: (125, 250, (-55, -10, 35), 10),
-    BUILDING: (45, 225, (40, 0, -30), 18),
-    POLE: (25, 200, (0, 0, 0), 10),
-    ROAD: (45, 150, (0, 0, 10), 8),
-    PAVEMENT: (55, 190, (18, 4, -12), 10),
-    TREE: (30, 130, (-12, 35, -35), 14),
+    SKY: (160, 250, (-50, -8, 35), 6),
+    BUILDING: (55, 215, (40, 0, -30), 14),
+    POLE: (20, 105, (0, 0, 0), 6),
+    ROAD: (45, 110, (0, 0, 8), 4),
+    PAVEMENT: (100, 190, (18, 4, -12), 6),
+    TREE: (30, 115, (-10, 35, -35), 8),
     SIGN: (60, 230, (0, 0, 0), 60),
-    FENCE: (40, 200, (20, 8, -22), 20),
+    FENCE: (60, 180, (24, 8, -24), 12),
     CAR: (20, 235, (0, 0, 0), 45),
     PEDESTRIAN: (20, 200, (0, 0, 0), 45),
     BICYCLIST: (20, 200, (0, 0, 0), 45),

@@ -1,6 +1,6 @@
 """Which device and which precision."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
@@ -34,4 +34,4 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager:
     """Mixed precision if `precision` is below float32; otherwise nothing."""
-    return torch.autocast(device.type, precision, enabled=precision != torch.float32)
+    return nullcontext() if precision == torch.float32 else torch.autocast(device.type, precision)

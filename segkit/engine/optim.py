@@ -75,7 +75,7 @@ def sgd(
         bias_weight_decay_scale=bias_weight_decay_scale,
         pretrained_lr_scale=pretrained_lr_scale,
     )
-    return SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
+    return SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
 
 
 def adamw(
@@ -99,7 +99,7 @@ def adamw(
         bias_weight_decay_scale=bias_weight_decay_scale,
         pretrained_lr_scale=pretrained_lr_scale,
     )
-    return AdamW(groups, lr=lr, betas=betas)
+    return AdamW(groups, lr=lr, betas=betas, fused=True)
 
 
 class Schedule(Protocol):

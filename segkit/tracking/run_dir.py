@@ -14,7 +14,8 @@ import numpy as np
 from segkit import __version__
 from segkit.errors import InputError
 
-CONFIG, ENVIRONMENT, METRICS, RESULT = "config.yaml", "environment.json", "metrics.jsonl", "result.json"
+CONFIG, CLASSES, ENVIRONMENT = "config.yaml", "classes.yaml", "environment.json"
+METRICS, RESULT = "metrics.jsonl", "result.json"
 
 
 class RunDir:
@@ -32,7 +33,7 @@ class RunDir:
     @property
     def exists(self) -> bool:
         """Whether a run was started here."""
-        return (self.path / CONFIG).is_file()
+        return (self.path / CONFIG).is_file() and (self.path / ENVIRONMENT).is_file()
 
     @property
     def trained(self) -> bool:
@@ -51,26 +52,36 @@ class RunDir:
             InputError: if not.
         """
         if not self.exists:
-            raise InputError(f"{self.path} is no run folder: it has no {CONFIG}. Expected a folder that 'segkit train' wrote.")
+            raise InputError(
+                f"{self.path} is no run folder: it lacks {CONFIG} or {ENVIRONMENT}. Expected a folder that 'segkit train' wrote."
+            )
         return self
 
-    def start(self, config_text: str) -> None:
-        """Makes the folder, in place of the run that it holds, and writes the config and the environment.
+    def start(self, texts: dict[str, str]) -> None:
+        """Makes the folder, in place of the run that it holds, and writes `texts` (file name -> content) and the environment.
 
         Raises:
             InputError: if the folder cannot be made, or holds something else than a run.
         """
-        if self.exists:
-            shutil.rmtree(self.path)
-        if self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
-            raise InputError(f"{self.path} exists and is no run folder; nothing was written. Choose another folder with --run.")
         about = json.dumps(environment(), indent=2) + "\n"
         try:
-            self.checkpoints.mkdir(parents=True)
-            (self.path / ENVIRONMENT).write_text(about)
-            (self.path / CONFIG).write_text(config_text, encoding="utf-8")
+            if self.exists:
+                self._remove()
+            elif self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
+                raise InputError(f"{self.path} exists and is no run folder; nothing was written. Choose another folder with --run.")
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            for name, text in {ENVIRONMENT: about, **texts}.items():
+                (self.path / name).write_text(text, encoding="utf-8")
         except OSError as error:
             raise InputError(f"{self.path} cannot be written ({error.strerror}). Choose another folder with --run.") from None
+
+    def _remove(self) -> None:
+        """Deletes what a run writes, and nothing else."""
+        for folder in (self.checkpoints, self.predictions):
+            shutil.rmtree(folder, ignore_errors=True)
+        for pattern in (RESULT, METRICS, "confusion_*.npz", ENVIRONMENT, CLASSES, CONFIG):
+            for file in self.path.glob(pattern):
+                file.unlink()
 
     def config_text(self) -> str:
         """The saved config."""

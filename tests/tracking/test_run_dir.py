@@ -14,7 +14,7 @@ from segkit.tracking.run_dir import RunDir
 def run(tmp_path):
     """A run that has started."""
     run = RunDir(tmp_path / "runs" / "one")
-    run.start("name: one\n")
+    run.start({"config.yaml": "name: one\n"})
     return run
 
 
@@ -38,14 +38,14 @@ def test_a_started_run_holds_its_config_and_environment(run):
 
 
 def test_an_empty_folder_may_become_a_run(tmp_path):
-    RunDir(tmp_path).start("a: 1\n")
+    RunDir(tmp_path).start({"config.yaml": "a: 1\n"})
     assert RunDir(tmp_path).exists
 
 
 def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
     run = RunDir(tmp_path)
-    assert refusal(run.start, "a: 1\n") == (
+    assert refusal(run.start, {"config.yaml": "a: 1\n"}) == (
         f"{tmp_path} exists and is no run folder; nothing was written. Choose another folder with --run."
     )
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
@@ -53,22 +53,24 @@ def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path):
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "run").write_text("precious")
-    assert "exists and is no run folder" in refusal(RunDir(tmp_path / "run").start, "a: 1\n")
-    assert "cannot be written (Not a directory)" in refusal(RunDir(tmp_path / "run" / "below").start, "a: 1\n")
+    assert "exists and is no run folder" in refusal(RunDir(tmp_path / "run").start, {"config.yaml": "a: 1\n"})
+    assert "cannot be written (Not a directory)" in refusal(RunDir(tmp_path / "run" / "below").start, {"config.yaml": "a: 1\n"})
 
 
 def test_a_new_start_removes_everything_of_the_old_run(run):
     run.write("train", {"step": 1})
     run.finish({"score": 1})
-    run.start("name: zwölf\n")
+    (run.path / "notes.txt").write_text("mine")
+    run.start({"config.yaml": "name: zwölf\n"})
     assert run.config_text() == "name: zwölf\n"
     assert run.records() == []
     assert not run.finished
+    assert (run.path / "notes.txt").read_text() == "mine"
 
 
 def test_a_folder_that_holds_no_run_is_named(tmp_path):
     assert refusal(RunDir(tmp_path).require) == (
-        f"{tmp_path} is no run folder: it has no config.yaml. Expected a folder that 'segkit train' wrote."
+        f"{tmp_path} is no run folder: it lacks config.yaml or environment.json. Expected a folder that 'segkit train' wrote."
     )
 
 
