@@ -63,6 +63,5 @@ def load_exactly(module: nn.Module, tensors: Mapping[str, Tensor], *, source: st
         f"{n} is {list(tensors[n].shape)}, expected {list(own[n].shape)}" for n in own if n in tensors and tensors[n].shape != own[n].shape
     ]
     if problems:
-        shown = "; ".join(problems[:12]) + (f"; and {len(problems) - 12} more" if len(problems) > 12 else "")
-        raise InputError(f"{source} does not fit {type(module).__name__}: {shown}. Use the weights of this architecture, or change it.")
+        raise InputError(f"{source} does not fit {type(module).__name__}: {'; '.join(problems)}. Use the weights of this architecture, or change it.")
     module.load_state_dict({**own, **tensors})

@@ -37,7 +37,8 @@ class VGG16(nn.Module):
         weights: a .safetensors, .pt or .pth file with torchvision's `features.N` names, or a name of torchvision's VGG16_Weights; null:
             He initialisation. A file of plain VGG16 also fits `batch_norm`, which then starts as the identity.
         normalization: input convention, `caffe` (RGB, 0..255 minus mean) or `torchvision` (minus mean, by deviation). null: the one
-            that belongs to the weights (`caffe` for files and IMAGENET1K_FEATURES, `torchvision` otherwise).
+            that belongs to the weights (`caffe` for files and IMAGENET1K_FEATURES, `torchvision` otherwise); a file of torchvision's
+            IMAGENET1K_V1 needs `torchvision`.
     Raises:
         InputError: if the weights are missing, unreadable, or do not fit.
     Source: Simonyan and Zisserman 2014 (arXiv:1409.1556), configuration D; ceil pooling as in Caffe. Differs from FCN's released
