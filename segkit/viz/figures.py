@@ -44,7 +44,8 @@ def side_by_side(
         axis.set_title(title, fontsize=9)
     patches = [Patch(color=f"#{bytes(c.tolist()).hex()}", label=n) for n, c in zip(class_names, palette, strict=True)]
     figure.legend(handles=[*patches, Patch(color="black", label="void")], loc="lower center", ncol=6, fontsize=8, frameon=False)
-    figure.subplots_adjust(left=0.01, right=0.99, top=0.92, bottom=0.5 / figure.get_size_inches()[1], wspace=0.03, hspace=0.05)
+    tall = figure.get_size_inches()[1]
+    figure.subplots_adjust(left=0.01, right=0.99, top=1 - 0.3 / tall, bottom=0.55 / tall, wspace=0.03, hspace=0.05)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=dpi)
     pyplot.close(figure)
