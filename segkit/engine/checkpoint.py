@@ -106,10 +106,11 @@ def read(path: Path) -> dict[str, Any]:
 def save_weights(path: Path, model: nn.Module, *, metadata: dict[str, str]) -> None:
     """Writes the model's tensors as safetensors, atomically."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    write_atomically(path, lambda partial: safetensors.torch.save_file(tensors, partial, metadata=metadata))
+    content = safetensors.torch.save(tensors, metadata=metadata)  # save_file would make a file that only its owner can read
+    write_atomically(path, lambda partial: partial.write_bytes(content))
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Calls `write` with a temporary path beside `path`, then renames: `path` is the old file or the whole new one, never less."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
