@@ -16,12 +16,13 @@ from segkit.data.loader import Cached, Order, evaluation_batches, steps_per_epoc
 from segkit.data.streets import Streets
 from segkit.data.transforms import EvaluationTransform, TrainingTransform
 from segkit.engine.optim import Schedule, adamw, constant, one_cycle, plateau, poly, sgd, step
+from segkit.errors import InputError
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
 from segkit.models.decoders.segnet import SegNet
 from segkit.models.encoders.vgg import VGG16
 from segkit.models.segmenter import Segmenter
-from segkit.models.weights import load_exactly, read_weights
+from segkit.models.weights import load_exactly, read_metadata, read_weights
 from segkit.schema import Experiment, Tables, validate
 
 DATASETS = {"camvid": camvid, "folder": folder, "streets": Streets}
@@ -64,12 +65,14 @@ def build_model(experiment: Experiment, num_classes: int, *, restore: bool = Fal
     torch's random generator starts from the experiment's seed, so equal seeds give equal weights where shapes agree in order.
     """
     torch.manual_seed(experiment.seed)
-    encoder = ENCODERS[experiment.model.encoder.name](restore, **experiment.model.encoder.options)
+    source = experiment.model.initialize_from
+    encoder = ENCODERS[experiment.model.encoder.name](restore or source is not None, **experiment.model.encoder.options)
     decoder = DECODERS[experiment.model.decoder.name](encoder.stages, num_classes, **experiment.model.decoder.options)
     model = Segmenter(encoder, decoder)
-    source = experiment.model.initialize_from
-    if source is not None and not restore:
-        initialize(model, source)
+    if source is not None:
+        model.pretrained_names = frozenset(name for name, _ in model.named_parameters() if name.startswith("encoder."))
+        if not restore:
+            initialize(model, source)
     return model.to(memory_format=torch.channels_last) if experiment.training.channels_last else model
 
 
@@ -87,6 +90,12 @@ def initialize(model: Segmenter, source: Path) -> None:
 
     file = source / "checkpoints" / BEST if source.is_dir() else source
     tensors = read_weights(file)
+    normalization = read_metadata(file).get("normalization", str(model.normalization))
+    if normalization != str(model.normalization):
+        raise InputError(
+            f"model.initialize_from = '{source}' was trained with input {normalization}, this model expects {model.normalization}. "
+            "Set model.encoder.normalization, or the weights, as that run has them."
+        )
     stage = ("decoder.score_pool", "decoder.upscore")
     own = model.state_dict()
     tensors = {name: t for name, t in tensors.items() if name in own or not name.startswith(stage)}

@@ -63,7 +63,8 @@ def train(
         try:
             result = train_run(experiment, folder, overwrite=overwrite)
         except KeyboardInterrupt:
-            print("segkit: interrupted; the same command goes on from the last finished epoch.", file=sys.stderr)
+            again = "without --overwrite " if overwrite else ""
+            print(f"segkit: interrupted; the same command {again}goes on from the last finished epoch.", file=sys.stderr)
             raise typer.Exit(130) from None
     print_scores(f"test, best weights (step {result['best_step']})", result["test"], result["class_names"])
 
@@ -96,12 +97,13 @@ def predict(
     overrides: SetOverrides = None,
 ) -> None:
     """Label images with the best weights of a run."""
-    from segkit.run import Predictor
+    from segkit.run import Predictor, prediction_files
 
+    files = prediction_files(images, out)
     predictor = Predictor(run, overrides or [])
-    for image in images:
-        labels, shown = predictor.write(image, out)
-        print(f"{labels}  {shown}")
+    for image, pair in zip(images, files, strict=True):
+        predictor.write(image, pair)
+        print(*pair, sep="  ")
 
 
 @app.command()
@@ -117,7 +119,7 @@ def show(config: Config, overrides: Overrides = None) -> None:
 
 @app.command(name="class-weights")
 def class_weights(config: Config, overrides: Overrides = None) -> None:
-    """Count the pixels of each class in the training labels and print every variant of class weights."""
+    """Count the pixels of each class in the training labels and print variants of class weights."""
     from segkit.build import load_experiment
     from segkit.run import class_weight_rows
     from segkit.tracking.console import print_table
@@ -153,6 +155,12 @@ def main() -> None:
     except InputError as error:
         print(f"segkit: {error}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        print(
+            f"segkit: {error.filename or 'a file'}: {error.strerror or error}. Check the path, its rights and the free space.",
+            file=sys.stderr,
+        )
+        sys.exit(1)
     except FloatingPointError as error:
         print(f"segkit: training stopped: {error}. Lower optimizer.lr, or set training.gradient_clip.", file=sys.stderr)
         sys.exit(1)

@@ -35,6 +35,8 @@ from segkit.viz.figures import side_by_side
 from segkit.viz.overlay import overlay
 from segkit.viz.palette import palette_image
 
+ELSEWHERE = ("data.root", "training.device", "training.workers", "training.cache", "evaluation.batch_size")  # change no score
+
 
 class _Logs:
     """Writes each record to the run folder and shows it."""
@@ -53,15 +55,17 @@ def check_folder(experiment: Experiment, run: RunDir) -> None:
     Raises:
         InputError: if it holds another experiment, naming the keys that differ.
     """
-    if not run.trained:
+    if not run.precious:
         return
     stored, values = _flat(config.load(run.config_text(), str(run.path / CONFIG))), _flat(experiment_values(experiment))
     differing = sorted(key for key in {**stored, **values} if stored.get(key) != values.get(key))
     if differing:
-        shown = ", ".join(f"{key} ({stored.get(key)} there, {values.get(key)} here)" for key in differing[:8])
+        shown = ", ".join(f"{key} ({show(stored.get(key))} there, {show(values.get(key))} here)" for key in differing[:8])
         raise InputError(
             f"{run.path} holds a run of another config; different: {shown}. Choose another folder with --run, or --overwrite it."
         )
+    if not (run.finished or run.trained):
+        raise InputError(f"{run.path} lacks checkpoints/last.pt and cannot go on. Choose another folder with --run, or --overwrite it.")
 
 
 def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -> dict[str, Any]:
@@ -77,7 +81,7 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
     settings, resumes = experiment.training, run.trained and not overwrite
     device = choose_device(settings.device)
     precision = choose_precision(settings.precision, device)
-    training, validation = build.build_dataset(experiment, "train"), build.build_dataset(experiment, "val")
+    training, validation, test = (build.build_dataset(experiment, split) for split in ("train", "val", "test"))
     trainee, loss = _assemble(experiment, training, device, restore=resumes)
     values = experiment_values(experiment)
     identity = {"config_hash": config.config_hash(values), "class_names": training.class_names}
@@ -112,7 +116,7 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
             accumulation=settings.accumulation,
             gradient_clip=settings.gradient_clip,
         )
-    return conclude(experiment, run, trainee)
+    return conclude(experiment, run, trainee, test)
 
 
 def _assemble(experiment: Experiment, training: Dataset, device: torch.device, *, restore: bool) -> tuple[Trainee, CrossEntropy]:
@@ -123,7 +127,7 @@ def _assemble(experiment: Experiment, training: Dataset, device: torch.device, *
     return Trainee(model, optimizer, schedule, Progress()), build.build_loss(experiment, training).to(device)
 
 
-def conclude(experiment: Experiment, run: RunDir, trainee: Trainee) -> dict[str, Any]:
+def conclude(experiment: Experiment, run: RunDir, trainee: Trainee, dataset: Dataset) -> dict[str, Any]:
     """Scores the best weights on the test split and marks the run as finished."""
     found = evaluate_run(experiment, run, "test")
     test = asdict(scores(found.matrix))
@@ -136,7 +140,8 @@ def conclude(experiment: Experiment, run: RunDir, trainee: Trainee) -> dict[str,
         "seconds": round(trainee.progress.seconds, 1),
         "best_step": trainee.progress.best_step,
         "best_validation_mean_iou": trainee.progress.best_mean_iou,
-        "class_names": list(read_classes(run.path / CLASSES)[0]),
+        "class_names": list(dataset.class_names),
+        "test_fingerprint": dataset.fingerprint(),
         "test": test,
     }
     run.finish(result)
@@ -165,14 +170,27 @@ def load_best(experiment: Experiment, run: RunDir, class_names: Sequence[str], d
 
 
 def evaluate_run(experiment: Experiment, run: RunDir, split: str, progress: Callable[[int], None] | None = None) -> Evaluation:
-    """Confusion matrices of the run's best weights on a split; also stored in the run folder."""
+    """Confusion matrices of the run's best weights on a split.
+
+    They are also stored in the run folder if the experiment is the run's own, but for where the data lies and what computes.
+
+    Raises:
+        InputError: if the classes of the dataset are no longer those of the run.
+    """
     dataset = build.build_dataset(experiment, split)
+    trained, _ = read_classes(run.path / CLASSES)
+    if dataset.class_names != trained:
+        raise InputError(
+            f"{run.path} was trained on the classes {', '.join(trained)}; the dataset has {', '.join(dataset.class_names)}. Restore them."
+        )
     device = choose_device(experiment.training.device)
     precision = choose_precision(experiment.training.precision, device)
     model = load_best(experiment, run, dataset.class_names, device)
     batches = build.build_evaluation_batches(experiment, model, dataset)
     found = evaluate(model, batches, num_classes=len(dataset.class_names), device=device, precision=precision, progress=progress)
-    run.write_matrices(split, found.ids, found.matrices)
+    stored, values = _flat(config.load(run.config_text(), str(run.path / CONFIG))), _flat(experiment_values(experiment))
+    if all(stored.get(key) == value for key, value in values.items() if key not in ELSEWHERE):
+        run.write_matrices(split, found.ids, found.matrices)
     return found
 
 
@@ -197,15 +215,34 @@ class Predictor:
         logits = predict_logits(self.model, self.transform(image)[None], device=self.device, precision=self.precision)
         return labels_at(logits, image.shape[:2])[0].cpu().numpy()
 
-    def write(self, path: Path, out: Path) -> tuple[Path, Path]:
-        """Predicts one image file; writes OUT/NAME.png (palette, class ids) and OUT/NAME_overlay.png."""
+    def write(self, path: Path, files: tuple[Path, Path]) -> None:
+        """Predicts one image file; writes its class ids with a palette, and the overlay."""
         image = read_image(path)
         labels = self(image)
-        out.mkdir(parents=True, exist_ok=True)
-        files = out / f"{path.stem}.png", out / f"{path.stem}_overlay.png"
+        files[0].parent.mkdir(parents=True, exist_ok=True)
         palette_image(labels, self.palette).save(files[0])
         Image.fromarray(overlay(image, labels, self.palette)).save(files[1])
-        return files
+
+
+def prediction_files(images: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
+    """OUT/NAME.png and OUT/NAME_overlay.png for each image.
+
+    Raises:
+        InputError: if an image is missing, or a file would be written twice or over an image.
+    """
+    files = [(out / f"{path.stem}.png", out / f"{path.stem}_overlay.png") for path in images]
+    written: dict[Path, Path] = {}
+    sources = {path.resolve() for path in images}
+    for path, pair in zip(images, files, strict=True):
+        if not path.is_file():
+            raise InputError(f"{path} does not exist; expected a PNG or JPEG file. Check the path.")
+        for file in pair:
+            if file.resolve() in sources:
+                raise InputError(f"{file} is one of the images; nothing was written. Choose another folder with --out.")
+            if file in written:
+                raise InputError(f"{path} and {written[file]} would both be written to {file}. Predict them into different folders.")
+            written[file] = path
+    return files
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

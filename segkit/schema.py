@@ -128,7 +128,7 @@ class Experiment(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(
         description="text of letters, digits, '.', '_' and '-' that starts with a letter or digit"
     )
-    seed: Annotated[int, Ge(0)] = 0
+    seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 0
     data: Component
     transforms: Transforms = Transforms()
     model: Model

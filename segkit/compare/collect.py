@@ -28,12 +28,16 @@ def collect(paths: Sequence[Path]) -> tuple[Comparison, Comparison]:
     """
     results = [RunDir(path).require().result() for path in paths]
     titles = run_titles(paths)
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise InputError("a run folder is given twice; expected different runs. Leave one out.")
     for path, result in zip(paths, results, strict=True):
         if result["class_names"] != results[0]["class_names"]:
             raise InputError(
                 f"{path} has {len(result['class_names'])} classes, {paths[0]} has {len(results[0]['class_names'])}: "
                 "expected runs on one dataset. Compare them apart."
             )
+        if result["test_fingerprint"] != results[0]["test_fingerprint"]:
+            raise InputError(f"{path} and {paths[0]} were scored on different test labels: expected one test split. Compare them apart.")
     scores = Comparison(
         "scores on the test split, per cent",
         ("decoder", "parameters", "global accuracy", "class average accuracy", "mean IoU", "seconds"),
@@ -50,9 +54,13 @@ def collect(paths: Sequence[Path]) -> tuple[Comparison, Comparison]:
 
 
 def run_titles(paths: Sequence[Path]) -> list[str]:
-    """What to call each run: its decoder, or its folder where two runs share a decoder."""
+    """What to call each run: its decoder, or its folder where two runs share a decoder, or the whole path where that is not enough."""
     decoders = [RunDir(path).require().result()["decoder"] for path in paths]
-    return [name if decoders.count(name) == 1 else path.name for name, path in zip(decoders, paths, strict=True)]
+    folders = [path.resolve().name for path in paths]
+    return [
+        decoder if decoders.count(decoder) == 1 else folder if folders.count(folder) == 1 else str(path)
+        for decoder, folder, path in zip(decoders, folders, paths, strict=True)
+    ]
 
 
 def _score_row(title: str, result: dict[str, Any]) -> tuple[str, ...]:

@@ -149,6 +149,7 @@ def training_batches(
         collate_fn=_unchanged,
         pin_memory=pin_memory,
         persistent_workers=workers > 0,
+        generator=torch.Generator(),  # torch would draw from the global one, and shift the masks of dropout
     )
 
 
@@ -176,4 +177,10 @@ def evaluation_batches(dataset: Dataset, transform: EvaluationTransform, *, batc
     Raises:
         InputError: while iterating, if a file is bad.
     """
-    return _Loader(_Evaluation(dataset, transform), batch_size=batch_size, num_workers=workers, collate_fn=_unchanged)
+    return _Loader(
+        _Evaluation(dataset, transform),
+        batch_size=batch_size,
+        num_workers=workers,
+        collate_fn=_unchanged,
+        generator=torch.Generator(),  # validating must not change training
+    )

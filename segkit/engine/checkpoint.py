@@ -95,9 +95,7 @@ def read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; expected a checkpoint. Did the run save one?") from None
     except Exception as error:  # torch raises errors of many kinds for damaged or foreign files
-        raise InputError(
-            f"{path} is damaged or no checkpoint ({type(error).__name__}). Delete it, or start again with --overwrite."
-        ) from None
+        raise InputError(f"{path} is damaged or no checkpoint ({type(error).__name__}). Start again with --overwrite.") from None
     if schema != SCHEMA:
         raise InputError(f"{path} has schema {schema}; this version reads {SCHEMA}. Install the version of segkit that wrote it.")
     return content

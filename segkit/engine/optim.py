@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
+from segkit.errors import InputError
 from segkit.ranges import Count, NotNegative, Positive, Probability, Share
 
 
@@ -64,6 +65,9 @@ def sgd(
 ) -> Optimizer:
     """Stochastic gradient descent with momentum.
 
+    Raises:
+        InputError: for `nesterov` without momentum.
+
     Source: torch.optim.SGD; Caffe's update has the learning rate inside the velocity: the same trajectory while the rate is constant.
     """
     groups = parameter_groups(
@@ -75,6 +79,8 @@ def sgd(
         bias_weight_decay_scale=bias_weight_decay_scale,
         pretrained_lr_scale=pretrained_lr_scale,
     )
+    if nesterov and not momentum:
+        raise InputError("optimizer.nesterov = true needs momentum, which is 0. Set optimizer.momentum=0.9, or nesterov to false.")
     return SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
 
 
@@ -181,6 +187,8 @@ def one_cycle(
     Source: Smith and Topin 2017 (arXiv:1708.07120), as torch's OneCycleLR has it.
     """
     peaks = [group["lr"] for group in optimizer.param_groups]
+    if rise * (total_steps + 1) == 1:
+        rise *= 1 + 1e-6  # torch would divide by zero
     return PerStep(
         OneCycleLR(optimizer, peaks, total_steps=total_steps + 1, pct_start=rise, div_factor=start_divisor, final_div_factor=end_divisor)
     )
@@ -195,7 +203,7 @@ def plateau(
     patience: Count = 5,
     threshold: NotNegative = 0.001,
 ) -> Schedule:
-    """The learning rate is multiplied by `factor` when `patience` validations in a row did not raise the best mean IoU by `threshold`."""
+    """Times `factor` when more than `patience` validations in a row did not raise the best mean IoU by `threshold`."""
     return PerValidation(
         ReduceLROnPlateau(optimizer, mode="max", factor=factor, patience=patience, threshold=threshold, threshold_mode="abs")
     )
@@ -208,4 +216,6 @@ def learning_rate(optimizer: Optimizer) -> float:
 
 def gradient_norm(model: nn.Module, clip: float | None) -> torch.Tensor:
     """L2 norm over all gradients, before they are scaled down to at most `clip`."""
-    return torch.nn.utils.clip_grad_norm_(model.parameters(), clip if clip is not None else float("inf"))
+    if clip is not None:
+        return torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+    return torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])

@@ -74,8 +74,8 @@ def train(
             trainee.schedule.after_validation(scores.mean_iou)
             if scores.mean_iou > progress.best_mean_iou:
                 progress.best_mean_iou, progress.best_step = scores.mean_iou, progress.step
-                described = {"step": str(progress.step), "mean_iou": f"{scores.mean_iou:.6f}", "config_hash": identity["config_hash"]}
-                checkpoint.save_weights(checkpoints / checkpoint.BEST, model, metadata=described)
+                about = {"step": progress.step, "mean_iou": scores.mean_iou, "normalization": model.normalization, **identity}
+                checkpoint.save_weights(checkpoints / checkpoint.BEST, model, metadata={k: str(v) for k, v in about.items()})
             progress.seconds = before + time.perf_counter() - started
             log.write("validation", {"step": progress.step, "epoch": epoch, **asdict(scores), "seconds": progress.seconds})
         checkpoint.save(checkpoints / checkpoint.LAST, trainee, **identity)
@@ -102,10 +102,9 @@ def training_step(
         part = loss.total(logits, labels_part) / normalizer
         part.backward()
         value += part.detach()
-    norm = gradient_norm(trainee.model, gradient_clip)
-    if not (math.isfinite(value.item()) and math.isfinite(norm.item())):
-        raise FloatingPointError(
-            f"step {trainee.progress.step + 1}: loss {value.item()}, gradient norm {norm.item()}, samples {', '.join(batch.ids)}"
-        )
+    loss_value, norm = torch.stack([value, gradient_norm(trainee.model, gradient_clip)]).tolist()  # one wait for the device
+    if not (math.isfinite(loss_value) and math.isfinite(norm)):
+        samples = ", ".join(batch.ids)
+        raise FloatingPointError(f"step {trainee.progress.step + 1}: loss {loss_value}, gradient norm {norm}, samples {samples}")
     trainee.optimizer.step()
-    return value.item(), norm.item()
+    return loss_value, norm

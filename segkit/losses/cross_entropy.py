@@ -37,7 +37,7 @@ class CrossEntropy(nn.Module):
         return pixels.sum()
 
     def normalizer(self, labels: Labels) -> Tensor:
-        """What `total` is divided by, a scalar >= 1, or the smallest positive float where no pixel is valid."""
+        """What `total` is divided by, a scalar > 0: the smallest positive float where no pixel is valid."""
         valid = labels != IGNORE
         if self.kind == "batch":
             return torch.tensor(float(len(labels)), device=labels.device)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -43,6 +43,14 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """What a .safetensors file says about itself; {} for other files."""
+    if path.suffix != ".safetensors":
+        return {}
+    with safe_open(path, "pt") as file:
+        return dict(file.metadata() or {})
+
+
 def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
@@ -63,5 +71,7 @@ def load_exactly(module: nn.Module, tensors: Mapping[str, Tensor], *, source: st
         f"{n} is {list(tensors[n].shape)}, expected {list(own[n].shape)}" for n in own if n in tensors and tensors[n].shape != own[n].shape
     ]
     if problems:
-        raise InputError(f"{source} does not fit {type(module).__name__}: {'; '.join(problems)}. Use the weights of this architecture, or change it.")
+        raise InputError(
+            f"{source} does not fit {type(module).__name__}: {'; '.join(problems)}. Use the weights of this architecture, or change it."
+        )
     module.load_state_dict({**own, **tensors})

@@ -57,8 +57,8 @@ class TrainingConsole:
 def summary(scores: dict[str, Any]) -> str:
     """The three scores in per cent, on one line."""
     return (
-        f"global {100 * scores['global_accuracy']:.1f}  class average {100 * scores['class_average_accuracy']:.1f}  "
-        f"mean IoU {100 * scores['mean_iou']:.1f}"
+        f"global {percent(scores['global_accuracy'])}  class average {percent(scores['class_average_accuracy'])}  "
+        f"mean IoU {percent(scores['mean_iou'])}"
     )
 
 
@@ -66,7 +66,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     """A table whose first column is text and whose others are numbers."""
     table = Table(title=title, title_justify="left", title_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+        table.add_column(column, justify="right" if index else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console = Console()
@@ -85,6 +85,6 @@ def print_scores(title: str, scores: dict[str, Any], class_names: Sequence[str])
     print(f"{summary(scores)}  frequency-weighted IoU {weighted}  ({scores['classes_averaged']} classes averaged)")
 
 
-def percent(value: float) -> str:
-    """`50.0`, or `-` for NaN."""
-    return "-" if value != value else f"{100 * value:.1f}"
+def percent(value: float | None) -> str:
+    """`50.0`, or `-` for NaN and None."""
+    return "-" if value is None or value != value else f"{100 * value:.1f}"

@@ -1,6 +1,7 @@
 """A run's folder: its config, environment, metrics, checkpoints and results."""
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -43,7 +44,12 @@ class RunDir:
     @property
     def finished(self) -> bool:
         """Whether the run came to its end."""
-        return (self.path / RESULT).is_file()
+        return self.exists and (self.path / RESULT).is_file()
+
+    @property
+    def precious(self) -> bool:
+        """Whether there is anything that took training to make."""
+        return self.finished or (self.exists and self.checkpoints.is_dir() and any(self.checkpoints.iterdir()))
 
     def require(self) -> "RunDir":
         """This folder, if it holds a run.
@@ -90,7 +96,7 @@ class RunDir:
     def write(self, kind: str, record: dict[str, Any]) -> None:
         """Appends one record to metrics.jsonl; records of validation and tests are on disk when this returns."""
         with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"kind": kind, **record}) + "\n")
+            file.write(json.dumps(_without_nan({"kind": kind, **record}), allow_nan=False) + "\n")
             file.flush()
             if kind != "train":
                 os.fsync(file.fileno())
@@ -113,7 +119,7 @@ class RunDir:
 
     def forget_after(self, step: int) -> None:
         """Removes records of later steps: a resumed run writes them again."""
-        kept = [record for record in self.records() if record["step"] <= step]
+        kept = [record for record in self.records() if record["step"] <= step and record["kind"] != "test"]
         partial = self.path / f".{METRICS}.partial"
         partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
         partial.replace(self.path / METRICS)
@@ -141,7 +147,7 @@ class RunDir:
     def finish(self, result: dict[str, Any]) -> None:
         """Writes result.json: the mark of a finished run."""
         partial = self.path / f".{RESULT}.partial"
-        partial.write_text(json.dumps(result, indent=2) + "\n")
+        partial.write_text(json.dumps(_without_nan(result), indent=2, allow_nan=False) + "\n")
         partial.replace(self.path / RESULT)
 
     def result(self) -> dict[str, Any]:
@@ -155,16 +161,22 @@ class RunDir:
         return json.loads((self.path / RESULT).read_text(encoding="utf-8"))
 
 
+def _without_nan(value: Any) -> Any:
+    """The value with null for every number that JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def environment() -> dict[str, Any]:
     """Versions and machine, for the record."""
     import torch
 
-    commit = subprocess.run(
-        ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
     return {
         "segkit": __version__,
-        "commit": commit or None,
+        "commit": _commit(),
         "command": sys.argv,
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -173,6 +185,21 @@ def environment() -> dict[str, Any]:
         "processor": _processor(),
         "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that this package lies in, with `+changes` if it is not clean; None if there is none."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return None
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def _processor() -> dict[str, Any]:
