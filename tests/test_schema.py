@@ -159,7 +159,7 @@ MISTAKES = {
     "model=vgg": "model = 'vgg' (command line): expected a section with the keys encoder, decoder, initialize_from.",
     "model.initialize_from=3": "model.initialize_from = 3 (command line): expected a path or null.",
     "name=a b": ("name = 'a b' (command line): expected text of letters, digits, '.', '_' and '-' that starts with a letter or digit."),
-    "seed=-1": "seed = -1 (command line): expected an integer >= 0.",
+    "seed=-1": "seed = -1 (command line): expected an integer >= 0 and <= 9223372036854775807.",
     "transforms.flip=1.5": "transforms.flip = 1.5 (command line): expected a number >= 0 and <= 1.",
     "transforms.flip=true": "transforms.flip = true (command line): expected a number >= 0 and <= 1.",
     "transforms.resolution=.inf": "transforms.resolution = '.inf' (command line): expected a number > 0 and <= 4.",
@@ -208,7 +208,7 @@ def test_what_is_missing_is_named_with_the_way_to_set_it(folder):
 def test_all_problems_of_all_sections_are_listed_with_their_places(folder):
     write("b.yaml", "base: a.yaml\nseed: x\ntraining:\n  batch_size: 0\nmodel:\n  decoder:\n    widht: 3\n")
     assert problems("optimizer.lr=x", path="b.yaml") == [
-        "  seed = 'x' (b.yaml:2): expected an integer >= 0.",
+        "  seed = 'x' (b.yaml:2): expected an integer >= 0 and <= 9223372036854775807.",
         "  model.decoder.widht = 3 (b.yaml:7): unknown key of fcn8s. Did you mean 'width'? Known keys: name, width, mode.",
         "  optimizer.lr = 'x' (command line): expected a number.",
         "  training.batch_size = 0 (b.yaml:4): expected an integer >= 1.",
