@@ -213,12 +213,17 @@ def test_how_often_a_run_is_validated_does_not_change_its_weights(segkit, finish
 def test_ctrl_c_ends_in_one_line_and_exit_code_130(tmp_path):
     arguments = ["train", "configs/streets/fcn8s.yaml", *TINY, "training.epochs=5000", "--run", str(tmp_path / "run")]
     command = [sys.executable, "-m", "segkit", *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run/checkpoints/last.pt").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # a shell's background jobs ignore it
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL, **heard)
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "run/checkpoints/last.pt").exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
     assert process.returncode == 130
     assert errors == "segkit: interrupted; the same command goes on from the last finished epoch.\n"
 
