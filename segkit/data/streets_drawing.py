@@ -18,8 +18,7 @@ SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLI
 OVERSAMPLING = 2
 Colour = tuple[float, float, float]
 
-# Lowest and highest grey, a hue added by a random share, spread per channel.
-# As in real streets, with overlaps: colour alone tells little.
+# Lowest and highest grey, a hue added by a random share, spread per channel. They overlap: colour alone tells little.
 COLOURS = {
     SKY: (160, 250, (-50, -8, 35), 6),
     BUILDING: (55, 215, (40, 0, -30), 14),
