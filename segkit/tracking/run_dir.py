@@ -20,7 +20,7 @@ METRICS, RESULT = "metrics.jsonl", "result.json"
 
 
 class RunDir:
-    """Names and contents of the files of one run. `metrics.jsonl` only grows, a line per record, and is the truth about the run.
+    """Names and contents of the files of one run. `metrics.jsonl` has a line per record and is the truth about the run.
 
     Args:
         path: the folder; it need not exist.
@@ -29,7 +29,6 @@ class RunDir:
     def __init__(self, path: Path):
         self.path = path
         self.checkpoints = path / "checkpoints"
-        self.predictions = path / "predictions"
 
     @property
     def exists(self) -> bool:
@@ -83,8 +82,7 @@ class RunDir:
 
     def _remove(self) -> None:
         """Deletes what a run writes, and nothing else."""
-        for folder in (self.checkpoints, self.predictions):
-            shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
         for pattern in (RESULT, METRICS, "confusion_*.npz", ENVIRONMENT, CLASSES, CONFIG):
             for file in self.path.glob(pattern):
                 file.unlink()
