@@ -1,6 +1,6 @@
 """The one place where an experiment meets the tables of components."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -102,13 +102,16 @@ def initialize(model: Segmenter, source: Path) -> None:
     load_exactly(model, tensors, source=str(file), may_lack=tuple(name for name in own if name.startswith(stage)))
 
 
-def build_loss(experiment: Experiment, training: Dataset, progress: Callable[[int], None] | None = None) -> CrossEntropy:
+def build_class_weights(experiment: Experiment) -> MedianFrequency | NoWeights | SegNetPublished:
+    """What turns counts of pixels into class weights."""
+    return CLASS_WEIGHTS[experiment.loss.class_weights.name](**experiment.loss.class_weights.options)
+
+
+def build_loss(experiment: Experiment, training: Dataset) -> CrossEntropy:
     """The loss, with class weights from the training labels where it has any."""
-    weighting = CLASS_WEIGHTS[experiment.loss.class_weights.name](**experiment.loss.class_weights.options)
-    weights = None
+    weighting, weights = build_class_weights(experiment), None
     if not isinstance(weighting, NoWeights):
-        counts = cached_count(training, progress)
-        weights = torch.tensor(weighting(counts, training.class_names), dtype=torch.float32)
+        weights = torch.tensor(weighting(cached_count(training), training.class_names), dtype=torch.float32)
     return LOSSES[experiment.loss.function.name](weights, **experiment.loss.function.options)
 
 

@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints. Everything heavy is imported inside the commands."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -97,7 +98,7 @@ def predict(
     overrides: SetOverrides = None,
 ) -> None:
     """Label images with the best weights of a run."""
-    from segkit.run import Predictor, prediction_files
+    from segkit.predict import Predictor, prediction_files
 
     files = prediction_files(images, out)
     predictor = Predictor(run, overrides or [])
@@ -137,7 +138,7 @@ def compare(
 ) -> None:
     """Put finished runs into one table, and their predictions side by side into one picture."""
     from segkit.compare.collect import collect, write_tables
-    from segkit.run import write_side_by_side
+    from segkit.predict import write_side_by_side
     from segkit.tracking.console import print_table
 
     tables = collect(runs)
@@ -160,6 +161,11 @@ def main() -> None:
             f"segkit: {error.filename or 'a file'}: {error.strerror or error}. Check the path, its rights and the free space.",
             file=sys.stderr,
         )
+        sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
+            raise
+        print("segkit: out of memory. Lower training.batch_size, or raise training.accumulation.", file=sys.stderr)
         sys.exit(1)
     except FloatingPointError as error:
         print(f"segkit: training stopped: {error}. Lower optimizer.lr, or set training.gradient_clip.", file=sys.stderr)

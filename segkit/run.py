@@ -1,26 +1,23 @@
-"""One run, from a config to scores: train it, score it, predict with it."""
+"""One run, from a config to scores: train it, score it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from segkit import build, config
-from segkit.compare.collect import run_titles
 from segkit.data.class_weights import MedianFrequency, cached_count
-from segkit.data.dataset import Dataset, read_image
+from segkit.data.dataset import Dataset
 from segkit.data.folder import classes_text, read_classes
 from segkit.data.loader import steps_per_epoch
 from segkit.engine import checkpoint
 from segkit.engine.checkpoint import Progress, Trainee
 from segkit.engine.device import choose_device, choose_precision
 from segkit.engine.evaluate import Evaluation, evaluate
-from segkit.engine.inference import labels_at, predict_logits
 from segkit.engine.train import train
 from segkit.errors import InputError
 from segkit.losses.cross_entropy import CrossEntropy
@@ -29,11 +26,8 @@ from segkit.models.segmenter import Segmenter
 from segkit.models.weights import load_exactly, read_weights
 from segkit.schema import Experiment, experiment_values
 from segkit.signatures import show
-from segkit.tracking.console import TrainingConsole
+from segkit.tracking.console import TrainingConsole, progress_bar
 from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
-from segkit.viz.figures import side_by_side
-from segkit.viz.overlay import overlay
-from segkit.viz.palette import palette_image
 
 ELSEWHERE = ("data.root", "training.device", "training.workers", "training.cache", "evaluation.batch_size")  # change no score
 
@@ -82,11 +76,12 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
     device = choose_device(settings.device)
     precision = choose_precision(settings.precision, device)
     training, validation, test = (build.build_dataset(experiment, split) for split in ("train", "val", "test"))
-    trainee, loss = _assemble(experiment, training, device, restore=resumes)
     values = experiment_values(experiment)
+    require_labels(train=training, val=validation, test=test)
     identity = {"config_hash": config.config_hash(values), "class_names": training.class_names}
+    trainee, loss = _assemble(experiment, training, device, restore=resumes)
     if resumes:
-        checkpoint.restore(run.checkpoints / checkpoint.LAST, trainee, config_hash=identity["config_hash"])
+        checkpoint.restore(run.checkpoints / checkpoint.LAST, trainee, **identity)
         run.forget_after(trainee.progress.step)
     batches = build.build_batches(experiment, trainee.model, training, first_step=trainee.progress.step, device=device)
     checks = build.build_evaluation_batches(experiment, trainee.model, validation)
@@ -94,7 +89,8 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
         run.start({CONFIG: config.dump(values), CLASSES: classes_text(training.class_names, training.palette)})
 
     def validate(model: nn.Module) -> Scores:
-        found = evaluate(model, checks, num_classes=len(training.class_names), device=device, precision=precision)
+        with console.validation(len(validation)) as progress:
+            found = evaluate(model, checks, num_classes=len(training.class_names), device=device, precision=precision, progress=progress)
         return scores(found.matrix)
 
     total = build.total_steps(experiment, len(training))
@@ -102,7 +98,7 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
         train(
             trainee,
             loss,
-            batches,
+            console.steps(batches),
             validate=validate,
             log=_Logs(run, console),
             checkpoints=run.checkpoints,
@@ -117,6 +113,19 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
             gradient_clip=settings.gradient_clip,
         )
     return conclude(experiment, run, trainee, test)
+
+
+def require_labels(**splits: Dataset) -> None:
+    """Decodes every label of some splits, unless the same files were decoded before.
+
+    Raises:
+        InputError: if a label is missing, damaged or out of range, or a whole split is void.
+    """
+    for split, dataset in splits.items():
+        with progress_bar(f"reading {split} labels", len(dataset)) as advance:
+            counts = cached_count(dataset, lambda _: advance(1))
+        if not any(counts.pixels[:-1]):
+            raise InputError(f"the '{split}' split has no labelled pixel: all {len(dataset)} label maps are void. Check the labels.")
 
 
 def _assemble(experiment: Experiment, training: Dataset, device: torch.device, *, restore: bool) -> tuple[Trainee, CrossEntropy]:
@@ -169,7 +178,7 @@ def load_best(experiment: Experiment, run: RunDir, class_names: Sequence[str], d
     return model.to(device).eval()
 
 
-def evaluate_run(experiment: Experiment, run: RunDir, split: str, progress: Callable[[int], None] | None = None) -> Evaluation:
+def evaluate_run(experiment: Experiment, run: RunDir, split: str) -> Evaluation:
     """Confusion matrices of the run's best weights on a split.
 
     They are also stored in the run folder if the experiment is the run's own, but for where the data lies and what computes.
@@ -187,62 +196,12 @@ def evaluate_run(experiment: Experiment, run: RunDir, split: str, progress: Call
     precision = choose_precision(experiment.training.precision, device)
     model = load_best(experiment, run, dataset.class_names, device)
     batches = build.build_evaluation_batches(experiment, model, dataset)
-    found = evaluate(model, batches, num_classes=len(dataset.class_names), device=device, precision=precision, progress=progress)
+    with progress_bar(f"scoring {split}", len(dataset)) as progress:
+        found = evaluate(model, batches, num_classes=len(dataset.class_names), device=device, precision=precision, progress=progress)
     stored, values = _flat(config.load(run.config_text(), str(run.path / CONFIG))), _flat(experiment_values(experiment))
     if all(stored.get(key) == value for key, value in values.items() if key not in ELSEWHERE):
         run.write_matrices(split, found.ids, found.matrices)
     return found
-
-
-class Predictor:
-    """Labels of images from the best weights of a run.
-
-    Args:
-        path: run folder.
-        overrides: changes of its config, such as training.device.
-    """
-
-    def __init__(self, path: Path, overrides: Sequence[str] = ()):
-        self.experiment, self.run = load_run(path, overrides)
-        self.class_names, self.palette = read_classes(path / CLASSES)
-        self.device = choose_device(self.experiment.training.device)
-        self.precision = choose_precision(self.experiment.training.precision, self.device)
-        self.model = load_best(self.experiment, self.run, self.class_names, self.device)
-        self.transform = build.build_evaluation_transform(self.experiment, self.model)
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """uint8 [H, W, 3] RGB to class ids, uint8 [H, W]."""
-        logits = predict_logits(self.model, self.transform(image)[None], device=self.device, precision=self.precision)
-        return labels_at(logits, image.shape[:2])[0].cpu().numpy()
-
-    def write(self, path: Path, files: tuple[Path, Path]) -> None:
-        """Predicts one image file; writes its class ids with a palette, and the overlay."""
-        image = read_image(path)
-        labels = self(image)
-        files[0].parent.mkdir(parents=True, exist_ok=True)
-        palette_image(labels, self.palette).save(files[0])
-        Image.fromarray(overlay(image, labels, self.palette)).save(files[1])
-
-
-def prediction_files(images: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
-    """OUT/NAME.png and OUT/NAME_overlay.png for each image.
-
-    Raises:
-        InputError: if an image is missing, or a file would be written twice or over an image.
-    """
-    files = [(out / f"{path.stem}.png", out / f"{path.stem}_overlay.png") for path in images]
-    written: dict[Path, Path] = {}
-    sources = {path.resolve() for path in images}
-    for path, pair in zip(images, files, strict=True):
-        if not path.is_file():
-            raise InputError(f"{path} does not exist; expected a PNG or JPEG file. Check the path.")
-        for file in pair:
-            if file.resolve() in sources:
-                raise InputError(f"{file} is one of the images; nothing was written. Choose another folder with --out.")
-            if file in written:
-                raise InputError(f"{path} and {written[file]} would both be written to {file}. Predict them into different folders.")
-            written[file] = path
-    return files
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -264,10 +223,10 @@ def shown_values(experiment: Experiment, sources: dict[str, str]) -> list[str]:
 def class_weight_rows(experiment: Experiment) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of the table of pixel counts and weights, a row per class and one for void."""
     dataset = build.build_dataset(experiment, "train")
-    counts = cached_count(dataset)
-    chosen = build.CLASS_WEIGHTS[experiment.loss.class_weights.name](**experiment.loss.class_weights.options)
+    with progress_bar("reading train labels", len(dataset)) as advance:
+        counts = cached_count(dataset, lambda _: advance(1))
     weights = {
-        "this config": chosen,
+        "this config": build.build_class_weights(experiment),
         "median over classes": MedianFrequency(),
         "median incl. void": MedianFrequency(median_over="classes_and_void"),
         "labelled pixels": MedianFrequency(pixels="labelled"),
@@ -280,16 +239,3 @@ def class_weight_rows(experiment: Experiment) -> tuple[list[str], list[list[str]
         row = [name, f"{counts.pixels[index]:,}", f"{100 * share[index]:.2f}", f"{counts.images[index]}"]
         rows.append(row + [f"{column[index]:.4f}" if index < len(column) else "ignored" for column in values])
     return ["class", "pixels", "% of pixels", f"images of {counts.total_images}", *weights], rows
-
-
-def write_side_by_side(paths: Sequence[Path], out: Path, count: int) -> Path:
-    """Writes a picture of `count` test images, evenly spread: image, labels, and the prediction of every run."""
-    predictors = [Predictor(path) for path in paths]
-    dataset = build.build_dataset(predictors[0].experiment, "test")
-    rows = []
-    for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int):
-        sample = dataset[int(index)]
-        predictions = {title: p(sample.image) for title, p in zip(run_titles(paths), predictors, strict=True)}
-        rows.append((sample.image, sample.labels, predictions))
-    side_by_side(out, rows, class_names=dataset.class_names, palette=dataset.palette)
-    return out

@@ -1,12 +1,15 @@
-"""What tests of several rooms share: a made-up CamVid, the real one, and caches that stay out of the home folder."""
+"""What tests of several rooms share: a made-up CamVid, the real one, the command line, and caches that stay out of the home folder."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
+
+from segkit.cli import main
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -47,3 +50,43 @@ def real_camvid():
     if not found:
         pytest.skip("CamVid is not here: set SEGKIT_CAMVID, or put it into data/CamVid")
     return found[0]
+
+
+@pytest.fixture
+def segkit(monkeypatch, capsys, tmp_path):
+    """Runs `segkit ARGUMENTS` in this process from the repository's root: (exit code, output, errors)."""
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["segkit", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def tiny():
+    """Settings with which a config of Streets is trained within seconds."""
+    return [
+        "data.size=[32,48]", "data.train_images=8", "data.val_images=3", "data.test_images=4", "model.encoder.width=0.0625",
+        "training.epochs=2", "training.batch_size=4", "evaluation.every_epochs=1",
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def finished(segkit, tiny, tmp_path):
+    """A finished tiny run of each decoder that is asked for."""
+
+    def train(decoder: str) -> Path:
+        code, _, errors = segkit("train", f"configs/streets/{decoder}.yaml", *tiny, "--run", tmp_path / decoder)
+        assert (code, errors) == (0, "")
+        return tmp_path / decoder
+
+    return train

@@ -14,45 +14,9 @@ import torch
 from PIL import Image
 
 from segkit import __version__
-from segkit.cli import main
 from segkit.data.streets import Streets
 
 ROOT = Path(__file__).parents[1]
-TINY = [
-    "data.size=[32,48]", "data.train_images=8", "data.val_images=3", "data.test_images=4", "model.encoder.width=0.0625",
-    "training.epochs=2", "training.batch_size=4", "evaluation.every_epochs=1",
-]  # fmt: skip
-
-
-@pytest.fixture
-def segkit(monkeypatch, capsys, tmp_path):
-    """Runs `segkit ARGUMENTS` in this process from the repository's root: (exit code, output, errors)."""
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("SEGKIT_CACHE", str(tmp_path / "cache"))
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["segkit", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return run
-
-
-@pytest.fixture
-def finished(segkit, tmp_path):
-    """A finished tiny run of each decoder that is asked for."""
-
-    def train(decoder: str) -> Path:
-        code, _, errors = segkit("train", f"configs/streets/{decoder}.yaml", *TINY, "--run", tmp_path / decoder)
-        assert (code, errors) == (0, "")
-        return tmp_path / decoder
-
-    return train
 
 
 def child(*arguments: object, **options) -> subprocess.CompletedProcess:
@@ -121,21 +85,6 @@ def test_predict_writes_class_ids_with_a_palette_and_an_overlay(segkit, finished
     assert str(tmp_path / "out/scene.png") in out
 
 
-def test_predict_never_writes_over_an_image_or_twice(segkit, finished, tmp_path):
-    run = finished("fcn32s")
-    for name in ("a/x.png", "b/x.png"):
-        (tmp_path / name).parent.mkdir()
-        Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / name)
-    before = (tmp_path / "a/x.png").read_bytes()
-    code, _, errors = segkit("predict", run, tmp_path / "a/x.png", "--out", tmp_path / "a")
-    assert (code, (tmp_path / "a/x.png").read_bytes()) == (2, before)
-    assert errors == f"segkit: {tmp_path}/a/x.png is one of the images; nothing was written. Choose another folder with --out.\n"
-    code, _, errors = segkit("predict", run, tmp_path / "a/x.png", tmp_path / "b/x.png", "--out", tmp_path / "out")
-    assert code == 2
-    assert "would both be written to" in errors
-    assert not (tmp_path / "out").exists()
-
-
 def test_show_names_the_file_of_every_value(segkit):
     code, out, _ = segkit("show", "configs/streets/fcn8s.yaml", "optimizer.lr=1e-3")
     lines = dict(line.split("  # ") for line in (" ".join(line.split()).replace(" # ", "  # ") for line in out.splitlines()))
@@ -145,8 +94,8 @@ def test_show_names_the_file_of_every_value(segkit):
     assert lines["model.decoder.dropout = 0.5"] == "default"
 
 
-def test_class_weights_counts_pixels_and_prints_every_variant(segkit):
-    code, out, _ = segkit("class-weights", "configs/streets/fcn8s.yaml", *TINY)
+def test_class_weights_counts_pixels_and_prints_every_variant(segkit, tiny):
+    code, out, _ = segkit("class-weights", "configs/streets/fcn8s.yaml", *tiny)
     assert code == 0
     assert "void" in out
     assert out.count("ignored") >= 5
@@ -170,16 +119,6 @@ def test_a_finished_run_is_never_trained_again(segkit, finished):
     assert code == 0
     assert f"{run} is finished; nothing was trained." in out
     assert (run / "metrics.jsonl").read_bytes() == before
-
-
-def test_a_run_of_another_config_is_never_overwritten(segkit, finished):
-    run = finished("fcn32s")
-    code, _, errors = segkit("train", run / "config.yaml", "seed=1", "--run", run)
-    assert code == 2
-    assert errors == (
-        f"segkit: {run} holds a run of another config; different: seed (0 there, 1 here). "
-        "Choose another folder with --run, or --overwrite it.\n"
-    )
 
 
 def test_an_interrupted_run_goes_on_to_the_result_of_an_uninterrupted_one(finished, tmp_path):
@@ -210,8 +149,8 @@ def test_how_often_a_run_is_validated_does_not_change_its_weights(segkit, finish
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
 
 
-def test_ctrl_c_ends_in_one_line_and_exit_code_130(tmp_path):
-    arguments = ["train", "configs/streets/fcn8s.yaml", *TINY, "training.epochs=5000", "--run", str(tmp_path / "run")]
+def test_ctrl_c_ends_in_one_line_and_exit_code_130(tiny, tmp_path):
+    arguments = ["train", "configs/streets/fcn8s.yaml", *tiny, "training.epochs=5000", "--run", str(tmp_path / "run")]
     command = [sys.executable, "-m", "segkit", *arguments]
     heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # a shell's background jobs ignore it
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL, **heard)
@@ -228,10 +167,10 @@ def test_ctrl_c_ends_in_one_line_and_exit_code_130(tmp_path):
     assert errors == "segkit: interrupted; the same command goes on from the last finished epoch.\n"
 
 
-def test_a_staged_fcn_starts_from_the_coarser_one(segkit, finished, tmp_path):
+def test_a_staged_fcn_starts_from_the_coarser_one(segkit, finished, tiny, tmp_path):
     coarse = finished("fcn32s")
     settings = [f"model.initialize_from={coarse}", "optimizer.lr=1e-9", "training.epochs=1"]
-    code, _, errors = segkit("train", "configs/streets/fcn16s.yaml", *TINY, *settings, "--run", tmp_path / "fine")
+    code, _, errors = segkit("train", "configs/streets/fcn16s.yaml", *tiny, *settings, "--run", tmp_path / "fine")
     assert (code, errors) == (0, "")
     from safetensors.numpy import load_file
 
@@ -248,121 +187,6 @@ def test_compare_writes_the_table_and_the_picture(segkit, finished, tmp_path):
     assert [row.split(",")[0] for row in rows] == ["decoder", "fcn32s", "segnet"]
     with Image.open(tmp_path / "out/predictions.png") as picture:
         assert picture.width > picture.height > 200
-
-
-def test_runs_that_were_scored_on_different_images_are_not_compared(segkit, finished, tmp_path):
-    one = finished("fcn32s")
-    assert segkit("train", one / "config.yaml", "data.seed=1", "--run", tmp_path / "other")[0] == 0
-    code, _, errors = segkit("compare", one, tmp_path / "other")
-    assert code == 2
-    assert "were scored on different test labels" in errors
-
-
-def test_a_missing_test_split_is_found_before_training(segkit, tmp_path):
-    root = bad_camvid(tmp_path / "data")
-    (root / "test.txt").unlink()
-    assert camvid_error(segkit, root, tmp_path).startswith("ROOT/test.txt does not exist")
-    assert not (tmp_path / "run").exists()
-
-
-def bad_camvid(folder: Path, *, labels: np.ndarray | None = None, without: str = "") -> Path:
-    """CamVid's layout with one image per split, and something wrong with it."""
-    image = np.zeros((32, 48, 3), np.uint8)
-    labels = np.zeros((32, 48), np.uint8) if labels is None else labels
-    for split in ("train", "val", "test"):
-        for name, array in ((split, image), (f"{split}annot", labels)):
-            (folder / name).mkdir(parents=True)
-            if name != without:
-                Image.fromarray(array).save(folder / name / "a.png")
-        (folder / f"{split}.txt").write_text(f"/SegNet/CamVid/{split}/a.png /SegNet/CamVid/{split}annot/a.png\n")
-    return folder
-
-
-def camvid_error(segkit, root: Path, tmp_path: Path) -> str:
-    settings = ["model.encoder.weights=null", "model.encoder.width=0.1", "training.batch_size=1", "training.epochs=1"]
-    code, _, errors = segkit("train", "configs/camvid/fcn8s.yaml", f"data.root={root}", *settings, "--run", tmp_path / "run")
-    assert code == 2
-    assert "Traceback" not in errors
-    assert errors.count("\n") == 1
-    return errors.removeprefix("segkit: ").rstrip("\n").replace(str(root), "ROOT")
-
-
-def test_a_missing_folder_is_named(segkit, tmp_path):
-    assert camvid_error(segkit, tmp_path / "nowhere", tmp_path) == (
-        "data.root = 'ROOT' is no folder; expected CamVid with train.txt and train/. Set data.root=PATH."
-    )
-
-
-def test_an_image_without_label_is_named(segkit, tmp_path):
-    assert camvid_error(segkit, bad_camvid(tmp_path / "data", without="trainannot"), tmp_path) == (
-        "ROOT/train.txt names 1 missing files, the first is ROOT/trainannot/a.png; "
-        "expected an image and a label for every line. Copy the dataset again."
-    )
-
-
-def test_a_label_of_another_size_is_named(segkit, tmp_path):
-    assert camvid_error(segkit, bad_camvid(tmp_path / "data", labels=np.zeros((32, 40), np.uint8)), tmp_path) == (
-        "ROOT/train/a.png is 32x48 (height x width) but its labels ROOT/trainannot/a.png are 32x40 (height x width): "
-        "expected equal sizes. Resize neither by hand; find the matching pair of files."
-    )
-
-
-def test_a_label_id_out_of_range_is_named(segkit, tmp_path):
-    labels = np.zeros((32, 48), np.uint8)
-    labels[:2, :3] = 17
-    assert camvid_error(segkit, bad_camvid(tmp_path / "data", labels=labels), tmp_path) == (
-        "ROOT/trainannot/a.png holds label ids that no class has: 17 (6 pixels); expected 0..10, or 255 for ignored. "
-        "Fix the file, or name every class of the dataset."
-    )
-
-
-def test_a_truncated_image_is_named(segkit, tmp_path):
-    root = bad_camvid(tmp_path / "data")
-    noise = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
-    Image.fromarray(noise).save(root / "train/a.png")
-    whole = (root / "train/a.png").read_bytes()
-    (root / "train/a.png").write_bytes(whole[: len(whole) // 2])
-    assert camvid_error(segkit, root, tmp_path).startswith("ROOT/train/a.png cannot be decoded (")
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        ("training.epohs=3", "training.epohs = 3 (command line): unknown key. Did you mean 'epochs'?"),
-        ("training.batch_size=four", "training.batch_size = 'four' (command line): expected an integer >= 1."),
-        ("model.decoder=fcn9s", "model.decoder.name = 'fcn9s' (command line): unknown decoder. Did you mean 'fcn8s'?"),
-        ("model.decoder.head_width=wide", "model.decoder.head_width = 'wide' (command line): expected an integer >= 1."),
-    ],
-)
-def test_a_wrong_setting_is_explained(segkit, change, sentence):
-    code, _, errors = segkit("train", "configs/streets/fcn8s.yaml", change)
-    assert code == 2
-    assert errors.splitlines()[0] == "segkit: configs/streets/fcn8s.yaml has 1 problem:"
-    assert errors.splitlines()[1].strip().startswith(sentence)
-
-
-def test_every_problem_of_a_config_is_named_at_once(segkit):
-    code, _, errors = segkit("show", "configs/streets/fcn8s.yaml", "seed=-1", "training.workers=x", "optimizer=adam")
-    assert code == 2
-    assert len(errors.splitlines()) == 5 - 1
-    assert "has 3 problems:" in errors
-
-
-def test_a_folder_that_is_no_run_is_refused(segkit, tmp_path):
-    code, _, errors = segkit("evaluate", tmp_path)
-    assert code == 2
-    assert errors == (
-        f"segkit: {tmp_path} is no run folder: it lacks config.yaml or environment.json. Expected a folder that 'segkit train' wrote.\n"
-    )
-
-
-def test_weights_that_do_not_exist_are_named_and_nothing_is_left_behind(segkit, tmp_path):
-    settings = [*TINY, "model.encoder.weights=nowhere/vgg16.safetensors"]
-    code, _, errors = segkit("train", "configs/streets/fcn8s.yaml", *settings, "--run", tmp_path / "run")
-    assert code == 2
-    assert errors == (
-        "segkit: weights nowhere/vgg16.safetensors do not exist; expected a .safetensors, .pt or .pth file. Fetch them or set null.\n"
-    )
 
 
 @pytest.mark.parametrize("config", sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("configs/[!b]*/*.yaml")))

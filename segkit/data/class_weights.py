@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ import numpy as np
 
 from segkit.data.dataset import Dataset
 from segkit.errors import InputError
+from segkit.files import write_atomically
 from segkit.tensors import IGNORE
 
 COUNT_VERSION = 1
@@ -68,13 +70,8 @@ def cached_count(dataset: Dataset, progress: Callable[[int], None] | None = None
         return ClassCounts(**rows, total_images=total)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         counts = count(dataset, progress)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(asdict(counts)))
-        partial.replace(path)
-    except OSError:
-        pass
+    with suppress(OSError):
+        write_atomically(path, lambda partial: partial.write_text(json.dumps(asdict(counts))))
     return counts
 
 

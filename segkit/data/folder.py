@@ -56,7 +56,7 @@ def read_classes(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; expected a YAML list of class names. Write one name per line: '- road'.") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8, or a date that no calendar has
         raise InputError(f"{path} cannot be read ({str(error).splitlines()[0]}); expected a YAML list of class names.") from None
     if not isinstance(entries, list) or not 1 <= len(entries) <= 254:
         raise InputError(f"{path}: expected a YAML list of 1 to 254 class names. Write one name per line: '- road'.")
@@ -80,7 +80,10 @@ def classes_text(class_names: tuple[str, ...], palette: np.ndarray) -> str:
 
 
 def _color(index: int) -> tuple[int, int, int]:
-    """PASCAL VOC's colour map, from its definition: the bits of the id, spread over the three channels."""
+    """PASCAL VOC's colour map of id `index` + 1: the bits of the id, spread over the three channels.
+
+    Source: VOCdevkit's VOClabelcolormap.m.
+    """
     red, green, blue, rest = 0, 0, 0, index + 1
     for bit in range(7, -1, -1):
         red, green, blue = red | (rest & 1) << bit, green | (rest >> 1 & 1) << bit, blue | (rest >> 2 & 1) << bit

@@ -7,23 +7,24 @@ that a model has to look at shape and context; thin poles, riders and slanted bo
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import cv2
 import numpy as np
+from annotated_types import Ge, Le
 from numpy.random import Generator
 
 from segkit.data import streets_drawing as drawing
 from segkit.data.dataset import Sample
 from segkit.data.road_classes import CLASS_NAMES, PALETTE
 from segkit.data.streets_drawing import BUILDING, CIRCLE, PAVEMENT, ROAD, SKY, TREE, Canvas, lighter, pick_colour
-from segkit.errors import InputError, nearest
+from segkit.ranges import Count
 from segkit.tensors import IGNORE, RawImage, RawLabels, Size
 
 GENERATOR_VERSION = 1  # raise it whenever any label of any scene changes
 SPLITS = ("train", "val", "test")
-SIDES = (32, 2048)  # pixels
-MAX_SEED = 2**32 - 1  # one word of a seed sequence: larger ones could meet another split's stream
+Side = Annotated[int, Ge(32), Le(2048)]  # pixels
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]  # one word of a seed sequence: larger ones could meet another split's stream
 FAR, NEAR = 80.0, 1.0  # metres ahead of the camera between which things are drawn
 
 
@@ -37,8 +38,6 @@ class Streets:
         size: (height, width) in pixels, each from 32 to 2048.
         train_images: number of scenes in the train split; likewise for `val_images` and `test_images`.
         seed: 0 to 2**32 - 1.
-    Raises:
-        InputError: if an argument is out of its range.
     """
 
     class_names: tuple[str, ...] = CLASS_NAMES
@@ -48,16 +47,14 @@ class Streets:
         self,
         split: Literal["train", "val", "test"],
         *,
-        size: Size = (96, 128),
-        train_images: int = 200,
-        val_images: int = 40,
-        test_images: int = 60,
-        seed: int = 0,
+        size: tuple[Side, Side] = (96, 128),
+        train_images: Count = 200,
+        val_images: Count = 40,
+        test_images: Count = 60,
+        seed: Seed = 0,
     ):
         counts = {"train_images": train_images, "val_images": val_images, "test_images": test_images}
-        _check(split, size, counts, seed)
-        self.split, self.size, self.seed = split, (size[0], size[1]), seed
-        self._counts = counts
+        self.split, self.size, self.seed, self._counts = split, size, seed, counts
 
     def __len__(self) -> int:
         return self._counts[f"{self.split}_images"]
@@ -80,24 +77,6 @@ class Streets:
     def _stream(self, index: int) -> tuple[int, Generator]:
         index = range(len(self))[index]
         return index, np.random.default_rng([self.seed, SPLITS.index(self.split), index])
-
-
-def _check(split: str, size: Size, counts: dict[str, int], seed: int) -> None:
-    if split not in SPLITS:
-        hint = nearest(str(split), list(SPLITS))
-        raise InputError(f"split is {split!r}; expected one of {', '.join(SPLITS)}. Choose one of them.{hint}")
-    if not isinstance(size, tuple | list) or len(size) != 2 or not all(_is_whole(side, *SIDES) for side in size):
-        limits = f"each from {SIDES[0]} to {SIDES[1]}"
-        raise InputError(f"size is {size!r}; expected (height, width) in whole pixels, {limits}. Try (96, 128).")
-    for name, count in counts.items():
-        if not _is_whole(count, 1):
-            raise InputError(f"{name} is {count!r}; expected a whole number, at least 1. Leave it out for the default.")
-    if not _is_whole(seed, 0, MAX_SEED):
-        raise InputError(f"seed is {seed!r}; expected a whole number from 0 to {MAX_SEED}. Leave it out for seed 0.")
-
-
-def _is_whole(value: object, least: int, most: int | None = None) -> bool:
-    return type(value) is int and value >= least and (most is None or value <= most)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from segkit.tensors import IGNORE, RawImage, Size
 cv2.setNumThreads(0)  # workers are the parallelism; OpenCV's own threads only compete with them
 PADDED = IGNORE - 1  # marks padding between cropping and normalization; no class may have this id
 
-# Krizhevsky 2012, section 4.1: eigenvectors (columns) and eigenvalues of ImageNet's RGB covariance, 0..1 scale
+# Eigenvectors (columns) and eigenvalues of ImageNet's RGB covariance, 0..1 scale.
+# Source: the method is Krizhevsky 2012, section 4.1, which prints no numbers; these are facebook/fb.resnet.torch's.
 PCA_VECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 PCA_VALUES = np.array([0.2175, 0.0188, 0.0045])
 

@@ -1,7 +1,5 @@
 """Checkpoints: written whole or not at all, read without running code."""
 
-import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,9 @@ from torch.optim import Optimizer
 
 from segkit.engine.optim import Schedule
 from segkit.errors import InputError
+from segkit.files import write_atomically
 from segkit.models.segmenter import Segmenter
+from segkit.models.weights import load_exactly
 
 SCHEMA = 1
 LAST, BEST = "last.pt", "best.safetensors"
@@ -61,17 +61,22 @@ def save(path: Path, trainee: Trainee, *, config_hash: str, class_names: tuple[s
     write_atomically(path, lambda partial: torch.save(content, partial))
 
 
-def restore(path: Path, trainee: Trainee, *, config_hash: str) -> None:
+def restore(path: Path, trainee: Trainee, *, config_hash: str, class_names: tuple[str, ...]) -> None:
     """Puts the state of `path` into `trainee` and into torch's random generators.
 
     Raises:
-        InputError: if the file is damaged, of another schema, or of another config.
+        InputError: if the file is damaged, of another schema, of another config or of other classes.
     """
     content = read(path)
     if content["config_hash"] != config_hash:
         raise InputError(f"{path} belongs to config {content['config_hash']}, this run has {config_hash}. Choose another --run folder.")
+    if tuple(content["class_names"]) != tuple(class_names):
+        raise InputError(
+            f"{path} was trained on the classes {', '.join(content['class_names'])}; the dataset has {', '.join(class_names)}. "
+            "Restore the dataset's classes, or choose another --run folder."
+        )
+    load_exactly(trainee.model, content["model"], source=str(path))
     try:
-        trainee.model.load_state_dict(content["model"])
         trainee.optimizer.load_state_dict(content["optimizer"])
         trainee.schedule.load_state_dict(content["schedule"])
     except (RuntimeError, ValueError, KeyError) as error:
@@ -106,22 +111,3 @@ def save_weights(path: Path, model: nn.Module, *, metadata: dict[str, str]) -> N
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     content = safetensors.torch.save(tensors, metadata=metadata)  # save_file would make a file that only its owner can read
     write_atomically(path, lambda partial: partial.write_bytes(content))
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a temporary path beside `path`, then renames: `path` is the old file or the whole new one, never less."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        write(partial)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -95,7 +95,10 @@ def adamw(
     bias_weight_decay_scale: NotNegative = 1.0,
     pretrained_lr_scale: NotNegative = 1.0,
 ) -> Optimizer:
-    """Adam with decoupled weight decay."""
+    """Adam with decoupled weight decay.
+
+    Source: Loshchilov and Hutter 2017 (arXiv:1711.05101), as torch.optim.AdamW has it.
+    """
     groups = parameter_groups(
         model,
         pretrained,
@@ -167,7 +170,10 @@ def step(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, *, every_
 
 
 def poly(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, *, power: Positive = 0.9) -> Schedule:
-    """lr x (1 - step / total_steps) ^ power."""
+    """lr x (1 - step / total_steps) ^ power.
+
+    Source: DeepLab (Chen et al. 2016, arXiv:1606.00915), power 0.9.
+    """
     return PerStep(PolynomialLR(optimizer, total_steps, power))
 
 

@@ -73,12 +73,18 @@ def train(
             scores = validate(model)
             trainee.schedule.after_validation(scores.mean_iou)
             if scores.mean_iou > progress.best_mean_iou:
-                progress.best_mean_iou, progress.best_step = scores.mean_iou, progress.step
-                about = {"step": progress.step, "mean_iou": scores.mean_iou, "normalization": model.normalization, **identity}
-                checkpoint.save_weights(checkpoints / checkpoint.BEST, model, metadata={k: str(v) for k, v in about.items()})
+                keep_best(trainee, scores.mean_iou, checkpoints, identity)
             progress.seconds = before + time.perf_counter() - started
             log.write("validation", {"step": progress.step, "epoch": epoch, **asdict(scores), "seconds": progress.seconds})
         checkpoint.save(checkpoints / checkpoint.LAST, trainee, **identity)
+
+
+def keep_best(trainee: Trainee, mean_iou: float, checkpoints: Path, identity: dict[str, Any]) -> None:
+    """Notes the score as the best so far and writes the weights."""
+    progress, model = trainee.progress, trainee.model
+    progress.best_mean_iou, progress.best_step = mean_iou, progress.step
+    about = {"step": progress.step, "mean_iou": mean_iou, "normalization": model.normalization, **identity}
+    checkpoint.save_weights(checkpoints / checkpoint.BEST, model, metadata={key: str(value) for key, value in about.items()})
 
 
 def training_step(

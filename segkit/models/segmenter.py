@@ -4,6 +4,7 @@ from typing import Protocol, cast
 
 from torch import nn
 
+from segkit.errors import InputError
 from segkit.models.features import Features, Needs, Normalization, Stages
 from segkit.tensors import Image, Logits
 
@@ -39,7 +40,7 @@ class Segmenter(nn.Module):
         encoder: an nn.Module that is an `Encoder`.
         decoder: an nn.Module that is a `Decoder`.
     Raises:
-        ValueError: if the decoder needs pooling indices and the encoder has none.
+        InputError: if the decoder needs pooling indices and the encoder has none.
     """
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module):
@@ -47,7 +48,10 @@ class Segmenter(nn.Module):
         stated = cast(Encoder, encoder)
         self.needs = cast(Decoder, decoder).needs
         if self.needs.indices and not stated.stages.has_indices:
-            raise ValueError(f"{type(decoder).__name__} needs pooling indices and {type(encoder).__name__} has none")
+            raise InputError(
+                f"model.decoder: {type(decoder).__name__} needs pooling indices, and the encoder {type(encoder).__name__} has none. "
+                "Choose another decoder, or an encoder with max pooling such as vgg16."
+            )
         self.normalization = stated.normalization
         self.pretrained_names = frozenset(f"encoder.{name}" for name in stated.pretrained_names)
         self.encoder = encoder

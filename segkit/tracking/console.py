@@ -1,11 +1,27 @@
 """What a run shows on the terminal: a bar where there is one, plain lines where there is none."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+
+Item = TypeVar("Item")
+
+
+def _bar(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+
+
+@contextmanager
+def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar of `total` items that is gone afterwards; call what it gives with the number of items just done."""
+    with _bar(Console()) as bar:
+        task = bar.add_task(description, total=total)
+        yield lambda count: bar.advance(task, count)
 
 
 class TrainingConsole:
@@ -21,10 +37,7 @@ class TrainingConsole:
         self.console = Console(highlight=False)
         self.total_steps = total_steps
         self.best = best
-        self.bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-            console=self.console, disable=not self.console.is_terminal, transient=True,
-        )  # fmt: skip
+        self.bar = _bar(self.console)
         self.task = self.bar.add_task("training", total=total_steps, completed=done)
         self.loss = float("nan")
 
@@ -35,15 +48,24 @@ class TrainingConsole:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def step(self, done: int) -> None:
-        """Moves the bar."""
-        self.bar.update(self.task, completed=done, description=f"loss {self.loss:.4f}")
+    def steps(self, batches: Iterable[Item]) -> Iterator[Item]:
+        """The batches, one after the other; the bar moves when the next one is asked for."""
+        for batch in batches:
+            yield batch
+            self.bar.advance(self.task)
+
+    @contextmanager
+    def validation(self, images: int) -> Iterator[Callable[[int], None]]:
+        """A second bar, as long as validation lasts."""
+        task = self.bar.add_task("validation", total=images)
+        yield lambda count: self.bar.advance(task, count)
+        self.bar.remove_task(task)
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
         """Shows a record of training or validation."""
         if kind == "train":
             self.loss = record["loss"]
-            self.step(record["step"])
+            self.bar.update(self.task, description=f"loss {self.loss:.4f}")
             return
         marker = " best" if record["mean_iou"] > self.best else ""
         self.best = max(self.best, record["mean_iou"])

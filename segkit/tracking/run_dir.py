@@ -14,6 +14,7 @@ import numpy as np
 
 from segkit import __version__
 from segkit.errors import InputError
+from segkit.files import write_atomically
 
 CONFIG, CLASSES, ENVIRONMENT = "config.yaml", "classes.yaml", "environment.json"
 METRICS, RESULT = "metrics.jsonl", "result.json"
@@ -118,16 +119,18 @@ class RunDir:
     def forget_after(self, step: int) -> None:
         """Removes records of later steps: a resumed run writes them again."""
         kept = [record for record in self.records() if record["step"] <= step and record["kind"] != "test"]
-        partial = self.path / f".{METRICS}.partial"
-        partial.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
-        partial.replace(self.path / METRICS)
+        text = "".join(json.dumps(record) + "\n" for record in kept)
+        write_atomically(self.path / METRICS, lambda partial: partial.write_text(text, encoding="utf-8"))
 
     def write_matrices(self, split: str, ids: tuple[str, ...], matrices: np.ndarray) -> Path:
         """Stores one confusion matrix per image, [N, K, K] with rows = label, so that no comparison has to run the model again."""
         path = self.path / f"confusion_{split}.npz"
-        with (partial := path.with_suffix(".partial")).open("wb") as file:
-            np.savez_compressed(file, ids=np.array(ids), matrices=matrices.astype(np.int32))
-        partial.replace(path)
+
+        def write(partial: Path) -> None:
+            with partial.open("wb") as file:
+                np.savez_compressed(file, ids=np.array(ids), matrices=matrices.astype(np.int32))
+
+        write_atomically(path, write)
         return path
 
     def matrices(self, split: str) -> tuple[tuple[str, ...], np.ndarray]:
@@ -144,9 +147,8 @@ class RunDir:
 
     def finish(self, result: dict[str, Any]) -> None:
         """Writes result.json: the mark of a finished run."""
-        partial = self.path / f".{RESULT}.partial"
-        partial.write_text(json.dumps(_without_nan(result), indent=2, allow_nan=False) + "\n")
-        partial.replace(self.path / RESULT)
+        text = json.dumps(_without_nan(result), indent=2, allow_nan=False) + "\n"
+        write_atomically(self.path / RESULT, lambda partial: partial.write_text(text, encoding="utf-8"))
 
     def result(self) -> dict[str, Any]:
         """What `finish` wrote.

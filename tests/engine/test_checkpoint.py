@@ -1,4 +1,4 @@
-"""Checkpoints: whole or not at all, and a run that goes on from one does what it would have done."""
+"""Checkpoints: a run that goes on from one does what it would have done."""
 
 import os
 import pickle
@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from segkit.engine.checkpoint import Progress, Trainee, read, restore, save, save_weights, write_atomically
+from segkit.engine.checkpoint import Progress, Trainee, read, restore, save, save_weights
 from segkit.engine.optim import adamw, one_cycle, plateau, poly, sgd
 from segkit.errors import InputError
 
@@ -54,49 +54,6 @@ def refusal(call, *arguments, **options):
     return str(caught.value)
 
 
-# --- whole or not at all ---
-
-
-@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt, SystemExit])
-def test_the_old_file_stays_when_writing_fails(tmp_path, error):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-
-    def write(partial):
-        partial.write_text("half of the n")
-        raise error
-
-    with pytest.raises(error):
-        write_atomically(path, write)
-    assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["a.txt"]
-
-
-def test_the_old_file_is_there_until_the_new_one_is_whole(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-
-    def write(partial):
-        partial.write_text("new")
-        assert partial.parent == tmp_path  # a rename within one file system cannot be half done
-        assert path.read_text() == "old"
-
-    write_atomically(path, write)
-    assert path.read_text() == "new"
-    assert os.listdir(tmp_path) == ["a.txt"]
-
-
-def test_missing_folders_are_made(tmp_path):
-    write_atomically(tmp_path / "a/b/c.txt", lambda partial: partial.write_text("x"))
-    assert (tmp_path / "a/b/c.txt").read_text() == "x"
-
-
-def test_a_failing_first_write_leaves_nothing(tmp_path):
-    with pytest.raises(ZeroDivisionError):
-        write_atomically(tmp_path / "a.txt", lambda partial: 1 / 0)
-    assert os.listdir(tmp_path) == []
-
-
 # --- there and back ---
 
 
@@ -115,7 +72,7 @@ def test_ten_steps_are_five_steps_a_checkpoint_and_five_more(path, optimizer, sc
 
     torch.manual_seed(99)
     resumed = trainee(optimizer, schedule)
-    restore(path, resumed, config_hash="abc123")
+    restore(path, resumed, **IDENTITY)
     assert run(resumed, 5) == second  # dropout and data too: torch's generator is part of the state
     assert resumed.progress == whole.progress
     for name, tensor in whole.model.state_dict().items():
@@ -127,7 +84,7 @@ def test_progress_comes_back(path):
     done.progress.__init__(step=7, seconds=1.5, best_mean_iou=0.25, best_step=5)
     save(path, done, **IDENTITY)
     other = trainee()
-    restore(path, other, config_hash="abc123")
+    restore(path, other, **IDENTITY)
     assert other.progress == Progress(step=7, seconds=1.5, best_mean_iou=0.25, best_step=5)
 
 
@@ -145,7 +102,7 @@ def test_a_checkpoint_says_what_it_belongs_to(saved):
 def test_a_damaged_file_is_refused(saved, share):
     content = saved.read_bytes()
     saved.write_bytes(content[: int(len(content) * share)])
-    message = refusal(restore, saved, trainee(), config_hash="abc123")
+    message = refusal(restore, saved, trainee(), **IDENTITY)
     assert "is damaged or no checkpoint" in message
     assert str(saved) in message
 
@@ -181,13 +138,20 @@ def test_another_schema_is_refused(saved):
 def test_a_checkpoint_of_another_config_is_refused_and_changes_nothing(saved):
     other = trainee()
     before = {name: tensor.clone() for name, tensor in other.model.state_dict().items()}
-    message = refusal(restore, saved, other, config_hash="def456")
+    message = refusal(restore, saved, other, **{**IDENTITY, "config_hash": "def456"})
     assert "belongs to config abc123, this run has def456" in message
     assert all(torch.equal(tensor, before[name]) for name, tensor in other.model.state_dict().items())
 
 
 def test_a_checkpoint_of_another_model_is_refused(saved):
-    assert "does not fit this run" in refusal(restore, saved, trainee(width=5), config_hash="abc123")
+    message = refusal(restore, saved, trainee(width=5), **IDENTITY)
+    assert "0.weight is [4, 3], expected [5, 3]" in message
+    assert "3.weight is [1, 4], expected [1, 5]" in message
+
+
+def test_a_checkpoint_of_other_classes_is_refused(saved):
+    message = refusal(restore, saved, trainee(), config_hash="abc123", class_names=("sky", "road"))
+    assert "was trained on the classes road, sky; the dataset has sky, road" in message
 
 
 # --- weights alone ---

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from segkit.build import DECODERS, ENCODERS
+from segkit.errors import InputError
 from segkit.models.decoders.fcn import fcn8s
 from segkit.models.decoders.segnet import SegNet
 from segkit.models.encoders.vgg import VGG16
@@ -205,5 +206,5 @@ def test_a_decoder_that_needs_indices_is_refused_on_an_encoder_without():
     class Plain(nn.Module):
         stages = Stages(channels=(4,) * 5, maps=(CoordinateMap(),) * 5, has_indices=False)
 
-    with pytest.raises(ValueError, match="SegNet needs pooling indices and Plain has none"):
+    with pytest.raises(InputError, match="SegNet needs pooling indices, and the encoder Plain has none"):
         Segmenter(Plain(), SegNet(Plain.stages, K))

@@ -29,7 +29,8 @@ class FCN(nn.Module):
         dropout: probability of element-wise dropout after fc6 and after fc7.
     Source: see the module. Differs: same-padding in fc6 (the originals pad the image by 100 instead); `learned` trains every
         enlargement, as the released code can but does not (the paper: the last one fixed); fc6 and fc7 start from He
-        initialisation where no weights are given.
+        initialisation where no weights are given. The released solvers (summed loss, biases at twice the rate and without decay) are
+        options of the loss and the optimizer.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 """VGG16 without its classifier, as an encoder of five stages."""
 
+from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,7 +18,7 @@ from segkit.tensors import Image
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 CHANNELS = (64, 128, 256, 512, 512)
 
-
+# Source: the means of VGG's authors (BGR 103.939, 116.779, 123.68); torchvision's mean and deviation, times 255.
 NORMALIZATIONS = {
     "caffe": Normalization((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
     "torchvision": Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
@@ -130,7 +131,7 @@ def _named_by_torchvision(name: str) -> dict[str, Tensor]:
         )
     try:
         return dict(VGG16_Weights[name].get_state_dict(progress=False, check_hash=True))
-    except OSError as error:
+    except (OSError, RuntimeError, HTTPException) as error:  # no network; a damaged file; a connection that broke
         raise InputError(
             f"model.encoder.weights = '{name}' could not be downloaded ({error}); expected network access to {VGG16_Weights[name].url}. "
             "Download that file elsewhere and give its path."
