@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from segkit import build, config
-from segkit.data.class_weights import MedianFrequency, cached_count
+from segkit.data.class_weights import ClassCounts, MedianFrequency, cached_count
 from segkit.data.dataset import Dataset
 from segkit.data.folder import classes_text, read_classes
 from segkit.data.loader import steps_per_epoch
@@ -115,6 +115,12 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
     return conclude(experiment, run, trainee, test)
 
 
+def count_labels(dataset: Dataset, split: str) -> ClassCounts:
+    """Pixels of each class, with a progress bar while they are counted."""
+    with progress_bar(f"reading {split} labels", len(dataset)) as advance:
+        return cached_count(dataset, lambda _: advance(1))
+
+
 def require_labels(**splits: Dataset) -> None:
     """Decodes every label of some splits, unless the same files were decoded before.
 
@@ -122,9 +128,7 @@ def require_labels(**splits: Dataset) -> None:
         InputError: if a label is missing, damaged or out of range, or a whole split is void.
     """
     for split, dataset in splits.items():
-        with progress_bar(f"reading {split} labels", len(dataset)) as advance:
-            counts = cached_count(dataset, lambda _: advance(1))
-        if not any(counts.pixels[:-1]):
+        if not any(count_labels(dataset, split).pixels[:-1]):
             raise InputError(f"the '{split}' split has no labelled pixel: all {len(dataset)} label maps are void. Check the labels.")
 
 
@@ -223,8 +227,7 @@ def shown_values(experiment: Experiment, sources: dict[str, str]) -> list[str]:
 def class_weight_rows(experiment: Experiment) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of the table of pixel counts and weights, a row per class and one for void."""
     dataset = build.build_dataset(experiment, "train")
-    with progress_bar("reading train labels", len(dataset)) as advance:
-        counts = cached_count(dataset, lambda _: advance(1))
+    counts = count_labels(dataset, "train")
     weights = {
         "this config": build.build_class_weights(experiment),
         "median over classes": MedianFrequency(),

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 
@@ -162,3 +163,18 @@ def test_runs_that_were_scored_on_different_images_are_not_compared(segkit, fini
     code, _, errors = segkit("compare", one, tmp_path / "other")
     assert code == 2
     assert "were scored on different test labels" in errors
+
+
+def test_too_little_memory_is_said_with_what_helps(segkit, monkeypatch):
+    monkeypatch.setattr("segkit.build.load_experiment", lambda *_: torch.empty(2**60, dtype=torch.uint8))  # torch's own error
+    code, _, errors = segkit("train", "configs/streets/fcn8s.yaml")
+    assert (code, errors) == (1, "segkit: out of memory. Lower training.batch_size, or raise training.accumulation.\n")
+
+
+def test_a_mistake_in_the_code_keeps_its_traceback(segkit, monkeypatch):
+    def mistake(*_):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("segkit.build.load_experiment", mistake)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        segkit("train", "configs/streets/fcn8s.yaml")

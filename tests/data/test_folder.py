@@ -116,7 +116,7 @@ def test_a_missing_class_file_is_named(root):
     )
 
 
-@pytest.mark.parametrize("content", ["[road, sky", "a: b: c", "- !!python/object:os.system x", "\t- road"])
+@pytest.mark.parametrize("content", ["[road, sky", "a: b: c", "- !!python/object:os.system x", "\t- road", "- 2024-13-45"])
 def test_a_class_file_that_is_no_yaml_is_refused(root, content):
     (root / "classes.yaml").write_text(content)
     sentence = refusal(folder, "train", root=root)

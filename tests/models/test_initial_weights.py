@@ -1,7 +1,9 @@
 """Where a model starts: torchvision's names fit, misfits are all listed, images suit the weights, and stages hand on what they learned."""
 
 import os
+from http.client import IncompleteRead
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -234,6 +236,23 @@ def test_weights_for_another_number_of_classes_are_refused(tmp_path, refusal):
 
 def test_a_run_without_best_weights_is_refused(tmp_path, refusal):
     assert "best.safetensors do not exist" in refusal(initialize, model(fcn16s), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [URLError("no network"), RuntimeError('invalid hash value (expected "397923af", got "00")'), IncompleteRead(b"half")],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_download_that_fails_is_explained_with_its_address(monkeypatch, refusal, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", fail)
+    message = refusal(VGG16, width=WIDTH, weights="IMAGENET1K_FEATURES")
+    assert message.startswith(
+        f"model.encoder.weights = 'IMAGENET1K_FEATURES' could not be downloaded ({error}); expected network access to https:"
+    )
+    assert message.endswith("Download that file elsewhere and give its path.")
 
 
 # --- the real ones ---
