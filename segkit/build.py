@@ -15,22 +15,48 @@ from segkit.data.folder import folder
 from segkit.data.loader import Cached, Order, evaluation_batches, steps_per_epoch, training_batches
 from segkit.data.streets import Streets
 from segkit.data.transforms import EvaluationTransform, TrainingTransform
+from segkit.data.voc import voc
+from segkit.engine.caffe_sgd import caffe_sgd
 from segkit.engine.optim import Schedule, adamw, constant, one_cycle, plateau, poly, sgd, step
 from segkit.errors import InputError
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
+from segkit.models.decoders.fcn_basic import (
+    BilinearInterpolation,
+    fcn_basic,
+    fcn_basic_no_addition,
+    fcn_basic_no_addition_no_dim_reduction,
+    fcn_basic_no_dim_reduction,
+)
 from segkit.models.decoders.segnet import SegNet
+from segkit.models.decoders.segnet_basic import segnet_basic, segnet_basic_encoder_addition, segnet_basic_single_channel
+from segkit.models.encoders.alexnet import AlexNet
+from segkit.models.encoders.googlenet import GoogLeNet
+from segkit.models.encoders.segnet_basic import SegNetBasicEncoder
 from segkit.models.encoders.vgg import VGG16
 from segkit.models.segmenter import Segmenter
 from segkit.models.weights import load_exactly, read_metadata, read_weights
 from segkit.schema import Experiment, Tables, validate
 
-DATASETS = {"camvid": camvid, "folder": folder, "streets": Streets}
-ENCODERS = {"vgg16": VGG16}
-DECODERS = {"fcn32s": fcn32s, "fcn16s": fcn16s, "fcn8s": fcn8s, "segnet": SegNet}
+DATASETS = {"camvid": camvid, "voc": voc, "folder": folder, "streets": Streets}
+ENCODERS = {"vgg16": VGG16, "alexnet": AlexNet, "googlenet": GoogLeNet, "segnet_basic": SegNetBasicEncoder}
+DECODERS = {
+    "fcn32s": fcn32s,
+    "fcn16s": fcn16s,
+    "fcn8s": fcn8s,
+    "segnet": SegNet,
+    "segnet_basic": segnet_basic,
+    "segnet_basic_encoder_addition": segnet_basic_encoder_addition,
+    "segnet_basic_single_channel": segnet_basic_single_channel,
+    "fcn_basic": fcn_basic,
+    "fcn_basic_no_addition": fcn_basic_no_addition,
+    "fcn_basic_no_dim_reduction": fcn_basic_no_dim_reduction,
+    "fcn_basic_no_addition_no_dim_reduction": fcn_basic_no_addition_no_dim_reduction,
+    "bilinear_interpolation": BilinearInterpolation,
+}
 LOSSES = {"cross_entropy": CrossEntropy}
 CLASS_WEIGHTS = {"none": NoWeights, "median_frequency": MedianFrequency, "segnet_published": SegNetPublished}
-OPTIMIZERS = {"sgd": sgd, "adamw": adamw}
+OPTIMIZERS = {"sgd": sgd, "caffe_sgd": caffe_sgd, "adamw": adamw}
 SCHEDULES = {"constant": constant, "step": step, "poly": poly, "one_cycle": one_cycle, "plateau": plateau}
 
 TABLES: Tables = {
@@ -90,16 +116,21 @@ def initialize(model: Segmenter, source: Path) -> None:
 
     file = source / "checkpoints" / BEST if source.is_dir() else source
     tensors = read_weights(file)
-    normalization = read_metadata(file).get("normalization", str(model.normalization))
-    if normalization != str(model.normalization):
-        raise InputError(
-            f"model.initialize_from = '{source}' was trained with input {normalization}, this model expects {model.normalization}. "
-            "Set model.encoder.normalization, or the weights, as that run has them."
-        )
-    stage = ("decoder.score_pool", "decoder.upscore")
+    require_normalization(model, file, f"model.initialize_from = '{source}'")
+    stage = ("decoder.score_pool", "decoder.upscore", "decoder.auxiliary")
     own = model.state_dict()
     tensors = {name: t for name, t in tensors.items() if name in own or not name.startswith(stage)}
     load_exactly(model, tensors, source=str(file), may_lack=tuple(name for name in own if name.startswith(stage)))
+
+
+def require_normalization(model: Segmenter, file: Path, name: str) -> None:
+    """Raises InputError, calling the file `name`, if it says that it was trained with another input than the model expects."""
+    normalization = read_metadata(file).get("normalization", str(model.normalization))
+    if normalization != str(model.normalization):
+        raise InputError(
+            f"{name} was trained with input {normalization}, this model expects {model.normalization}. "
+            "Set model.encoder.normalization, or the weights, as that run has them."
+        )
 
 
 def build_class_weights(experiment: Experiment) -> MedianFrequency | NoWeights | SegNetPublished:
@@ -141,7 +172,14 @@ def build_batches(experiment: Experiment, model: Segmenter, dataset: Dataset, *,
         **{key: getattr(experiment.transforms, key) for key in type(experiment.transforms).model_fields},
     )
     last_step = total_steps(experiment, len(dataset))
-    order = Order(len(dataset), settings.batch_size, seed=experiment.seed, first_step=first_step, last_step=last_step)
+    order = Order(
+        len(dataset),
+        settings.batch_size,
+        seed=experiment.seed,
+        first_step=first_step,
+        last_step=last_step,
+        replacement=settings.replacement,
+    )
     source = Cached(dataset) if settings.cache else dataset
     return training_batches(source, transform, order, workers=settings.workers, pin_memory=device.type == "cuda")
 

@@ -19,10 +19,12 @@ app = typer.Typer(
 )
 
 Config = Annotated[Path, typer.Argument(help="Config file (YAML).", show_default=False)]
-Run = Annotated[Path, typer.Argument(help="Run folder that 'segkit train' wrote.", show_default=False)]
+Run = Annotated[Path, typer.Argument(help="Run folder that 'segkit train' wrote, or a config together with --weights.", show_default=False)]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the config: a.b=c ...", show_default=False)]
+Weights = Annotated[Path | None, typer.Option(help="Weight file to use instead of the run's best.", show_default=False)]
 SetOverrides = Annotated[list[str] | None, typer.Option("--set", help="Change to the run's config: a.b=c. Repeatable.")]
 Split = Literal["train", "val", "test"]
+Convention = Literal["fcn", "segnet", "voc", "detectron2", "paddleseg", "all"]
 
 
 def _version(wanted: bool) -> None:
@@ -74,20 +76,30 @@ def train(
 def evaluate(
     run: Run,
     split: Annotated[Split, typer.Option(help="Split to score.")] = "test",
+    convention: Annotated[Convention, typer.Option(help="Whose rule for classes that the labels lack; all: side by side.")] = "fcn",
+    boundary: Annotated[bool, typer.Option("--boundary", help="Also measure boundaries: BF, boundary IoU, trimaps.")] = False,
+    weights: Weights = None,
     overrides: SetOverrides = None,
 ) -> None:
     """Score the best weights of a run on a split, at the labels' own resolution."""
     from dataclasses import asdict
 
-    from segkit.build import build_dataset
     from segkit.metrics.confusion import scores
-    from segkit.run import evaluate_run, load_run
-    from segkit.tracking.console import print_scores
+    from segkit.metrics.conventions import CONVENTIONS, explain
+    from segkit.tables import BoundaryMeasures, convention_rows
+    from segkit.tracking.console import print_scores, print_table
+    from segkit.trained import evaluate_trained, open_trained
 
-    experiment, folder = load_run(run, overrides or [])
-    found = evaluate_run(experiment, folder, split)
-    names = build_dataset(experiment, split).class_names
+    trained = open_trained(run, overrides or [], weights=weights)
+    names = trained.class_names
+    measures = BoundaryMeasures(len(names))
+    found = evaluate_trained(trained, split, observe=measures.add if boundary else None)
     print_scores(f"{run}: {split}, {len(found.ids)} images", asdict(scores(found.matrix)), names)
+    if convention != "fcn":
+        print_table("conventions, per cent", *convention_rows(found.matrix, CONVENTIONS if convention == "all" else ["fcn", convention]))
+        print("\n".join(explain(found.matrix, names)))
+    if boundary:
+        print_table("boundaries, per cent", ["measure", "value"], measures.rows())
 
 
 @app.command()
@@ -95,23 +107,66 @@ def predict(
     run: Run,
     images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for NAME.png (class ids with palette) and NAME_overlay.png.")],
+    samples: Annotated[
+        int | None, typer.Option(min=2, help="Average so many passes with dropout on, and write NAME_uncertainty.png.", show_default=False)
+    ] = None,
+    weights: Weights = None,
     overrides: SetOverrides = None,
 ) -> None:
     """Label images with the best weights of a run."""
     from segkit.predict import Predictor, prediction_files
 
-    files = prediction_files(images, out)
-    predictor = Predictor(run, overrides or [])
+    files = prediction_files(images, out, uncertainty=samples is not None)
+    predictor = Predictor(run, overrides or [], weights=weights, samples=samples)
     for image, pair in zip(images, files, strict=True):
         predictor.write(image, pair)
         print(*pair, sep="  ")
+
+
+@app.command(name="bn-statistics")
+def bn_statistics(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="Weight file to write (.safetensors), for evaluate and predict --weights.")],
+    authors: Annotated[bool, typer.Option("--authors", help="Count as SegNet's released script does, slips included.")] = False,
+    weights: Weights = None,
+    overrides: SetOverrides = None,
+) -> None:
+    """Replace the running averages of batch norm by statistics of the whole training split, as SegNet's authors do before testing."""
+    from segkit.trained import compute_statistics, open_trained
+
+    compute_statistics(open_trained(run, overrides or [], weights=weights), out, authors=authors)
+    print(out)
+
+
+@app.command(name="import-caffe")
+def import_caffe(
+    file: Annotated[Path, typer.Argument(help="Weights of a Caffe net (.caffemodel).", show_default=False)],
+    config: Annotated[Path, typer.Option(help="Config of the same net here.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Weight file to write (.safetensors).", show_default=False)],
+    backbone_only: Annotated[
+        bool, typer.Option("--backbone-only", help="The file is a classification net: the decoder keeps its start.")
+    ] = False,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="Change to the config: a.b=c. Repeatable.")] = None,
+) -> None:
+    """Turn original Caffe weights into a weight file, for evaluate and predict --weights or model.initialize_from.
+
+    Batch norm of a SegNet snapshot must hold statistics already (compute_bn_statistics.py), as in the released files.
+    """
+    from segkit.build import load_experiment
+    from segkit.trained import import_weights
+
+    found = import_weights(load_experiment(config, overrides or [])[0], file, out, backbone_only=backbone_only)
+    print(f"{out}: {len(found.tensors)} tensors")
+    for title, names in (("kept their start", found.kept_initial), ("not needed", found.dropped), ("look out", found.warnings)):
+        if names:
+            print(f"{title}: {', '.join(names)}")
 
 
 @app.command()
 def show(config: Config, overrides: Overrides = None) -> None:
     """Print the resolved config, and where each value came from."""
     from segkit.build import load_experiment
-    from segkit.run import shown_values
+    from segkit.tables import shown_values
 
     experiment, resolved = load_experiment(config, overrides or [])
     for line in shown_values(experiment, resolved.sources):
@@ -122,7 +177,7 @@ def show(config: Config, overrides: Overrides = None) -> None:
 def class_weights(config: Config, overrides: Overrides = None) -> None:
     """Count the pixels of each class in the training labels and print variants of class weights."""
     from segkit.build import load_experiment
-    from segkit.run import class_weight_rows
+    from segkit.tables import class_weight_rows
     from segkit.tracking.console import print_table
 
     experiment, _ = load_experiment(config, overrides or [])

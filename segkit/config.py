@@ -14,7 +14,7 @@ from segkit.plain_yaml import Leaf, Tree, dump, leaves, load, mapping_of, parse,
 from segkit.schema import COMPONENTS
 from segkit.signatures import show
 
-__all__ = ["Resolved", "config_hash", "dump", "load", "resolve"]
+__all__ = ["Resolved", "config_hash", "dump", "flat", "load", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -167,3 +167,11 @@ def _resolve_references(values: dict[str, Any], sources: Mapping[str, str]) -> d
         reason = str(error).splitlines()[0]
         raise InputError(f"{sources.get(key, 'the config')}: {key}: {reason}. Write ${{a.b}} for the value of a.b.") from None
     return {str(key): value for key, value in dict(resolved).items()}  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of a nested dict."""
+    result: dict[str, Any] = {}
+    for key, value in values.items():
+        result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return result

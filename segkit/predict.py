@@ -4,59 +4,77 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from segkit import build
 from segkit.compare.collect import run_titles
 from segkit.data.dataset import read_image
-from segkit.data.folder import read_classes
 from segkit.engine.device import choose_device, choose_precision
-from segkit.engine.inference import labels_at, predict_logits
+from segkit.engine.inference import labels_at, predict_logits, sample_probabilities
 from segkit.errors import InputError
-from segkit.run import load_best, load_run
-from segkit.tracking.run_dir import CLASSES
+from segkit.trained import open_trained
 from segkit.viz.figures import side_by_side
 from segkit.viz.overlay import overlay
 from segkit.viz.palette import palette_image
 
 
 class Predictor:
-    """Labels of images from the best weights of a run.
+    """Labels of images from a trained model.
 
     Args:
-        path: run folder.
+        path: run folder, or a config file if `weights` are given.
         overrides: changes of its config, such as training.device.
+        weights: other weights than the run's best, such as those of 'segkit bn-statistics'.
+        samples: label by the mean of so many passes with dropout on, and say how much they vary.
+    Attributes:
+        uncertainty: of the last image, [H, W] in 0..1: the square root of twice the variance over samples, summed over classes; None
+            without samples.
     """
 
-    def __init__(self, path: Path, overrides: Sequence[str] = ()):
-        self.experiment, self.run = load_run(path, overrides)
-        self.class_names, self.palette = read_classes(path / CLASSES)
+    def __init__(self, path: Path, overrides: Sequence[str] = (), *, weights: Path | None = None, samples: int | None = None):
+        trained = open_trained(path, overrides, weights=weights)
+        self.experiment, self.class_names, self.palette = trained.experiment, trained.class_names, trained.palette
         self.device = choose_device(self.experiment.training.device)
         self.precision = choose_precision(self.experiment.training.precision, self.device)
-        self.model = load_best(self.experiment, self.run, self.class_names, self.device)
+        self.model = trained.model(self.device)
         self.transform = build.build_evaluation_transform(self.experiment, self.model)
+        self.samples = samples
+        self.uncertainty: np.ndarray | None = None
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """uint8 [H, W, 3] RGB to class ids, uint8 [H, W]."""
-        logits = predict_logits(self.model, self.transform(image)[None], device=self.device, precision=self.precision)
-        return labels_at(logits, image.shape[:2])[0].cpu().numpy()
+        batch, options = self.transform(image)[None], {"device": self.device, "precision": self.precision}
+        if self.samples is None:
+            scores = predict_logits(self.model, batch, **options)
+        else:
+            torch.manual_seed(self.experiment.seed)
+            scores, variance = sample_probabilities(self.model, batch, samples=self.samples, **options)
+            spread = (2 * len(self.class_names) * variance).sqrt()[None, None]  # at most 1: two classes that change places
+            enlarged = F.interpolate(spread, size=image.shape[:2], mode="bilinear", align_corners=False)
+            self.uncertainty = enlarged[0, 0].clamp(max=1).cpu().numpy()
+        return labels_at(scores, image.shape[:2])[0].cpu().numpy()
 
-    def write(self, path: Path, files: tuple[Path, Path]) -> None:
-        """Predicts one image file; writes its class ids with a palette, and the overlay."""
+    def write(self, path: Path, files: tuple[Path, ...]) -> None:
+        """Predicts one image file; writes its class ids with a palette, the overlay, and the uncertainty (black 0, white 1) if sampled."""
         image = read_image(path)
         labels = self(image)
         files[0].parent.mkdir(parents=True, exist_ok=True)
         palette_image(labels, self.palette).save(files[0])
         Image.fromarray(overlay(image, labels, self.palette)).save(files[1])
+        if self.uncertainty is not None:
+            Image.fromarray((255 * self.uncertainty).round().astype(np.uint8)).save(files[2])
 
 
-def prediction_files(images: Sequence[Path], out: Path) -> list[tuple[Path, Path]]:
-    """OUT/NAME.png and OUT/NAME_overlay.png for each image.
+def prediction_files(images: Sequence[Path], out: Path, *, uncertainty: bool = False) -> list[tuple[Path, ...]]:
+    """OUT/NAME.png and OUT/NAME_overlay.png for each image, and OUT/NAME_uncertainty.png.
 
     Raises:
         InputError: if an image is missing, or a file would be written twice or over an image.
     """
-    files = [(out / f"{path.stem}.png", out / f"{path.stem}_overlay.png") for path in images]
+    endings = (".png", "_overlay.png", "_uncertainty.png")[: 3 if uncertainty else 2]
+    files = [tuple(out / f"{path.stem}{ending}" for ending in endings) for path in images]
     written: dict[Path, Path] = {}
     sources = {path.resolve() for path in images}
     for path, pair in zip(images, files, strict=True):

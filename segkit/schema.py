@@ -89,6 +89,7 @@ class Training(Section):
     epochs: Count | None = None  # passes over the training split
     steps: Count | None = None  # optimizer updates
     batch_size: Count = 4  # images an update, over all devices
+    replacement: bool = False  # draw samples with replacement instead of going through a shuffled split
     accumulation: Count = 1  # equal parts that a batch is computed in
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the forward pass; weights stay float32

@@ -3,6 +3,8 @@
 B batch, C channels, H height, W width (pixels), K classes. Sizes are (height, width).
 """
 
+from typing import NamedTuple
+
 from jaxtyping import Float, Int64, UInt8
 from numpy import ndarray
 from torch import Tensor
@@ -15,3 +17,11 @@ Logits = Float[Tensor, "B K H W"]
 RawImage = UInt8[ndarray, "H W 3"]
 RawLabels = UInt8[ndarray, "H W"]
 Size = tuple[int, int]
+
+
+class AuxiliaryLogits(NamedTuple):
+    """What a net with auxiliary classifiers gives in training: its logits, theirs [B, K, H, W] each, and what each of theirs counts."""
+
+    logits: Logits
+    auxiliary: tuple[Logits, ...]
+    weight: float

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from segkit import __version__
 from segkit.data.streets import Streets
@@ -199,3 +200,39 @@ def test_every_config_is_valid(segkit, config):
 def test_the_module_runs_as_a_program():
     ran = child("--version")
     assert (ran.returncode, ran.stdout) == (0, f"segkit {__version__}\n")
+
+
+def test_evaluate_prints_every_convention_and_why_they_differ(segkit, finished):
+    code, out, _ = segkit("evaluate", finished("fcn32s"), "--convention", "all")
+    assert code == 0
+    assert all(name in out for name in ("fcn", "segnet", "voc", "detectron2", "paddleseg", "compute_test_results.m"))
+    assert "all conventions agree" in out or "in neither labels nor predictions" in out or "only predicted" in out
+
+
+def test_sampling_writes_an_uncertainty_picture(segkit, finished, tmp_path):
+    run = finished("fcn32s")
+    Image.fromarray(Streets("test", size=(45, 61))[0].image).save(tmp_path / "scene.png")
+    code, out, errors = segkit("predict", run, tmp_path / "scene.png", "--out", tmp_path / "out", "--samples", 5)
+    assert (code, errors) == (0, "")
+    with Image.open(tmp_path / "out/scene_uncertainty.png") as picture:
+        assert (picture.mode, picture.size) == ("L", (61, 45))
+    assert str(tmp_path / "out/scene_uncertainty.png") in out
+
+
+def test_statistics_of_the_training_split_make_weights_that_evaluate_takes(segkit, finished, tmp_path):
+    run, weights = finished("segnet"), tmp_path / "bn.safetensors"
+    assert segkit("bn-statistics", run, "--out", weights)[0] == 0
+    assert segkit("evaluate", run, "--weights", weights)[0] == 0
+    before, after = load_file(run / "checkpoints/best.safetensors"), load_file(weights)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all(name.endswith(("running_mean", "running_var")) for name in changed)
+
+
+def test_a_run_without_batch_norm_has_no_statistics(segkit, tiny, tmp_path):
+    settings = [*tiny, "model.encoder.batch_norm=false", "training.epochs=1"]
+    assert segkit("train", "configs/streets/fcn32s.yaml", *settings, "--run", tmp_path / "run")[0] == 0
+    code, _, errors = segkit("bn-statistics", tmp_path / "run", "--out", tmp_path / "bn.safetensors")
+    assert code == 2
+    assert errors.startswith("segkit: the model has no batch norm")
+    assert not (tmp_path / "bn.safetensors").exists()

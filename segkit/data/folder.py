@@ -7,6 +7,7 @@ import numpy as np
 import yaml
 
 from segkit.data.dataset import Pair, PairDataset
+from segkit.data.voc import voc_color
 from segkit.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -62,7 +63,7 @@ def read_classes(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
         raise InputError(f"{path}: expected a YAML list of 1 to 254 class names. Write one name per line: '- road'.")
     names, colors = [], []
     for index, entry in enumerate(entries):
-        name, color = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, _color(index))
+        name, color = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, voc_color(index + 1))
         valid = isinstance(color, list | tuple) and len(color) == 3 and all(type(c) is int and 0 <= c <= 255 for c in color)
         if not isinstance(name, str) or not valid:
             raise InputError(f"{path}: entry {index} is {entry!r}; expected a name, or {{name: [red, green, blue]}} with 0..255.")
@@ -77,15 +78,3 @@ def classes_text(class_names: tuple[str, ...], palette: np.ndarray) -> str:
     """The text of a class file that `read_classes` reads back."""
     entries = [{name: color.tolist()} for name, color in zip(class_names, palette, strict=True)]
     return yaml.safe_dump(entries, default_flow_style=None, sort_keys=False, allow_unicode=True)
-
-
-def _color(index: int) -> tuple[int, int, int]:
-    """PASCAL VOC's colour map of id `index` + 1: the bits of the id, spread over the three channels.
-
-    Source: VOCdevkit's VOClabelcolormap.m.
-    """
-    red, green, blue, rest = 0, 0, 0, index + 1
-    for bit in range(7, -1, -1):
-        red, green, blue = red | (rest & 1) << bit, green | (rest >> 1 & 1) << bit, blue | (rest >> 2 & 1) << bit
-        rest >>= 3
-    return red, green, blue

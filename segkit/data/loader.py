@@ -63,7 +63,9 @@ def steps_per_epoch(num_samples: int, batch_size: int) -> int:
 
 
 class Order:
-    """Which (epoch, index) pairs make up each step: every epoch a permutation, its incomplete last batch dropped.
+    """Which (epoch, index) pairs make up each step.
+
+    An epoch is a permutation without its incomplete last batch; with replacement, as many independent draws.
 
     Args:
         num_samples: size of the dataset.
@@ -71,13 +73,14 @@ class Order:
         seed: of the run.
         first_step: steps already done.
         last_step: step to stop after.
+        replacement: draw with replacement, as FCN's released code does.
     Raises:
         InputError: if one epoch has no complete batch.
     """
 
-    def __init__(self, num_samples: int, batch_size: int, *, seed: int, first_step: int = 0, last_step: int):
+    def __init__(self, num_samples: int, batch_size: int, *, seed: int, first_step: int = 0, last_step: int, replacement: bool = False):
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
-        self.first_step, self.last_step = first_step, last_step
+        self.first_step, self.last_step, self.replacement = first_step, last_step, replacement
         self.steps_per_epoch = steps_per_epoch(num_samples, batch_size)
 
     def __len__(self) -> int:
@@ -88,7 +91,8 @@ class Order:
         for step in range(self.first_step, self.last_step):
             if step // self.steps_per_epoch != epoch:
                 epoch = step // self.steps_per_epoch
-                order = np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
+                rng = np.random.default_rng([self.seed, epoch])
+                order = rng.integers(self.num_samples, size=self.num_samples) if self.replacement else rng.permutation(self.num_samples)
             start = step % self.steps_per_epoch * self.batch_size
             yield [(epoch, int(index)) for index in order[start : start + self.batch_size]]
 

@@ -12,6 +12,8 @@ from segkit.data.dataset import Sample
 from segkit.engine.inference import labels_at, predict_logits
 from segkit.metrics.confusion import confusion_matrix
 
+Observer = Callable[[np.ndarray, np.ndarray], None]
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -35,6 +37,7 @@ def evaluate(
     device: torch.device,
     precision: torch.dtype,
     progress: Callable[[int], None] | None = None,
+    observe: Observer | None = None,
 ) -> Evaluation:
     """Scores every image once; predictions are enlarged to the labels' size, labels are never resized.
 
@@ -43,6 +46,7 @@ def evaluate(
     Args:
         batches: lists of (normalized image [3, H, W], sample as on disk).
         progress: called with the number of images after each batch.
+        observe: called with the predicted and the true class ids of each image, uint8 [H, W].
     """
     was_training = model.training
     model.eval()
@@ -56,6 +60,8 @@ def evaluate(
                     predicted = labels_at(one, sample.labels.shape)[0]
                     matrices.append(confusion_matrix(predicted, torch.from_numpy(sample.labels).to(device), num_classes).cpu())
                     ids.append(sample.id)
+                    if observe is not None:
+                        observe(predicted.cpu().numpy(), sample.labels)
             if progress is not None:
                 progress(len(batch))
     finally:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit.engine.device import autocast
+from segkit.errors import InputError
 from segkit.tensors import Logits, Size
 
 
@@ -24,3 +25,40 @@ def labels_at(logits: Logits, size: Size) -> Tensor:
     enlarge = {"size": tuple(size), "mode": "bilinear", "align_corners": False}
     logits = logits.contiguous(memory_format=torch.channels_last)
     return torch.cat([F.interpolate(one, **enlarge).argmax(1).to(torch.uint8) for one in logits.split(1)])
+
+
+@torch.inference_mode()
+def sample_probabilities(
+    model: nn.Module, image: Tensor, *, samples: int, device: torch.device, precision: torch.dtype, batch_size: int = 4
+) -> tuple[Logits, Tensor]:
+    """Mean of softmax [1, K, H, W] over `samples` passes with dropout on, and its variance over them, mean over classes [H, W]; float32.
+
+    Draws from torch's random generator; everything but dropout stays in evaluation mode.
+
+    Args:
+        image: normalized, [1, 3, H, W].
+        batch_size: copies of the image in one pass.
+    Raises:
+        InputError: if nothing in the model drops anything.
+    Source: Kendall, Badrinarayanan and Cipolla 2015 (arXiv:1511.02680).
+    """
+    layers = [module for module in model.modules() if isinstance(module, nn.Dropout) and module.p > 0]
+    if not layers:
+        raise InputError(
+            "the model has no dropout, so all samples would be equal. Train with model.decoder.dropout=0.5, or leave --samples out."
+        )
+    was_training = [layer.training for layer in layers]
+    total, squares = torch.zeros((), device=device), torch.zeros((), device=device)
+    try:
+        for layer in layers:
+            layer.train()
+        for start in range(0, samples, batch_size):
+            copies = image.expand(min(batch_size, samples - start), -1, -1, -1)
+            probabilities = predict_logits(model, copies, device=device, precision=precision).softmax(1).double()
+            total, squares = total + probabilities.sum(0, keepdim=True), squares + probabilities.square().sum(0, keepdim=True)
+    finally:
+        for layer, training in zip(layers, was_training, strict=True):
+            layer.train(training)
+    mean = total / samples
+    variance = (squares / samples - mean.square()).clamp(min=0).mean(1)[0]
+    return mean.float(), variance.float()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segkit.tensors import IGNORE, Labels, Logits
+from segkit.tensors import IGNORE, AuxiliaryLogits, Labels, Logits
 
 Normalizer = Literal["valid_pixels", "weight_sum", "batch"]
 
@@ -30,8 +30,11 @@ class CrossEntropy(nn.Module):
         self.class_weights: Tensor | None
         self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def total(self, logits: Logits, labels: Labels) -> Tensor:
-        """Weighted sum over valid pixels, a scalar, float32."""
+    def total(self, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
+        """Weighted sum over valid pixels, a scalar, float32; auxiliary logits count by their weight."""
+        if isinstance(logits, AuxiliaryLogits):
+            extra = torch.stack([self.total(each, labels) for each in logits.auxiliary]).sum()
+            return self.total(logits.logits, labels) + logits.weight * extra
         with torch.autocast(logits.device.type, enabled=False):
             pixels = F.cross_entropy(logits.float(), labels, weight=self.class_weights, ignore_index=IGNORE, reduction="none")
         return pixels.sum()
@@ -47,6 +50,6 @@ class CrossEntropy(nn.Module):
             weight = valid.sum().float()
         return weight.clamp(min=torch.finfo(torch.float32).tiny)
 
-    def forward(self, logits: Logits, labels: Labels) -> Tensor:
+    def forward(self, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
         """Loss of one batch, a scalar."""
         return self.total(logits, labels) / self.normalizer(labels)

@@ -1,10 +1,12 @@
 """What passes from an encoder to a decoder, and what a decoder says it needs."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from torch import Tensor
 
-from segkit.models.geometry import CoordinateMap
+from segkit.errors import InputError
+from segkit.models.geometry import Path
 from segkit.tensors import Size
 
 
@@ -16,33 +18,72 @@ class Normalization:
     deviation: tuple[float, float, float]
 
 
+NormalizationName = Literal["caffe", "torchvision", "raw"]
+# Source: the means of VGG's authors (BGR 103.939, 116.779, 123.68); torchvision's mean and deviation, times 255.
+NORMALIZATIONS = {
+    "caffe": Normalization((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
+    "torchvision": Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "raw": Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+
+
 @dataclass(frozen=True)
 class Stages:
     """What an encoder states about its stages, fine to coarse.
 
     Attributes:
         channels: channels of each stage's map.
-        maps: coordinate map from the image to each stage's pooled map.
+        paths: layers from the image to each stage's pooled map.
         has_indices: whether the encoder can give max-pooling indices.
+        classifier: kernels of the fully connected layers of the classification net, as convolutions; without its last layer.
+        auxiliary: channels of, and layers to, each map that an auxiliary classifier looks at.
     """
 
     channels: tuple[int, ...]
-    maps: tuple[CoordinateMap, ...]
+    paths: tuple[Path, ...]
     has_indices: bool
+    classifier: tuple[int, ...] = (7, 1)
+    auxiliary: tuple[tuple[int, Path], ...] = ()
 
     @property
     def strides(self) -> tuple[int, ...]:
         """Image pixels per pixel of each stage's pooled map."""
-        return tuple(int(m.stride) for m in self.maps)
+        return tuple(int(path.coordinates.stride) for path in self.paths)
+
+    def require_equal_widths(self, decoder: str) -> None:
+        """Raises InputError if the stages differ in channels: `decoder` gives all its maps one width."""
+        if len(set(self.channels)) > 1:
+            widths = ", ".join(map(str, self.channels))
+            raise InputError(
+                f"model.decoder = '{decoder}' needs an encoder whose stages have equal channels; this one has {widths}. Use segnet_basic."
+            )
+
+    def require_halving(self, decoder: str) -> None:
+        """Raises InputError unless every stage halves the map before it, from the image on: `decoder` doubles it as often."""
+        if self.strides != tuple(2**n for n in range(1, len(self.strides) + 1)):
+            strides = ", ".join(map(str, self.strides))
+            raise InputError(
+                f"model.decoder = '{decoder}' needs an encoder of strides 2, 4, 8, ...; this one has {strides}. Use segnet_basic or vgg16."
+            )
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Stages (0 = finest) of which a decoder needs the pooled map, the pooling indices, or the map before pooling."""
+    """What a decoder uses of the encoder's stages (0 = finest); all else may be forgotten as soon as the next layer has run.
+
+    Attributes:
+        pooled: stages whose map after pooling is used.
+        indices: stages whose pooling indices are used.
+        unpooled: stages whose map before pooling is used.
+        auxiliary: whether the maps for auxiliary classifiers are used, in training.
+        kept_channels: channels to which the decoder reduces a map that it keeps for later; None: it keeps all.
+    """
 
     pooled: frozenset[int] = frozenset()
     indices: frozenset[int] = frozenset()
     unpooled: frozenset[int] = frozenset()
+    auxiliary: bool = False
+    kept_channels: int | None = None
 
 
 @dataclass
@@ -55,6 +96,7 @@ class Features:
         indices: stage -> int64 [B, C, H, W], position of each maximum in its flattened plane before pooling.
         unpooled: stage -> [B, C, H, W] before pooling.
         unpooled_sizes: stage -> (height, width) before pooling.
+        auxiliary: [B, C, H, W] of each map for an auxiliary classifier.
     """
 
     image_size: Size
@@ -62,3 +104,18 @@ class Features:
     indices: dict[int, Tensor] = field(default_factory=dict)
     unpooled: dict[int, Tensor] = field(default_factory=dict)
     unpooled_sizes: dict[int, Size] = field(default_factory=dict)
+    auxiliary: list[Tensor] = field(default_factory=list)
+
+
+def storage_multiplier(needs: Needs, stages: Stages) -> int:
+    """How many channels per stage an encoder must store for a decoder that runs after it; 1 for pooling indices alone, 0 for nothing.
+
+    The deepest map is not stored: the decoder starts from it.
+
+    Source: Badrinarayanan, Kendall and Cipolla 2015 (arXiv:1511.00561), Table 1, for nets whose stages have equal widths. Differs: 0
+        where the paper prints n/a (FCN-Basic-NoAddition).
+    """
+    stored = (needs.pooled | needs.unpooled) - {len(stages.channels) - 1} | needs.unpooled
+    if stored:
+        return needs.kept_channels or max(stages.channels[stage] for stage in stored)
+    return 1 if needs.indices else 0

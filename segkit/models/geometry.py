@@ -1,13 +1,15 @@
-"""Exact coordinates: where a pixel of one map lies in another.
+"""Exact coordinates: where a pixel of one map lies in another, what it sees, and how large maps are.
 
-Every layer maps positions affinely, `out = scale * in + shift`; composing layers composes the maps, in fractions, so that
-strides and crop offsets are results and never literals.
+Every layer maps positions affinely, `out = scale * in + shift`; composing layers composes the maps, in fractions, so that strides, crop
+offsets, receptive fields and minimum sizes are results and never literals.
 
 Source: BVLC Caffe python/caffe/coord_map.py.
 """
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property, reduce
+from math import prod
 
 
 @dataclass(frozen=True)
@@ -31,20 +33,110 @@ class CoordinateMap:
         return 1 / self.scale
 
 
-def convolution(kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> CoordinateMap:
-    """Map of a convolution or pooling layer."""
-    extent = (kernel - 1) * dilation + 1
-    return CoordinateMap(Fraction(1, stride), (padding - Fraction(extent - 1, 2)) / stride)
+@dataclass(frozen=True)
+class Layer:
+    """A window that slides over a map, along one axis; `convolution`, `pooling` and `deconvolution` make one."""
+
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+    ceil: bool = False
+    transposed: bool = False
+
+    @property
+    def extent(self) -> int:
+        """Pixels from the first to the last that the window touches."""
+        return (self.kernel - 1) * self.dilation + 1
+
+    @property
+    def coordinates(self) -> CoordinateMap:
+        """From positions in its input to positions in its output."""
+        half = Fraction(self.extent - 1, 2)
+        if self.transposed:
+            return CoordinateMap(Fraction(self.stride), half - self.padding)
+        return CoordinateMap(Fraction(1, self.stride), (self.padding - half) / self.stride)
+
+    def size(self, pixels: int) -> int:
+        """Pixels of its output; below 1 if the window does not fit."""
+        if self.transposed:
+            return (pixels - 1) * self.stride + self.extent - 2 * self.padding
+        room = pixels + 2 * self.padding - self.extent
+        if not self.ceil:
+            return room // self.stride + 1
+        rounded_up = -(-room // self.stride) + 1
+        return rounded_up - 1 if (rounded_up - 1) * self.stride >= pixels + self.padding else rounded_up  # none starts beyond the map
+
+    def sees(self, first: int, last: int) -> tuple[int, int]:
+        """First and last pixel of its input that pixels `first` to `last` of its output depend on."""
+        if self.transposed:
+            return -(-(first + self.padding - self.extent + 1) // self.stride), (last + self.padding) // self.stride
+        return first * self.stride - self.padding, last * self.stride - self.padding + self.extent - 1
 
 
-def deconvolution(kernel: int, stride: int = 1, padding: int = 0) -> CoordinateMap:
-    """Map of a transposed convolution."""
-    return CoordinateMap(Fraction(stride), Fraction(kernel - 1, 2) - padding)
+def convolution(kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Layer:
+    """A convolution, or a pooling that rounds sizes down."""
+    return Layer(kernel, stride, padding, dilation)
+
+
+def pooling(kernel: int, stride: int, padding: int = 0) -> Layer:
+    """A pooling that rounds sizes up, as Caffe does."""
+    return Layer(kernel, stride, padding, ceil=True)
+
+
+def deconvolution(kernel: int, stride: int = 1, padding: int = 0) -> Layer:
+    """A transposed convolution."""
+    return Layer(kernel, stride, padding, transposed=True)
 
 
 def crop(offset: int) -> CoordinateMap:
     """Map of cutting `offset` pixels off the top and left."""
     return CoordinateMap(shift=Fraction(-offset))
+
+
+@dataclass(frozen=True)
+class Path:
+    """The layers between the image and a map; of parallel branches, the one that sees most."""
+
+    layers: tuple[Layer, ...] = ()
+
+    def then(self, *layers: Layer) -> "Path":
+        """This path and more layers."""
+        return Path(self.layers + layers)
+
+    @cached_property
+    def coordinates(self) -> CoordinateMap:
+        """From positions in the image to positions in the map."""
+        return reduce(CoordinateMap.then, (layer.coordinates for layer in self.layers), CoordinateMap())
+
+    def size(self, pixels: int) -> int:
+        """Pixels of the map for an image of `pixels`; 0 if some layer does not fit."""
+        for layer in self.layers:
+            pixels = layer.size(pixels)
+            if pixels < 1:
+                return 0
+        return pixels
+
+    def sees(self, position: int) -> tuple[int, int]:
+        """First and last pixel of the image that a pixel of the map depends on; the padding counts as image."""
+        first = last = position
+        for layer in reversed(self.layers):
+            first, last = layer.sees(first, last)
+        return first, last
+
+    @cached_property
+    def receptive_field(self) -> int:
+        """Pixels of the image that a pixel of the map depends on; the most, where its position matters."""
+        seen = [self.sees(position) for position in range(prod(layer.stride for layer in self.layers if layer.transposed))]
+        return max(last - first + 1 for first, last in seen)
+
+    @cached_property
+    def minimum_size(self) -> int:
+        """Pixels of the smallest image on which every layer fits."""
+        pixels = 1
+        while not self.size(pixels):
+            pixels += 1
+        return pixels
 
 
 def crop_offsets(first: CoordinateMap, second: CoordinateMap) -> tuple[int, int]:
@@ -59,3 +151,18 @@ def crop_offsets(first: CoordinateMap, second: CoordinateMap) -> tuple[int, int]
     if between.scale != 1 or between.shift.denominator != 1:
         raise ValueError(f"no crop aligns {first} with {second}: position in the first is {between} of the second")
     return max(int(between.shift), 0), max(-int(between.shift), 0)
+
+
+def aligning_kernel(position: CoordinateMap, factor: int, target: CoordinateMap) -> int:
+    """Kernel of the bilinear enlargement by `factor` whose pixels fall on those of `target`: 2 x factor, or one less.
+
+    An even kernel moves the map by half a pixel more than an odd one, so just one of the two fits.
+
+    Raises:
+        ValueError: if none does.
+    """
+    for kernel in (2 * factor, 2 * factor - 1):
+        between = target.inverse().then(position.then(deconvolution(kernel, factor).coordinates))
+        if between.scale == 1 and between.shift.denominator == 1:
+            return kernel
+    raise ValueError(f"no enlargement by {factor} brings {position} onto {target}")

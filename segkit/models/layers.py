@@ -7,10 +7,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segkit.models.geometry import CoordinateMap, deconvolution
+from segkit.models.geometry import Layer, deconvolution
 from segkit.tensors import Logits, Size
 
-Upsampling = Literal["fixed", "learned"]
+Upsampling = Literal["fixed", "learned", "learned_intermediate", "learned_final"]
+BatchNormKind = Literal["torch", "caffe"]
 
 
 def size_of(x: Tensor) -> Size:
@@ -19,9 +20,9 @@ def size_of(x: Tensor) -> Size:
     return height, width
 
 
-def he_convolution(incoming: int, outgoing: int, kernel: int, padding: int | None = None) -> nn.Conv2d:
-    """Convolution of stride 1 with He initialisation over fan-in (Caffe's MSRA filler) and zero bias; same-padding by default."""
-    layer = nn.Conv2d(incoming, outgoing, kernel, padding=kernel // 2 if padding is None else padding)
+def he_convolution(incoming: int, outgoing: int, kernel: int, padding: int | None = None, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """Convolution with He initialisation over fan-in (Caffe's MSRA filler) and zero bias; same-padding by default."""
+    layer = nn.Conv2d(incoming, outgoing, kernel, stride, kernel // 2 if padding is None else padding, groups=groups)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
     return layer
@@ -33,6 +34,39 @@ def zero_convolution(incoming: int, outgoing: int) -> nn.Conv2d:
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)  # pyright: ignore[reportArgumentType]
     return layer
+
+
+class CaffeBatchNorm(nn.BatchNorm2d):
+    """Batch norm as caffe-segnet has it: eps 1e-9, shift that starts at 0.001, variance of the batch without Bessel's correction.
+
+    Source: alexgkendall/caffe-segnet bn_layer.cpp and segnet_train.prototxt. Differs: it keeps running averages (torch's momentum), where
+        the original has none and needs a pass over the training images (`segkit bn-statistics`) before it can be tested.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__(channels, eps=1e-9)
+        nn.init.constant_(self.bias, 0.001)
+
+    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+        """Normalized [B, C, H, W]; in training by the batch's own statistics."""
+        if not (self.training and self.track_running_stats):
+            return super().forward(input)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        mean, variance = self.running_mean.clone(), self.running_var.clone()  # autograd keeps these; the buffers may change
+        output = F.batch_norm(input, mean, variance, self.weight, self.bias, training=True, momentum=momentum, eps=self.eps)
+        kept, values = self.running_var * (1 - momentum), input.numel() // input.shape[1]
+        self.running_mean.copy_(mean)
+        self.running_var.copy_(variance - (variance - kept) / values)
+        return output
+
+
+def batch_norm_layer(channels: int, kind: BatchNormKind) -> nn.BatchNorm2d:
+    """Batch norm of torch (eps 1e-5, shift 0, running variance with Bessel's correction) or of caffe-segnet."""
+    return CaffeBatchNorm(channels) if kind == "caffe" else nn.BatchNorm2d(channels)
 
 
 def bilinear_kernel(size: int) -> Tensor:
@@ -47,33 +81,35 @@ def bilinear_kernel(size: int) -> Tensor:
 
 
 class Upsample(nn.Module):
-    """Transposed convolution with kernel 2 x factor and stride factor, without padding, that starts as bilinear interpolation.
+    """Transposed convolution with stride `factor` and without padding, that starts as bilinear interpolation.
 
-    n pixels become factor x (n + 1): a margin of factor / 2 on each side, which the decoder crops.
+    n pixels become factor x (n - 1) + kernel; the decoder crops the margin.
 
     Args:
         num_classes: channels in and out.
         factor: enlargement.
-        upsampling: `fixed`: the bilinear kernel of each class stays; `learned`: a dense kernel [K, K, k, k] that starts with the
-            bilinear kernel on its diagonal and is trained.
-    Source: surgery.py interp, and the released prototxts, where every such layer is dense with lr 0; `fixed` is the same function
+        learned: a dense kernel [K, K, k, k] that starts with the bilinear kernel on its diagonal and is trained; otherwise the bilinear
+            kernel of each class stays.
+        kernel: pixels of a side; None: 2 x factor.
+    Source: surgery.py interp, and the released prototxts, where every such layer is dense with lr 0; the fixed one is the same function
         computed per channel.
     """
 
-    def __init__(self, num_classes: int, factor: int, upsampling: Upsampling):
+    def __init__(self, num_classes: int, factor: int, *, learned: bool, kernel: int | None = None):
         super().__init__()
         self.factor = factor
-        self.coordinates: CoordinateMap = deconvolution(2 * factor, factor)
-        kernel = bilinear_kernel(2 * factor)
-        if upsampling == "learned":
-            weight = torch.zeros(num_classes, num_classes, 2 * factor, 2 * factor)
-            weight[range(num_classes), range(num_classes)] = kernel
-            self.weight = nn.Parameter(weight)
+        kernel = kernel or 2 * factor
+        self.layer: Layer = deconvolution(kernel, factor)
+        weight = bilinear_kernel(kernel)
+        if learned:
+            dense = torch.zeros(num_classes, num_classes, kernel, kernel)
+            dense[range(num_classes), range(num_classes)] = weight
+            self.weight = nn.Parameter(dense)
             self.groups = 1
         else:
-            self.register_buffer("weight", kernel.expand(num_classes, 1, -1, -1).contiguous(), persistent=False)
+            self.register_buffer("weight", weight.expand(num_classes, 1, -1, -1).contiguous(), persistent=False)
             self.groups = num_classes
 
     def forward(self, x: Float[Tensor, "B K h w"]) -> Logits:
-        """[B, K, h, w] to [B, K, factor (h + 1), factor (w + 1)]."""
+        """[B, K, h, w] to [B, K, factor (h - 1) + kernel, factor (w - 1) + kernel]."""
         return F.conv_transpose2d(x, self.weight, stride=self.factor, groups=self.groups)

@@ -41,6 +41,17 @@ def same(ones, others):
     )
 
 
+def test_with_replacement_an_epoch_is_as_many_independent_draws():
+    drawn = Order(50, 1, seed=3, last_step=100, replacement=True)
+    first, second = ([index for [(epoch, index)] in drawn if epoch == wanted] for wanted in (0, 1))
+    assert len(first) == len(second) == 50
+    assert len(set(first)) < 45  # a permutation would have 50
+    assert first != second
+    assert set(first) | set(second) <= set(range(50))
+    later = Order(50, 1, seed=3, first_step=37, last_step=100, replacement=True)
+    assert list(later) == list(drawn)[37:]
+
+
 # --- order ---
 
 

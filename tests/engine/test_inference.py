@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from segkit.data.dataset import Sample
 from segkit.engine.device import autocast, choose_device, choose_precision
 from segkit.engine.evaluate import evaluate
-from segkit.engine.inference import labels_at, predict_logits
+from segkit.engine.inference import labels_at, predict_logits, sample_probabilities
 from segkit.errors import InputError
 from segkit.tensors import IGNORE
 
@@ -165,3 +165,37 @@ def test_auto_is_bfloat16_only_where_the_processor_computes_in_it(monkeypatch, a
 def test_autocast_computes_in_the_precision(precision):
     with autocast(CPU, precision):
         assert nn.Conv2d(3, K, 1)(torch.randn(1, 3, 2, 2)).dtype == precision
+
+
+# --- sampling with dropout ---
+
+
+@pytest.fixture
+def dropping():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Dropout(0.5), nn.Conv2d(8, K, 1)).eval()
+
+
+def test_samples_are_averaged_after_the_softmax_and_their_variance_over_classes(dropping):
+    image = torch.randn(1, 3, 5, 7)
+    torch.manual_seed(1)
+    mean, variance = sample_probabilities(dropping, image, samples=6, device=CPU, precision=torch.float32, batch_size=4)
+    torch.manual_seed(1)
+    dropping[2].train()
+    with torch.no_grad():
+        each = torch.cat([dropping(image.expand(n, -1, -1, -1)).softmax(1) for n in (4, 2)])
+    torch.testing.assert_close(mean, each.mean(0, keepdim=True))
+    torch.testing.assert_close(variance, each.var(0, correction=0).mean(0), rtol=1e-3, atol=1e-6)
+
+
+def test_sampling_turns_on_dropout_alone_and_leaves_the_model_as_it_was(dropping):
+    before = {name: tensor.clone() for name, tensor in dropping.state_dict().items()}
+    _, variance = sample_probabilities(dropping, torch.randn(1, 3, 5, 7), samples=3, device=CPU, precision=torch.float32)
+    assert float(variance.max()) > 0
+    assert not any(module.training for module in dropping.modules())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in dropping.state_dict().items())
+
+
+def test_a_model_without_dropout_cannot_be_sampled():
+    with pytest.raises(InputError, match="the model has no dropout, so all samples would be equal"):
+        sample_probabilities(nn.Conv2d(3, K, 1), torch.randn(1, 3, 5, 7), samples=3, device=CPU, precision=torch.float32)

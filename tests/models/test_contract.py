@@ -12,27 +12,54 @@ from segkit.errors import InputError
 from segkit.models.decoders.fcn import fcn8s
 from segkit.models.decoders.segnet import SegNet
 from segkit.models.encoders.vgg import VGG16
-from segkit.models.features import Needs, Stages
-from segkit.models.geometry import CoordinateMap
+from segkit.models.features import Needs
 from segkit.models.segmenter import Segmenter
 
 K = 5
-SMALL = {"head_width": 16, "width": 1 / 16}  # by name of the argument, wherever it occurs
-VARIANTS = {"vgg16": ("vgg16", {"batch_norm": False}), "vgg16_bn": ("vgg16", {"batch_norm": True})}
+SMALL = {"head_width": 16}  # by name of the argument, wherever it occurs
+VARIANTS = {
+    "vgg16": ("vgg16", {"width": 1 / 16}),
+    "vgg16_bn": ("vgg16", {"width": 1 / 16, "batch_norm": True}),
+    "vgg16_caffe": ("vgg16", {"width": 1 / 16, "batch_norm": "caffe", "dropout": 0.5}),
+    "vgg16_pad100": ("vgg16", {"width": 1 / 16, "padding": 100}),
+    "alexnet": ("alexnet", {"width": 1 / 8}),
+    "googlenet": ("googlenet", {"width": 1 / 4, "padding": 100}),
+    "segnet_basic": ("segnet_basic", {"width": 1 / 8, "dropout": 0.5}),
+}
+FCN = {"fcn32s", "fcn16s", "fcn8s"}
+SEGNET = {"segnet", *(name for name in DECODERS if name.startswith("segnet_basic"))}
+OF_ONE_WIDTH = {
+    "segnet_basic_encoder_addition",
+    "segnet_basic_single_channel",
+    "fcn_basic_no_dim_reduction",
+    "fcn_basic_no_addition_no_dim_reduction",
+}
+FITTING = {
+    "vgg16": set(DECODERS) - OF_ONE_WIDTH,
+    "vgg16_bn": set(DECODERS) - OF_ONE_WIDTH,
+    "vgg16_caffe": {"segnet"},
+    "vgg16_pad100": FCN,
+    "alexnet": FCN,
+    "googlenet": FCN,
+    "segnet_basic": set(DECODERS),
+}
+PADDED = {"vgg16_pad100", "alexnet", "googlenet"}  # by enough for fc6 without padding
 
 
-def choices(row):
-    """One set of options for each value of each `Literal` argument."""
+def choices(row, variant):
+    """One set of options for each value of each `Literal` argument on plain VGG16, the released geometry on encoders that pad."""
     parameters = inspect.signature(row).parameters
     small = {name: value for name, value in SMALL.items() if name in parameters}
+    if variant != "vgg16":
+        return [{**small, "head_padding": "none"} if variant in PADDED else small]
     literal = {name: get_args(p.annotation) for name, p in parameters.items() if get_origin(p.annotation) is Literal}
-    return [{**small, name: value} for name, values in literal.items() for value in values] or [small]
+    return [{**small, name: value} for name, values in literal.items() for value in values if value != "none"] or [small]
 
 
 def every_model():
     for variant in VARIANTS:
-        for name, row in DECODERS.items():
-            for options in choices(row):
+        for name in sorted(FITTING[variant]):
+            for options in choices(DECODERS[name], variant):
                 words = [variant, name, *(str(v) for k, v in options.items() if k not in SMALL)]
                 yield pytest.param((variant, name, options), id="-".join(words))
 
@@ -42,7 +69,7 @@ def build(recipe, seed=0):
     variant, decoder, options = recipe
     torch.manual_seed(seed)
     row, encoder_options = VARIANTS[variant]
-    encoder = ENCODERS[row](width=SMALL["width"], **encoder_options)
+    encoder = ENCODERS[row](**encoder_options)
     model = Segmenter(encoder, DECODERS[decoder](encoder.stages, K, **options))
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d) and not layer.weight.any():
@@ -112,7 +139,8 @@ def test_bfloat16_stays_close_to_float32(model):
         exact = model(images(32, 64))
         with torch.autocast("cpu", torch.bfloat16):
             rough = model(images(32, 64))
-    assert float((rough - exact).norm() / exact.norm()) < 0.2
+    moves = bool(model.needs.indices)  # rounding may make another pixel the maximum, and unpooling then puts it elsewhere
+    assert float((rough - exact).norm() / exact.norm()) < (0.4 if moves else 0.05)
 
 
 def test_a_saved_state_gives_the_same_outputs_in_another_model(recipe, model):
@@ -167,7 +195,7 @@ def stages():
 
 def test_fcn8s_needs_three_pooled_maps_and_no_indices(stages):
     with torch.device("meta"):
-        assert fcn8s(stages, 21).needs == Needs(pooled=frozenset({2, 3, 4}))
+        assert fcn8s(stages, 21).needs == Needs(pooled=frozenset({2, 3, 4}), kept_channels=21)
 
 
 def test_segnet_needs_all_indices_and_the_deepest_map(stages):
@@ -202,9 +230,17 @@ def test_fcn8s_on_vgg16_with_21_classes_has_the_parameters_of_the_layer_table(up
     assert trunk == 14_714_688
 
 
-def test_a_decoder_that_needs_indices_is_refused_on_an_encoder_without():
-    class Plain(nn.Module):
-        stages = Stages(channels=(4,) * 5, maps=(CoordinateMap(),) * 5, has_indices=False)
+@pytest.mark.parametrize("variant", ["alexnet", "googlenet"])
+@pytest.mark.parametrize("decoder", sorted(set(DECODERS) - FCN))
+def test_a_decoder_that_does_not_fit_its_encoder_is_refused(variant, decoder):
+    expected = "needs pooling indices" if decoder in SEGNET else "needs an encoder of strides 2, 4, 8"
+    if decoder in OF_ONE_WIDTH & SEGNET:
+        expected = "needs an encoder whose stages have equal channels"
+    with pytest.raises(InputError, match=expected):
+        build((variant, decoder, {}))
 
-    with pytest.raises(InputError, match="SegNet needs pooling indices, and the encoder Plain has none"):
-        Segmenter(Plain(), SegNet(Plain.stages, K))
+
+@pytest.mark.parametrize("decoder", sorted(OF_ONE_WIDTH))
+def test_a_decoder_of_one_width_refuses_stages_of_different_widths(decoder):
+    with pytest.raises(InputError, match=r"needs an encoder whose stages have equal channels; this one has 4, 8, 16, 32, 32\. Use segnet"):
+        build(("vgg16", decoder, {}))

@@ -1,22 +1,25 @@
-"""Coordinates: the offsets of the released nets fall out of composing maps, and our own crops put scores where they were seen."""
+"""Coordinates: offsets, receptive fields and sizes of the released nets are results, and our own crops put scores where they were seen."""
 
 from fractions import Fraction
-from functools import reduce
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from segkit.errors import InputError
 from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
+from segkit.models.encoders.alexnet import AlexNet
+from segkit.models.encoders.googlenet import GoogLeNet
+from segkit.models.encoders.segnet_basic import SegNetBasicEncoder
 from segkit.models.encoders.vgg import VGG16
 from segkit.models.features import Features, Needs
-from segkit.models.geometry import CoordinateMap, convolution, crop, crop_offsets, deconvolution
+from segkit.models.geometry import CoordinateMap, Layer, Path, aligning_kernel, convolution, crop, crop_offsets, deconvolution
+from segkit.models.segmenter import Segmenter
 
 IMAGE = CoordinateMap()
-
-
-def chain(*layers, start=IMAGE):
-    return reduce(CoordinateMap.then, layers, start)
+THIN = 1 / 64  # width: no number here depends on channels
 
 
 def linear(stride, shift):
@@ -24,105 +27,199 @@ def linear(stride, shift):
     return CoordinateMap(Fraction(1, stride), Fraction(shift) / stride)
 
 
-def original_vgg(padding=100):
-    """Pooled maps of the released VGG16 trunk, whose first convolution has a padding of 100, and fc6 on the last."""
-    same, pool = convolution(3, padding=1), convolution(2, stride=2)
-    pools = [chain(convolution(3, padding=padding), same, pool)]
-    for count in (2, 3, 3, 3):
-        pools.append(chain(*[same] * count, pool, start=pools[-1]))
-    return pools, chain(convolution(7), start=pools[-1])
+def crops(decoder):
+    """Pixels cut off each skip, and off the logits."""
+    assert all(each.crop == 0 for each in decoder.enlargements)
+    return *(each.skip_crop for each in decoder.enlargements), decoder.image_offset
 
 
-def original_alexnet():
-    """fc6 of the released FCN-AlexNet."""
-    pool, thin = convolution(3, stride=2), convolution(3, padding=1)
-    return chain(convolution(11, stride=4, padding=100), pool, convolution(5, padding=2), pool, *[thin] * 3, pool, convolution(6))
+def original(build, encoder):
+    return build(encoder.stages, 2, head_width=4, head_padding="none")
 
 
 # --- the arithmetic of maps ---
 
 
 def test_a_layer_maps_positions_as_caffes_coord_map_does():
-    assert convolution(3, padding=1) == IMAGE
-    assert convolution(2, stride=2) == linear(2, Fraction(-1, 2))
-    assert convolution(7) == linear(1, -3)
-    assert convolution(3, dilation=4) == linear(1, -4)
-    assert deconvolution(4, 2) == CoordinateMap(Fraction(2), Fraction(3, 2))
-    assert deconvolution(4, 2, padding=1) == CoordinateMap(Fraction(2), Fraction(1, 2))
+    assert convolution(3, padding=1).coordinates == IMAGE
+    assert convolution(2, stride=2).coordinates == linear(2, Fraction(-1, 2))
+    assert convolution(7).coordinates == linear(1, -3)
+    assert convolution(3, dilation=4).coordinates == linear(1, -4)
+    assert deconvolution(4, 2).coordinates == CoordinateMap(Fraction(2), Fraction(3, 2))
+    assert deconvolution(4, 2, padding=1).coordinates == CoordinateMap(Fraction(2), Fraction(1, 2))
     assert crop(5) == linear(1, -5)
-    assert convolution(2, stride=2).stride == 2
+    assert convolution(2, stride=2).coordinates.stride == 2
 
 
 def test_the_inverse_of_a_map_undoes_it():
-    there = chain(convolution(11, stride=4, padding=2), convolution(3, stride=2))
+    there = Path((convolution(11, stride=4, padding=2), convolution(3, stride=2))).coordinates
     assert there.then(there.inverse()) == IMAGE
     assert there.inverse().then(there) == IMAGE
 
 
 def test_a_deconvolution_undoes_a_convolution_of_the_same_geometry():
-    assert convolution(5, stride=2, padding=1).then(deconvolution(5, 2, padding=1)) == IMAGE
+    assert Path((convolution(5, stride=2, padding=1), deconvolution(5, 2, padding=1))).coordinates == IMAGE
+
+
+# --- any stack of layers, against torch ---
+
+WINDOWS = st.builds(
+    Layer,
+    kernel=st.integers(1, 5),
+    stride=st.integers(1, 3),
+    padding=st.integers(0, 2),
+    dilation=st.integers(1, 2),
+)
+DECONVOLUTIONS = st.builds(Layer, kernel=st.integers(1, 5), stride=st.integers(1, 3), padding=st.just(0), transposed=st.just(True))
+POOLINGS = st.integers(1, 4).flatmap(
+    lambda k: st.builds(Layer, kernel=st.just(k), stride=st.integers(1, k), padding=st.integers(0, k // 2), ceil=st.just(True))
+)
+
+
+def run(layer, x):
+    """One layer on [1, 1, W] with weights of 1; a pooling sums, so that every pixel it sees counts."""
+    weight = torch.ones(1, 1, layer.kernel, dtype=x.dtype)
+    if layer.transposed:
+        return F.conv_transpose1d(x, weight, stride=layer.stride, padding=layer.padding)
+    if layer.ceil:
+        return F.avg_pool1d(x, layer.kernel, layer.stride, layer.padding, ceil_mode=True)
+    return F.conv1d(x, weight, stride=layer.stride, padding=layer.padding, dilation=layer.dilation)
+
+
+@given(st.lists(st.one_of(WINDOWS, DECONVOLUTIONS, POOLINGS), min_size=1, max_size=4), st.integers(1, 60))
+def test_sizes_are_those_that_torch_gives(layers, size):
+    path, x = Path(tuple(layers)), torch.ones(1, 1, size)
+    expected = path.size(size)
+    try:
+        for layer in layers:
+            x = run(layer, x)
+        actual = x.shape[-1]
+    except RuntimeError:
+        actual = 0
+    assert expected == actual
+    assert (expected > 0) == (size >= path.minimum_size)
+
+
+@given(st.lists(st.one_of(WINDOWS, DECONVOLUTIONS), min_size=1, max_size=4), st.data())
+def test_a_pixel_sees_what_its_gradient_reaches(layers, data):
+    path = Path(tuple(layers))
+    image = torch.ones(1, 1, 400, dtype=torch.float64, requires_grad=True)
+    x = image
+    for layer in layers:
+        x = run(layer, x)
+    middle = x.shape[-1] // 2
+    position = data.draw(st.integers(middle, middle + 8))
+    first, last = path.sees(position)
+    if last < first:
+        return  # a gap between the windows of a deconvolution whose stride exceeds its kernel
+    x[0, 0, position].backward()
+    reached = image.grad[0, 0].nonzero().flatten()
+    if any(layer.transposed or layer.dilation > 1 or layer.stride > layer.kernel for layer in layers):
+        assert first <= int(reached.min()) if len(reached) else True
+        assert int(reached.max()) <= last if len(reached) else True
+    else:
+        assert (int(reached.min()), int(reached.max())) == (first, last)
+        assert last - first + 1 == path.receptive_field
 
 
 # --- the released nets ---
 
 
 def test_the_maps_of_the_released_vgg_are_those_of_coord_map():
-    pools, fc6 = original_vgg()
-    halves = [Fraction(n, 2) for n in (167, 183, 191)]
-    assert pools[4] == linear(32, halves[0])
-    assert pools[3] == linear(16, halves[1])
-    assert pools[2] == linear(8, halves[2])
-    assert fc6 == linear(32, Fraction(-25, 2))
+    paths = VGG16(width=THIN, padding=100).stages.paths
+    assert paths[4].coordinates == linear(32, Fraction(167, 2))
+    assert paths[3].coordinates == linear(16, Fraction(183, 2))
+    assert paths[2].coordinates == linear(8, Fraction(191, 2))
+    assert paths[4].then(convolution(7)).coordinates == linear(32, Fraction(-25, 2))
 
 
-def test_fcn32s_crops_19():
-    _, fc6 = original_vgg()
-    assert crop_offsets(fc6.then(deconvolution(64, 32)), IMAGE) == (19, 0)
-
-
-def test_fcn16s_crops_5_of_the_skip_and_27_of_the_score():
-    pools, fc6 = original_vgg()
-    upscore2 = fc6.then(deconvolution(4, 2))
-    assert upscore2 == linear(16, Fraction(23, 2))
-    assert crop_offsets(upscore2, pools[3]) == (0, 5)
-    assert crop_offsets(upscore2.then(deconvolution(32, 16)), IMAGE) == (27, 0)
-
-
-def test_fcn8s_crops_5_and_9_of_the_skips_and_31_of_the_score():
-    pools, fc6 = original_vgg()
-    upscore2 = fc6.then(deconvolution(4, 2))
-    upscore_pool4 = upscore2.then(deconvolution(4, 2))
-    assert upscore_pool4 == linear(8, Fraction(47, 2))
-    assert crop_offsets(upscore2, pools[3]) == (0, 5)
-    assert crop_offsets(upscore_pool4, pools[2]) == (0, 9)
-    assert crop_offsets(upscore_pool4.then(deconvolution(16, 8)), IMAGE) == (31, 0)
-
-
-def test_a_skip_cut_by_its_offset_lies_on_the_upsampled_map():
-    pools, fc6 = original_vgg()
-    assert pools[3].then(crop(5)) == fc6.then(deconvolution(4, 2))
+@pytest.mark.parametrize(("build", "offsets"), [(fcn32s, (19,)), (fcn16s, (5, 27)), (fcn8s, (5, 9, 31))])
+def test_the_crops_of_fcn_on_vgg_are_those_of_the_released_nets(build, offsets):
+    decoder = original(build, VGG16(width=THIN, padding=100))
+    assert crops(decoder) == offsets
+    assert decoder.minimum_size == 1  # with a padding of 100 and ceil pooling every size works
 
 
 @pytest.mark.parametrize("padding", [81, 90, 100, 150])
 def test_the_offset_of_fcn32s_is_its_padding_less_81(padding):
-    _, fc6 = original_vgg(padding)
-    assert crop_offsets(fc6.then(deconvolution(64, 32)), IMAGE) == (padding - 81, 0)
+    assert crops(original(fcn32s, VGG16(width=THIN, padding=padding))) == (padding - 81,)
 
 
-def test_alexnet_crops_18_with_its_kernel_of_63():
-    assert original_alexnet() == linear(32, -13)
-    assert crop_offsets(original_alexnet().then(deconvolution(63, 32)), IMAGE) == (18, 0)
+def test_without_offset_fcn32s_needs_33_pixels():
+    assert original(fcn32s, VGG16(width=THIN, padding=81)).minimum_size == 33
 
 
-def test_alexnet_with_a_kernel_of_64_is_refused_as_it_lies_half_a_pixel_off():
+def test_fcn_alexnet_crops_18_with_a_kernel_of_63_since_64_lies_half_a_pixel_off():
+    encoder = AlexNet(width=THIN)
+    decoder = original(fcn32s, encoder)
+    fc6 = encoder.stages.paths[-1].then(convolution(6))
+    assert fc6.coordinates == linear(32, -13)
+    assert decoder.upscore.weight.shape[-1] == 63
+    assert crops(decoder) == (18,)
     with pytest.raises(ValueError, match="no crop aligns"):
-        crop_offsets(original_alexnet().then(deconvolution(64, 32)), IMAGE)
+        crop_offsets(fc6.then(deconvolution(64, 32)).coordinates, IMAGE)
+
+
+@pytest.mark.parametrize(("padding", "offset", "minimum"), [(3, 1, 31), (100, 98, 1)])
+def test_fcn_googlenet_needs_an_odd_kernel_too(padding, offset, minimum):
+    decoder = original(fcn32s, GoogLeNet(width=THIN, padding=padding))
+    assert decoder.upscore.weight.shape[-1] == 63
+    assert crops(decoder) == (offset,)
+    assert decoder.minimum_size == minimum
+
+
+def test_receptive_fields_are_those_of_the_papers():
+    vgg, alexnet, googlenet, basic = (e(width=THIN).stages.paths[-1] for e in (VGG16, AlexNet, GoogLeNet, SegNetBasicEncoder))
+    assert vgg.then(convolution(7)).receptive_field == 404
+    assert alexnet.then(convolution(6)).receptive_field == 355
+    assert googlenet.then(convolution(7)).receptive_field == 907  # with the average pooling that the paper says it discards
+    assert googlenet.receptive_field == 715
+    assert basic.receptive_field == 106
+
+
+def test_sizes_of_the_released_nets_at_500x375():
+    paths = VGG16(width=THIN, padding=100).stages.paths
+    assert [path.size(500) for path in paths] == [349, 175, 88, 44, 22]
+    assert [path.size(375) for path in paths] == [287, 144, 72, 36, 18]
+    scores = paths[-1].then(convolution(7))
+    assert (scores.size(500), scores.size(375)) == (16, 12)
+    assert scores.then(deconvolution(64, 32)).size(500) == 544
+    assert (scores.then(deconvolution(4, 2)).size(500), scores.then(deconvolution(4, 2)).size(375)) == (34, 26)
+    alexnet = AlexNet(width=THIN).stages.paths[-1].then(convolution(6))
+    assert alexnet.size(500) == 16
+    assert alexnet.then(deconvolution(63, 32)).size(500) == 543
+
+
+def test_with_floor_pooling_fcn32s_would_fail_for_459_of_1199_sizes():
+    layers = [Layer(2, 2) if layer.ceil else layer for layer in VGG16(width=THIN, padding=100).stages.paths[-1].layers]
+    scores = Path(tuple(layers)).then(convolution(7))
+    upscore = scores.then(deconvolution(64, 32))
+    assert sum(upscore.size(size) < size + 19 for size in range(1, 1200)) == 459
+    assert [size for size in range(1, 1200) if not scores.size(size)] == list(range(1, 26))  # images on which fc6 itself does not fit
+
+
+def test_an_unpadded_head_is_refused_on_an_encoder_that_does_not_pad():
+    with pytest.raises(InputError, match=r"head_padding = 'none'.*padding=100"):
+        original(fcn32s, VGG16(width=THIN))
+
+
+def test_an_image_too_small_for_the_net_is_refused():
+    encoder = GoogLeNet(width=THIN)
+    model = Segmenter(encoder, original(fcn32s, encoder))
+    with pytest.raises(InputError, match=r"an image of 30x64 pixels \(height x width\) is too small.*at least 31"):
+        model(torch.zeros(1, 3, 30, 64))
+    assert model(torch.zeros(1, 3, 31, 64)).shape == (1, 2, 31, 64)
 
 
 def test_maps_of_different_stride_are_refused():
-    pools, fc6 = original_vgg()
+    paths = VGG16(width=THIN).stages.paths
     with pytest.raises(ValueError, match="no crop aligns"):
-        crop_offsets(fc6, pools[3])
+        crop_offsets(paths[4].coordinates, paths[3].coordinates)
+
+
+def test_no_enlargement_aligns_maps_a_quarter_pixel_apart():
+    with pytest.raises(ValueError, match="no enlargement by 2"):
+        aligning_kernel(CoordinateMap(Fraction(1, 2), Fraction(1, 8)), 2, IMAGE)
 
 
 # --- our own nets, by brute force: nothing below uses coordinate maps to get its expectation ---

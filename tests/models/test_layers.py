@@ -41,14 +41,14 @@ def test_a_fixed_enlargement_is_the_dense_deconvolution_with_the_kernel_on_its_d
     for k in range(3):
         dense[k, k] = torch.from_numpy(filler(2 * factor))
     expected = F.conv_transpose2d(scores, dense, stride=factor)
-    torch.testing.assert_close(Upsample(3, factor, "fixed")(scores), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(Upsample(3, factor, learned=False)(scores), expected, rtol=1e-5, atol=1e-5)
     assert expected.shape[-2:] == (factor * 6, factor * 8)
 
 
 @pytest.mark.parametrize("factor", FACTORS)
 def test_a_fixed_enlargement_is_bilinear_interpolation_away_from_the_border(scores, factor):
     margin = factor // 2
-    ours = Upsample(3, factor, "fixed")(scores)[..., margin:-margin, margin:-margin]
+    ours = Upsample(3, factor, learned=False)(scores)[..., margin:-margin, margin:-margin]
     theirs = F.interpolate(scores, scale_factor=factor, mode="bilinear", align_corners=False)
     assert ours.shape == theirs.shape
     inside = (..., slice(margin, -margin), slice(margin, -margin))
@@ -57,11 +57,11 @@ def test_a_fixed_enlargement_is_bilinear_interpolation_away_from_the_border(scor
 
 @pytest.mark.parametrize("factor", FACTORS)
 def test_a_learned_enlargement_starts_as_the_fixed_one(scores, factor):
-    torch.testing.assert_close(Upsample(3, factor, "learned")(scores), Upsample(3, factor, "fixed")(scores), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(Upsample(3, factor, learned=True)(scores), Upsample(3, factor, learned=False)(scores), rtol=1e-5, atol=1e-5)
 
 
 def test_a_learned_enlargement_mixes_classes_and_all_its_weights_receive_gradient(scores):
-    layer = Upsample(3, 2, "learned")
+    layer = Upsample(3, 2, learned=True)
     (layer(scores) * torch.randn(2, 3, 12, 16)).sum().backward()
     assert layer.weight.shape == (3, 3, 4, 4)
     assert torch.isfinite(layer.weight.grad).all()
@@ -71,21 +71,21 @@ def test_a_learned_enlargement_mixes_classes_and_all_its_weights_receive_gradien
 def test_one_optimizer_step_changes_a_learned_enlargement_and_leaves_a_fixed_one(scores):
     target = torch.zeros(2, 12, 16, dtype=torch.int64)
     changed = {}
-    for upsampling in ("fixed", "learned"):
-        model = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), Upsample(3, 2, upsampling))
+    for learned in (False, True):
+        model = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), Upsample(3, 2, learned=learned))
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, weight_decay=0.1)
         before = model[1].weight.detach().clone()
         F.cross_entropy(model(scores), target).backward()
         optimizer.step()
-        changed[upsampling] = not torch.equal(model[1].weight, before)
-    assert changed == {"fixed": False, "learned": True}
+        changed[learned] = not torch.equal(model[1].weight, before)
+    assert changed == {False: False, True: True}
 
 
 def test_a_fixed_enlargement_has_no_parameters_and_nothing_to_save():
-    layer = Upsample(3, 2, "fixed")
+    layer = Upsample(3, 2, learned=False)
     assert list(layer.parameters()) == []
     assert layer.state_dict() == {}
-    assert list(Upsample(3, 2, "learned").state_dict()) == ["weight"]
+    assert list(Upsample(3, 2, learned=True).state_dict()) == ["weight"]
 
 
 def test_a_score_layer_starts_at_zero():

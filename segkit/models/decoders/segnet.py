@@ -1,6 +1,7 @@
 """SegNet: unpooling by stored indices, then convolutions.
 
-Source: Badrinarayanan, Kendall and Cipolla 2015 (arXiv:1511.00561) and alexgkendall/SegNet-Tutorial Models/segnet_train.prototxt.
+Source: Badrinarayanan, Kendall and Cipolla 2015 (arXiv:1511.00561), Kendall, Badrinarayanan and Cipolla 2015 (arXiv:1511.02680), and
+alexgkendall/SegNet-Tutorial Models/segnet_train.prototxt and bayesian_segnet_train.prototxt.
 """
 
 import torch
@@ -8,7 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from segkit.models.features import Features, Needs, Stages
-from segkit.models.layers import he_convolution
+from segkit.models.layers import BatchNormKind, batch_norm_layer, he_convolution
+from segkit.ranges import Probability
 from segkit.tensors import Logits
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
@@ -23,13 +25,17 @@ class SegNet(nn.Module):
     Args:
         stages: what the encoder states; it must give pooling indices.
         num_classes: K.
-    Source: see the module. Differs: batch norm as in torch (eps 1e-5, running averages, shift starts at 0) where the
-        released net has eps 1e-9, a separate statistics pass and shift 0.001; input normalization is the encoder's, where the
-        released net takes raw BGR.
+        batch_norm: `torch`, or `caffe`, as the authors have it.
+        dropout: probability of element-wise dropout after conv5_1_D, conv4_1_D and conv3_1_D (Bayesian SegNet: 0.5).
+    Source: see the module. Differs: batch norm of torch by default; input normalization is the encoder's, where the released net takes raw
+        BGR (`normalization: raw`).
     """
 
-    def __init__(self, stages: Stages, num_classes: int):
+    minimum_size = 1
+
+    def __init__(self, stages: Stages, num_classes: int, *, batch_norm: BatchNormKind = "torch", dropout: Probability = 0.0):
         super().__init__()
+        self.dropout = nn.Dropout(dropout)
         depth = len(stages.channels)
         self.needs = Needs(pooled=frozenset({depth - 1}), indices=frozenset(range(depth)))
         self.names: list[list[str]] = []
@@ -41,7 +47,7 @@ class SegNet(nn.Module):
                 last = name == names[-1]
                 self.add_module(name, he_convolution(channels, outgoing if last else channels, 3))
                 if not (last and stage == 0):
-                    self.add_module(f"{name}_bn", nn.BatchNorm2d(outgoing if last else channels))
+                    self.add_module(f"{name}_bn", batch_norm_layer(outgoing if last else channels, batch_norm))
             self.names.append(names)
 
     def forward(self, features: Features) -> Logits:
@@ -55,4 +61,6 @@ class SegNet(nn.Module):
                     with torch.autocast(x.device.type, enabled=False):
                         return self.get_submodule(name)(x.float())
                 x = F.relu(self.get_submodule(f"{name}_bn")(self.get_submodule(name)(x)), inplace=True)
+            if stage >= 2:
+                x = self.dropout(x)
         raise AssertionError("the last convolution returns")

@@ -2,27 +2,23 @@
 
 from http.client import HTTPException
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
-from annotated_types import Gt, Le
+from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit.errors import InputError
-from segkit.models.features import Features, Needs, Normalization, Stages
-from segkit.models.geometry import CoordinateMap, convolution
-from segkit.models.layers import he_convolution, size_of
+from segkit.models.features import NORMALIZATIONS, Features, Needs, NormalizationName, Stages
+from segkit.models.geometry import Path as LayerPath
+from segkit.models.geometry import convolution, pooling
+from segkit.models.layers import BatchNormKind, batch_norm_layer, he_convolution, size_of
 from segkit.models.weights import load_exactly, read_weights
+from segkit.ranges import Probability
 from segkit.tensors import Image
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
 CHANNELS = (64, 128, 256, 512, 512)
-
-# Source: the means of VGG's authors (BGR 103.939, 116.779, 123.68); torchvision's mean and deviation, times 255.
-NORMALIZATIONS = {
-    "caffe": Normalization((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
-    "torchvision": Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
-}
 
 
 class VGG16(nn.Module):
@@ -34,16 +30,17 @@ class VGG16(nn.Module):
     Args:
         restore: a checkpoint follows: declare `weights`, do not read them.
         width: multiplier of every channel count; 1.0 is VGG16.
-        batch_norm: batch normalization after every convolution.
+        batch_norm: batch normalization after every convolution: `torch` (or true), or `caffe`, as SegNet's authors have it.
+        padding: pixels around the image in conv1_1. FCN's released nets have 100: 2.2 times the work at 360x480.
+        dropout: probability of element-wise dropout after pool3, pool4 and pool5 (Bayesian SegNet: 0.5).
         weights: a .safetensors, .pt or .pth file with torchvision's `features.N` names, or a name of torchvision's VGG16_Weights; null:
             He initialisation. A file of plain VGG16 also fits `batch_norm`, which then starts as the identity.
-        normalization: input convention, `caffe` (RGB, 0..255 minus mean) or `torchvision` (minus mean, by deviation). null: the one
+        normalization: input convention, `caffe` (RGB, 0..255 minus mean), `torchvision` (minus mean, by deviation) or `raw`. null: the one
             that belongs to the weights (`caffe` for files and IMAGENET1K_FEATURES, `torchvision` otherwise); a file of torchvision's
             IMAGENET1K_V1 needs `torchvision`.
     Raises:
         InputError: if the weights are missing, unreadable, or do not fit.
-    Source: Simonyan and Zisserman 2014 (arXiv:1409.1556), configuration D; ceil pooling as in Caffe. Differs from FCN's released
-        nets in the padding of conv1_1 (1 there is 100: 2.2 times the work at 360x480).
+    Source: Simonyan and Zisserman 2014 (arXiv:1409.1556), configuration D; ceil pooling as in Caffe.
     """
 
     def __init__(
@@ -51,20 +48,24 @@ class VGG16(nn.Module):
         restore: bool = False,
         *,
         width: Annotated[float, Gt(0), Le(4)] = 1.0,
-        batch_norm: bool = False,
+        batch_norm: bool | BatchNormKind = False,
+        padding: Annotated[int, Ge(1), Le(200)] = 1,
+        dropout: Probability = 0.0,
         weights: str | None = None,
-        normalization: Literal["caffe", "torchvision"] | None = None,
+        normalization: NormalizationName | None = None,
     ):
         super().__init__()
         channels = tuple(max(1, round(c * width)) for c in CHANNELS)
-        self.stages = Stages(channels, _pool_maps(), has_indices=True)
+        self.stages = Stages(channels, _paths(padding), has_indices=True)
+        self.dropout = nn.Dropout(dropout)
         self.names: list[list[str]] = []
         incoming = 3
         for stage, (count, outgoing) in enumerate(zip(CONVOLUTIONS, channels, strict=True), start=1):
             self.names.append([f"conv{stage}_{i}" for i in range(1, count + 1)])
             for name in self.names[-1]:
-                self.add_module(name, he_convolution(incoming, outgoing, 3))
-                self.add_module(f"{name}_bn", nn.BatchNorm2d(outgoing) if batch_norm else nn.Identity())
+                self.add_module(name, he_convolution(incoming, outgoing, 3, padding if name == "conv1_1" else 1))
+                kind = "torch" if batch_norm is True else batch_norm
+                self.add_module(f"{name}_bn", batch_norm_layer(outgoing, kind) if kind else nn.Identity())
                 incoming = outgoing
         belongs = "caffe" if weights is not None and weights != "IMAGENET1K_V1" else "torchvision"
         self.normalization = NORMALIZATIONS[normalization or belongs]
@@ -86,6 +87,8 @@ class VGG16(nn.Module):
                 x, features.indices[stage] = F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
             else:
                 x = F.max_pool2d(x, 2, 2, ceil_mode=True)
+            if stage >= 2:
+                x = self.dropout(x)
             if stage in needs.pooled:
                 features.pooled[stage] = x
         return features
@@ -111,14 +114,15 @@ class VGG16(nn.Module):
         return layers
 
 
-def _pool_maps() -> tuple[CoordinateMap, ...]:
-    maps, current = [], CoordinateMap()
+def _paths(padding: int) -> tuple[LayerPath, ...]:
+    """From the image to each pooled map."""
+    paths, path = [], LayerPath()
     for count in CONVOLUTIONS:
         for _ in range(count):
-            current = current.then(convolution(3, padding=1))
-        current = current.then(convolution(2, stride=2))
-        maps.append(current)
-    return tuple(maps)
+            path = path.then(convolution(3, padding=1 if path.layers else padding))
+        path = path.then(pooling(2, 2))
+        paths.append(path)
+    return tuple(paths)
 
 
 def _named_by_torchvision(name: str) -> dict[str, Tensor]:

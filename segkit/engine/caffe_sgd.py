@@ -1,0 +1,83 @@
+"""Caffe's stochastic gradient descent: its update, and its rates for biases and batch norm."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import Optimizer
+
+from segkit.ranges import NotNegative, Positive, Probability
+
+
+class CaffeSGD(Optimizer):
+    """v <- momentum x v + lr x (gradient + weight_decay x w); w <- w - v.
+
+    Args:
+        params: tensors or groups.
+        lr: learning rate; it is part of the velocity, so a change of it takes effect over 1 / (1 - momentum) steps.
+        momentum: share of the velocity that stays.
+        weight_decay: pull of every weight to 0.
+    Source: BVLC Caffe src/caffe/solvers/sgd_solver.cpp. torch's SGD multiplies the velocity by lr instead: the same trajectory only while
+        lr is constant.
+    """
+
+    def __init__(self, params: Iterable[Any], lr: float, momentum: float, weight_decay: float):
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Updates every parameter that has a gradient."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                velocity = self.state[parameter].setdefault("velocity", torch.zeros_like(parameter))
+                change = parameter.grad.add(parameter, alpha=group["weight_decay"])
+                velocity.mul_(group["momentum"]).add_(change, alpha=group["lr"])
+                parameter.sub_(velocity)
+
+
+def caffe_sgd(
+    model: nn.Module,
+    pretrained: frozenset[str],
+    *,
+    lr: Positive,
+    momentum: Probability = 0.9,
+    weight_decay: NotNegative = 0.0005,
+    bias_lr_scale: NotNegative = 2.0,
+    bias_weight_decay_scale: NotNegative = 0.0,
+    biases: Literal["all", "scores"] = "all",
+    shift_weight_decay_scale: NotNegative = 0.0,
+) -> Optimizer:
+    """Caffe's SGD with the multipliers that FCN's and SegNet's prototxts give to biases.
+
+    Args:
+        bias_lr_scale: lr_mult of a convolution's bias.
+        bias_weight_decay_scale: decay_mult of a convolution's bias.
+        biases: whether the two scales hold for `all` convolutions, or for `scores` alone, as in FCN-AlexNet, where others have 1 and 1.
+        shift_weight_decay_scale: decay_mult of the shift of batch norm (SegNet 0, SegNet-Basic 1); its lr_mult is 1.
+    Source: the train prototxts of shelhamer/fcn.berkeleyvision.org and alexgkendall/SegNet-Tutorial.
+    """
+    norms = {name for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
+
+    def scales(name: str) -> tuple[float, float]:
+        module, _, kind = name.rpartition(".")
+        if kind != "bias":
+            return 1.0, 1.0
+        if module in norms:
+            return 1.0, shift_weight_decay_scale
+        if biases == "scores" and "score" not in module.rpartition(".")[2]:
+            return 1.0, 1.0
+        return bias_lr_scale, bias_weight_decay_scale
+
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(scales(name), []).append(parameter)
+    listed = [
+        {"params": parameters, "lr": lr * rate, "weight_decay": weight_decay * decay}
+        for (rate, decay), parameters in sorted(groups.items(), key=lambda item: item[0])
+    ]
+    return CaffeSGD(listed, lr=lr, momentum=momentum, weight_decay=weight_decay)

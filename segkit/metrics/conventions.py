@@ -1,0 +1,97 @@
+"""How published systems turn one confusion matrix into scores; they differ in classes that labels, or labels and predictions, lack."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Convention:
+    """What a class counts that is not in the labels of a whole split. None: it is left out of the mean; NaN: the mean is undefined.
+
+    Attributes:
+        iou_absent: IoU of a class in neither labels nor predictions.
+        iou_predicted: IoU of a class in the predictions alone.
+        accuracy_absent: accuracy of a class that the labels lack.
+        has_class_average: whether the system reports class average accuracy at all.
+        source: where it was read.
+    """
+
+    iou_absent: float | None
+    iou_predicted: float | None
+    accuracy_absent: float | None
+    has_class_average: bool
+    source: str
+
+
+CONVENTIONS: Mapping[str, Convention] = {
+    "fcn": Convention(None, 0.0, None, True, "shelhamer/fcn.berkeleyvision.org score.py"),
+    "segnet": Convention(0.0, 0.0, 0.0, True, "alexgkendall/SegNet-Tutorial Scripts/compute_test_results.m"),
+    "voc": Convention(NAN, 0.0, None, False, "VOCdevkit VOCcode/VOCevalseg.m (its 'average accuracy' is the mean IoU)"),
+    "detectron2": Convention(None, None, None, True, "facebookresearch/detectron2 evaluation/sem_seg_evaluation.py"),
+    "paddleseg": Convention(1.0, 0.0, None, False, "PaddlePaddle/PaddleSeg paddleseg/utils/metrics.py, mean_iou"),
+}
+
+
+@dataclass(frozen=True)
+class ConventionScores:
+    """Scores in 0..1 under one convention; NaN where the system reports none or its mean is undefined.
+
+    Attributes:
+        global_accuracy: correct pixels / valid pixels; the same under every convention.
+        class_average_accuracy: mean of correct / labelled pixels.
+        mean_iou: mean IoU.
+        classes_averaged: number of classes in `mean_iou`.
+    """
+
+    global_accuracy: float
+    class_average_accuracy: float
+    mean_iou: float
+    classes_averaged: int
+
+
+def convention_scores(matrix: np.ndarray, convention: Convention) -> ConventionScores:
+    """Scores of an int64 confusion matrix [K, K] (rows = label, void counted nowhere) as one system computes them."""
+    matrix = np.asarray(matrix).astype(np.float64)
+    correct, labelled, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        accuracy, iou = correct / labelled, correct / (labelled + predicted - correct)
+        total = float(correct.sum() / matrix.sum())
+    in_labels, in_predictions = labelled > 0, predicted > 0
+    ious = [
+        value if here else convention.iou_predicted if there else convention.iou_absent
+        for value, here, there in zip(iou.tolist(), in_labels, in_predictions, strict=True)
+    ]
+    accuracies = [value if here else convention.accuracy_absent for value, here in zip(accuracy.tolist(), in_labels, strict=True)]
+    averaged = [value for value in ious if value is not None]
+    return ConventionScores(
+        global_accuracy=total,
+        class_average_accuracy=_mean([a for a in accuracies if a is not None]) if convention.has_class_average else NAN,
+        mean_iou=_mean(averaged),
+        classes_averaged=len(averaged),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else NAN
+
+
+def explain(matrix: np.ndarray, class_names: Sequence[str]) -> list[str]:
+    """Why the conventions differ on an int64 confusion matrix [K, K]: a sentence per class that the labels lack, or one that none does."""
+    labelled, predicted = matrix.sum(1) > 0, matrix.sum(0) > 0
+    sentences = []
+    for index, name in enumerate(class_names):
+        if labelled[index]:
+            continue
+        kind = "only predicted" if predicted[index] else "in neither labels nor predictions"
+        groups: dict[str, list[str]] = {}
+        for system, convention in CONVENTIONS.items():
+            value = convention.iou_predicted if predicted[index] else convention.iou_absent
+            treatment = "leaves it out" if value is None else "has no mean" if value != value else f"counts IoU {value:g}"
+            groups.setdefault(treatment, []).append(system)
+        treatments = "; ".join(f"{', '.join(systems)}: {treatment}" for treatment, systems in groups.items())
+        sentences.append(f"'{name}' is {kind}: {treatments}.")
+    return sentences or ["Every class is in the labels: all conventions agree."]

@@ -1,0 +1,67 @@
+"""AlexNet without its classifier, as FCN-AlexNet has it: three stages."""
+
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le
+from torch import nn
+from torch.nn import functional as F
+
+from segkit.models.features import NORMALIZATIONS, Features, Needs, NormalizationName, Stages
+from segkit.models.geometry import Path, convolution, pooling
+from segkit.models.layers import he_convolution, size_of
+from segkit.tensors import Image
+
+CHANNELS = (96, 256, 384, 384, 256)
+
+
+class AlexNet(nn.Module):
+    """Five convolutions in three stages, each closed by overlapping 3x3 max pooling of stride 2 with ceil rounding.
+
+    Args:
+        restore: a checkpoint follows; there is nothing else to read.
+        width: multiplier of every channel count.
+        padding: pixels around the image in conv1: 100 in FCN-AlexNet, 0 in the classification net.
+        normalization: input convention.
+    Source: Krizhevsky, Sutskever and Hinton 2012, in the order of BVLC's CaffeNet that FCN-AlexNet uses: pooling before local response
+        normalization (5 channels, alpha 1e-4, beta 0.75, k 1), two groups in conv2, conv4 and conv5.
+    """
+
+    def __init__(
+        self,
+        restore: bool = False,
+        *,
+        width: Annotated[float, Gt(0), Le(4)] = 1.0,
+        padding: Annotated[int, Ge(0), Le(200)] = 100,
+        normalization: NormalizationName = "caffe",
+    ):
+        super().__init__()
+        one, two, three, four, five = (2 * max(1, round(c * width / 2)) for c in CHANNELS)
+        self.conv1 = he_convolution(3, one, 11, padding, stride=4)
+        self.conv2 = he_convolution(one, two, 5, groups=2)
+        self.conv3 = he_convolution(two, three, 3)
+        self.conv4 = he_convolution(three, four, 3, groups=2)
+        self.conv5 = he_convolution(four, five, 3, groups=2)
+        thin = convolution(3, padding=1)
+        first = Path((convolution(11, 4, padding), pooling(3, 2)))
+        second = first.then(convolution(5, padding=2), pooling(3, 2))
+        third = second.then(thin, thin, thin, pooling(3, 2))
+        self.stages = Stages((one, two, five), (first, second, third), has_indices=False, classifier=(6, 1))
+        self.normalization = NORMALIZATIONS[normalization]
+        self.pretrained_names: frozenset[str] = frozenset()
+
+    def forward(self, image: Image, needs: Needs) -> Features:
+        """Features of a normalized image [B, 3, H, W]."""
+        features = Features(image_size=size_of(image))
+        x = image
+        for stage, layers in enumerate(((self.conv1,), (self.conv2,), (self.conv3, self.conv4, self.conv5))):
+            for layer in layers:
+                x = F.relu(layer(x), inplace=True)
+            features.unpooled_sizes[stage] = size_of(x)
+            if stage in needs.unpooled:
+                features.unpooled[stage] = x
+            x = F.max_pool2d(x, 3, 2, ceil_mode=True)
+            if stage < 2:
+                x = F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1.0)
+            if stage in needs.pooled:
+                features.pooled[stage] = x
+        return features

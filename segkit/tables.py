@@ -1,0 +1,110 @@
+"""Rows of the tables that the command line prints."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from segkit import build
+from segkit.config import flat
+from segkit.data.class_weights import MedianFrequency, SegNetPublished
+from segkit.metrics import boundary
+from segkit.metrics.confusion import scores
+from segkit.metrics.conventions import CONVENTIONS, convention_scores
+from segkit.run import count_labels
+from segkit.schema import Experiment, experiment_values
+from segkit.signatures import show
+from segkit.tracking.console import percent
+
+TRIMAP_WIDTHS = (1, 2, 4, 8, 16)  # pixels on each side of a boundary
+
+
+def shown_values(experiment: Experiment, sources: dict[str, str]) -> list[str]:
+    """`key = value  # source` for every value of an experiment."""
+    values = flat(experiment_values(experiment))
+    lines = [f"{key} = {show(value)}" for key, value in values.items()]
+    width = min(72, max(map(len, lines)))
+    found = [sources.get(key) or sources.get(key.removesuffix(".name")) or "default" for key in values]
+    return [f"{line:<{width}}  # {source}" for line, source in zip(lines, found, strict=True)]
+
+
+def class_weight_rows(experiment: Experiment) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the table of pixel counts and weights: a row per class, one for void, and the mean weight of a labelled pixel.
+
+    The mean weight is what the loss is under the normalizer `valid_pixels` where it is 1 under `weight_sum` and `none`: divide the learning
+    rate by it to keep the steps of `valid_pixels` as long as those of `weight_sum`.
+    """
+    dataset = build.build_dataset(experiment, "train")
+    counts = count_labels(dataset, "train")
+    weights = {
+        "this config": build.build_class_weights(experiment),
+        "median over classes": MedianFrequency(),
+        "median incl. void": MedianFrequency(median_over="classes_and_void"),
+        "labelled pixels": MedianFrequency(pixels="labelled"),
+        "all images": MedianFrequency(images="all"),
+    }
+    if dataset.class_names == tuple(SegNetPublished.weights):
+        weights["SegNet, published"] = SegNetPublished()
+    values = [weighting(counts, dataset.class_names) for weighting in weights.values()]
+    share = np.array(counts.pixels) / sum(counts.pixels)
+    rows = []
+    for index, name in enumerate([*dataset.class_names, "void"]):
+        row = [name, f"{counts.pixels[index]:,}", f"{100 * share[index]:.2f}", f"{counts.images[index]}"]
+        rows.append(row + [f"{column[index]:.4f}" if index < len(column) else "ignored" for column in values])
+    labelled = np.array(counts.pixels[:-1])
+    rows.append(["mean weight of a pixel", "", "", "", *(f"{column @ labelled / labelled.sum():.4f}" for column in values)])
+    return ["class", "pixels", "% of pixels", f"images of {counts.total_images}", *weights], rows
+
+
+def convention_rows(matrix: np.ndarray, wanted: Iterable[str]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the table of scores of an int64 confusion matrix [K, K] under some conventions."""
+    rows = []
+    for name in wanted:
+        found = convention_scores(matrix, CONVENTIONS[name])
+        values = map(percent, (found.global_accuracy, found.class_average_accuracy, found.mean_iou))
+        rows.append([name, *values, str(found.classes_averaged), CONVENTIONS[name].source])
+    return ["convention", "global accuracy", "class average accuracy", "mean IoU", "classes averaged", "source"], rows
+
+
+@dataclass
+class BoundaryMeasures:
+    """Boundary measures of one image after the other; pass `add` to `evaluate_trained` as its observer.
+
+    Attributes:
+        num_classes: K.
+        exact: one-to-one counts of BF, [K, 4] per image.
+        fast: counts of BF by distance alone, [K, 4] per image.
+        bands: counts of boundary IoU, [K, 2] per image.
+        trimaps: confusion matrices near boundaries, summed over images, [D, K, K].
+    """
+
+    num_classes: int
+    exact: list[np.ndarray] = field(default_factory=list)
+    fast: list[np.ndarray] = field(default_factory=list)
+    bands: list[np.ndarray] = field(default_factory=list)
+    trimaps: np.ndarray | int = 0
+
+    def add(self, predicted: np.ndarray, labels: np.ndarray) -> None:
+        """Measures one image: class ids [H, W] twice, 255 = ignored in `labels`."""
+        self.exact.append(boundary.bf_counts(predicted, labels, num_classes=self.num_classes))
+        self.fast.append(boundary.bf_counts(predicted, labels, num_classes=self.num_classes, matching="distance"))
+        self.bands.append(boundary.band_counts(predicted, labels, num_classes=self.num_classes))
+        matrices = boundary.trimap_matrices(predicted, labels, num_classes=self.num_classes, widths=TRIMAP_WIDTHS)
+        self.trimaps = self.trimaps + matrices
+
+    def rows(self) -> list[list[str]]:
+        """Name and value in per cent of each measure."""
+        kept = ((self.exact, 4), (self.fast, 4), (self.bands, 2))
+        exact, fast, bands = (np.array(counts).reshape(-1, self.num_classes, width) for counts, width in kept)  # also of no image
+        trimaps = self.trimaps + np.zeros((len(TRIMAP_WIDTHS), self.num_classes, self.num_classes), np.int64)
+        rows = [
+            ["BF, classes in labels or prediction (SegNet's script)", percent(boundary.bf(exact))],
+            ["BF, classes in the labels (SegNet's paper)", percent(boundary.bf(exact, variant="paper"))],
+            ["BF by distance alone, classes in labels or prediction", percent(boundary.bf(fast))],
+            ["boundary IoU", percent(boundary.boundary_iou(bands))],
+        ]
+        for width, matrix in zip(TRIMAP_WIDTHS, trimaps, strict=True):
+            near = scores(matrix)
+            rows.append([f"global accuracy within {width} pixels of a boundary", percent(near.global_accuracy)])
+            rows.append([f"mean IoU within {width} pixels of a boundary", percent(near.mean_iou)])
+        return rows

@@ -1,0 +1,145 @@
+"""Trained models: the best weights of a run, or a config with a weight file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from segkit import build, config
+from segkit.data.folder import read_classes
+from segkit.engine import checkpoint
+from segkit.engine.batch_norm import absorb_batch_norm, author_batches, set_statistics
+from segkit.engine.device import choose_device, choose_precision
+from segkit.engine.evaluate import Evaluation, Observer, evaluate
+from segkit.errors import InputError
+from segkit.models.caffe import Imported, import_caffe
+from segkit.models.segmenter import Segmenter
+from segkit.models.weights import load_exactly, read_weights
+from segkit.schema import Experiment, experiment_values
+from segkit.tracking.console import progress_bar
+from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
+
+ELSEWHERE = ("data.root", "training.device", "training.workers", "training.cache", "evaluation.batch_size")  # change no score
+
+
+@dataclass(frozen=True)
+class Trained:
+    """An experiment and weights that fit it.
+
+    Attributes:
+        path: run folder, or config file.
+        weights: weight file.
+        class_names: names of the classes.
+        palette: uint8 [K, 3] RGB.
+        run: where scores are kept; None: nowhere, since the weights or the settings are not the run's own.
+    """
+
+    path: Path
+    experiment: Experiment
+    weights: Path
+    class_names: tuple[str, ...]
+    palette: np.ndarray
+    run: RunDir | None
+
+    def model(self, device: torch.device, *, absorb: bool = True) -> Segmenter:
+        """The model with its weights, in evaluation mode, batch norm absorbed into the convolutions."""
+        model = build.build_model(self.experiment, len(self.class_names), restore=True)
+        build.require_normalization(model, self.weights, f"weights {self.weights}")
+        load_exactly(model, read_weights(self.weights), source=str(self.weights))
+        model = model.to(device).eval()
+        return absorb_batch_norm(model) if absorb else model
+
+
+def open_trained(path: Path, overrides: Sequence[str] = (), *, weights: Path | None = None) -> Trained:
+    """A run folder with its best weights or others, or a config file with a weight file.
+
+    Args:
+        overrides: changes to the config, such as data.root on this machine.
+        weights: weight file instead of the run's best.
+    Raises:
+        InputError: if it is neither, its config is not valid, or there are no weights.
+    """
+    if path.is_file():
+        if weights is None:
+            raise InputError(f"{path} is a file; expected a run folder, or a config together with --weights FILE.")
+        experiment, _ = build.load_experiment(path, overrides)
+        dataset = build.build_dataset(experiment, "test")
+        return Trained(path, experiment, weights, dataset.class_names, dataset.palette, None)
+    run = RunDir(path).require()
+    experiment, _ = build.load_experiment(path / CONFIG, overrides)
+    names, palette = read_classes(path / CLASSES)
+    best = run.checkpoints / checkpoint.BEST
+    if weights is None and not best.is_file():
+        raise InputError(f"{best} does not exist: the run has not finished an epoch. Repeat the 'segkit train' command to go on.")
+    stored, values = config.flat(config.load(run.config_text(), str(path / CONFIG))), config.flat(experiment_values(experiment))
+    own = weights is None and all(stored.get(key) == value for key, value in values.items() if key not in ELSEWHERE)
+    return Trained(path, experiment, weights or best, names, palette, run if own else None)
+
+
+def evaluate_trained(trained: Trained, split: str, *, observe: Observer | None = None) -> Evaluation:
+    """Confusion matrices on a split, also stored in the run folder; `observe` sees every prediction.
+
+    Raises:
+        InputError: if the classes of the dataset are not those of the run.
+    """
+    experiment, names = trained.experiment, trained.class_names
+    dataset = build.build_dataset(experiment, split)
+    if dataset.class_names != names:
+        raise InputError(
+            f"{trained.path} was trained on the classes {', '.join(names)}; the dataset has {', '.join(dataset.class_names)}. Restore them."
+        )
+    device = choose_device(experiment.training.device)
+    precision = choose_precision(experiment.training.precision, device)
+    model = trained.model(device)
+    batches = build.build_evaluation_batches(experiment, model, dataset)
+    with progress_bar(f"scoring {split}", len(dataset)) as progress:
+        found = evaluate(model, batches, num_classes=len(names), device=device, precision=precision, progress=progress, observe=observe)
+    if trained.run is not None:
+        trained.run.write_matrices(split, found.ids, found.matrices)
+    return found
+
+
+def compute_statistics(trained: Trained, out: Path, *, authors: bool) -> None:
+    """Writes the weights to `out`, with batch-norm statistics of the training split in place of running averages.
+
+    Args:
+        authors: count as SegNet's script does, slips included; otherwise every image once, and unbiased variances.
+    Raises:
+        InputError: if the model has no batch norm, or `out` cannot be a new weight file.
+    """
+    _require_new(out)
+    experiment = trained.experiment
+    dataset = build.build_dataset(experiment, "train")
+    device = choose_device(experiment.training.device)
+    model = trained.model(device, absorb=False)
+    transform = build.build_evaluation_transform(experiment, model)
+    size = experiment.training.batch_size
+    order = np.random.default_rng(experiment.seed).permutation(len(dataset)).tolist()
+    wanted = author_batches(order, size) if authors else [order[start : start + size] for start in range(0, len(order), size)]
+    batches = (torch.stack([transform(dataset[index].image) for index in indices]).to(device) for indices in wanted)
+    with progress_bar("batch-norm statistics", sum(map(len, wanted))) as progress:
+        set_statistics(model, batches, unbiased=not authors, progress=progress)
+    checkpoint.save_weights(out, model, metadata={"normalization": str(model.normalization)})
+
+
+def import_weights(experiment: Experiment, file: Path, out: Path, *, backbone_only: bool) -> Imported:
+    """Writes a .caffemodel to `out` as weights of the experiment's model.
+
+    Raises:
+        InputError: if the file cannot be read or does not fit, or `out` cannot be a new weight file.
+    """
+    _require_new(out)
+    model = build.build_model(experiment, len(build.build_dataset(experiment, "train").class_names), restore=True)
+    found = import_caffe(file, model, backbone_only=backbone_only)
+    model.load_state_dict(found.tensors)
+    checkpoint.save_weights(out, model, metadata={"normalization": str(model.normalization)})
+    return found
+
+
+def _require_new(out: Path) -> None:
+    if out.suffix != ".safetensors":
+        raise InputError(f"--out {out}: expected a file ending in .safetensors.")
+    if out.exists():
+        raise InputError(f"--out {out} exists; nothing was written. Choose another file, or delete it first.")

@@ -1,0 +1,85 @@
+"""PASCAL VOC: palette labels, ignored borders, lists by name."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segkit.data.voc import CLASS_NAMES, voc, voc_color
+from segkit.errors import InputError
+from segkit.tensors import IGNORE
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def tiny_voc(tmp_path):
+    """Two images of different size, one of them also in `val`; labels with a palette, and a border of 255."""
+    root = tmp_path / "VOCdevkit" / "VOC2012"
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True)
+    for name, (height, width) in {"2007_000032": (12, 20), "2007_000039": (16, 10)}.items():
+        Image.fromarray(np.full((height, width, 3), 90, np.uint8)).save(root / "JPEGImages" / f"{name}.jpg")
+        labels = np.full((height, width), 15, np.uint8)
+        labels[0] = IGNORE
+        image = Image.fromarray(labels).convert("P")
+        image.putdata(labels.ravel().tolist())
+        image.putpalette([channel for index in range(256) for channel in voc_color(index)])
+        image.save(root / "SegmentationClass" / f"{name}.png")
+    (root / "ImageSets/Segmentation/train.txt").write_text("2007_000032\n2007_000039\n")
+    (root / "ImageSets/Segmentation/val.txt").write_text("2007_000039\n")
+    return root
+
+
+def test_labels_are_palette_indices_and_borders_are_ignored(tiny_voc):
+    dataset = voc("train", root=tiny_voc)
+    assert len(dataset) == 2
+    sample = dataset[0]
+    assert (sample.id, sample.image.shape, sample.labels.shape) == ("2007_000032", (12, 20, 3), (12, 20))
+    assert set(np.unique(sample.labels)) == {15, IGNORE}
+    assert dataset.class_names[15] == "person"
+    assert dataset.palette[15].tolist() == [192, 128, 128]
+
+
+def test_the_folder_above_is_found_too_and_the_test_split_is_val_unless_told_otherwise(tiny_voc):
+    assert [voc("test", root=tiny_voc.parent)[0].id] == ["2007_000039"]
+    assert len(voc("test", root=tiny_voc, test="train")) == 2
+
+
+def test_the_colour_map_is_that_of_the_development_kit():
+    assert [voc_color(index) for index in (0, 1, 2, 15, 20, 255)] == [
+        (0, 0, 0), (128, 0, 0), (0, 128, 0), (192, 128, 128), (0, 64, 128), (224, 224, 192),
+    ]  # fmt: skip
+    assert len(CLASS_NAMES) == 21
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda root: (root / "ImageSets/Segmentation/val.txt").unlink(), r"val.txt cannot be read .* set data.val"),
+        (lambda root: (root / "ImageSets/Segmentation/val.txt").write_text(""), "val.txt is empty"),
+        (lambda root: (root / "SegmentationClass/2007_000039.png").unlink(), r"val.txt names 1 missing files.*2007_000039.png"),
+        (lambda root: (root / "JPEGImages").rename(root / "Images"), "holds no JPEGImages; expected the folder VOC2012"),
+    ],
+)
+def test_what_is_missing_is_named(tiny_voc, damage, message):
+    damage(tiny_voc)
+    with pytest.raises(InputError, match=message):
+        voc("val", root=tiny_voc)
+
+
+def test_the_real_images_decode_and_hold_most_classes():
+    places = [os.environ.get("SEGKIT_VOC"), REPOSITORY / "data" / "VOCdevkit", REPOSITORY.parent / "shared" / "data" / "VOCdevkit"]
+    found = [Path(place) for place in places if place and (Path(place) / "VOC2012").is_dir()]
+    if not found:
+        pytest.skip("VOC2012 is not here: set SEGKIT_VOC, or put it into data/VOCdevkit")
+    dataset = voc("train", root=found[0])
+    seen = np.zeros(256, bool)
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        assert max(sample.labels.shape) <= 500
+        seen[np.unique(sample.labels)] = True
+    assert seen[IGNORE]
+    assert seen[: len(CLASS_NAMES)].sum() >= 15

@@ -1,0 +1,246 @@
+"""BF against work by hand, and against brute force over all pairs of pixels."""
+
+import math
+
+import numpy as np
+import pytest
+from boundary_reference import (
+    MAP,
+    K,
+    blobs,
+    disturbed,
+    edge,
+    full_maps,
+    label_maps,
+    most_pairs,
+    naive_counts,
+    pairs_at_least_cost,
+    seeds,
+    wrong_maps,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from segkit.metrics.boundary import bf, bf_counts, bf_of_images
+from segkit.tensors import IGNORE
+
+same = pytest.approx
+MATCHINGS = ("one_to_one", "distance")
+VOIDS = ("dropped", "predicted", "borderless")
+FOUR_AND_A_HALF = 0.045  # of the diagonal of 60x80, which is 100 pixels
+
+tolerances = st.sampled_from([0.0, 0.09, 0.13, 0.25, 0.4])  # 0, 1.03, 1.48, 2.85 and 4.56 pixels at 7x9
+
+
+@pytest.mark.parametrize("void", VOIDS)
+@pytest.mark.parametrize("matching", MATCHINGS)
+@given(predicted=full_maps, labels=label_maps, tolerance=tolerances)
+def test_counts_are_those_of_all_pairs_of_pixels(predicted, labels, tolerance, matching, void):
+    counts = bf_counts(predicted, labels, num_classes=K, tolerance=tolerance, matching=matching, void=void)
+    assert counts.dtype == np.int64
+    assert counts.tolist() == naive_counts(predicted, labels, tolerance, matching, void, most_pairs)
+
+
+@seeds
+@pytest.mark.parametrize("void", VOIDS)
+def test_the_authors_matching_at_least_cost_has_as_many_pairs(seed, void):
+    labels = blobs(seed)
+    predicted = disturbed(labels, seed)
+    counts = bf_counts(predicted, labels, num_classes=K, tolerance=0.07, void=void)  # 1.59 pixels
+    assert counts.tolist() == naive_counts(predicted, labels, 0.07, "one_to_one", void, pairs_at_least_cost)
+    assert (counts[:, 1] < counts[:, [0, 2]].min(1)).any()  # some have no partner because of where they are, not because of their number
+
+
+# --- classes that are absent, alone, or void, by hand ---
+
+
+def test_a_class_absent_from_the_labels_but_predicted_scores_0_in_the_code_and_is_left_out_in_the_paper():
+    predicted = edge(40)
+    predicted[:, 38:42] = 2
+    # class 0: columns 37 and 39, 2 apart. Class 1: 41 and 39. Class 2: two columns, and none in the labels
+    counts = bf_counts(predicted, edge(40), num_classes=3, tolerance=FOUR_AND_A_HALF)
+    assert counts.tolist() == [[60, 60, 60, 60], [60, 60, 60, 60], [120, 0, 0, 0]]
+    assert bf(counts[None], variant="code") == same(2 / 3)
+    assert bf(counts[None], variant="paper") == 1
+
+
+def test_a_class_that_fills_the_image_has_no_boundary_and_its_image_scores_0_in_the_code_and_is_left_out_in_the_paper():
+    filled = bf_counts(edge(80), edge(80), num_classes=2, tolerance=FOUR_AND_A_HALF)
+    assert filled.tolist() == [[0] * 4] * 2
+    half_wrong = bf_counts(edge(40), edge(80), num_classes=2, tolerance=FOUR_AND_A_HALF)
+    assert half_wrong.tolist() == [[60, 0, 0, 0]] * 2
+    right = bf_counts(edge(40), edge(40), num_classes=2, tolerance=FOUR_AND_A_HALF)
+    counts = np.stack([filled, half_wrong, right])
+    assert bf_of_images(counts, variant="code").tolist() == [0, 0, 1]
+    assert bf_of_images(counts, variant="paper").tolist() == same([math.nan, math.nan, 1], nan_ok=True)
+    assert (bf(counts, variant="code"), bf(counts, variant="paper")) == (same(1 / 3), 1)
+
+
+@pytest.mark.parametrize("matching", MATCHINGS)
+@pytest.mark.parametrize(("void", "predicted_pixels"), [("dropped", 0), ("predicted", 60), ("borderless", 0)])
+def test_an_image_of_void_only_scores_0_in_the_code_and_is_left_out_in_the_paper(void, predicted_pixels, matching):
+    counts = bf_counts(edge(40), np.full((60, 80), IGNORE, np.uint8), num_classes=2, matching=matching, void=void)
+    assert counts.tolist() == [[predicted_pixels, 0, 0, 0]] * 2
+    assert bf_of_images(counts[None], variant="code").tolist() == [0]
+    assert np.isnan(bf_of_images(counts[None], variant="paper")).all()
+
+
+# --- where the boundary is ---
+
+
+def counts_of_itself(labels, **options):
+    return bf_counts(labels, labels, num_classes=2, tolerance=0.0, **options).tolist()
+
+
+def test_a_single_pixel_has_a_boundary_of_the_four_blocks_it_is_in():
+    labels = np.zeros((4, 5), np.uint8)
+    labels[2, 2] = 1
+    # blocks that start at (1, 1), (1, 2), (2, 1), (2, 2); they are partly of class 0, too
+    assert counts_of_itself(labels) == [[4, 4, 4, 4]] * 2
+
+
+def test_the_rule_of_blocks_is_not_symmetric_under_flips():
+    labels = np.zeros((4, 5), np.uint8)
+    labels[0, 0] = 1
+    # in the first corner: only the block that starts there. In the last: blocks that start at (2, 3), (2, 4) and (3, 3)
+    assert counts_of_itself(labels) == [[1] * 4] * 2
+    assert counts_of_itself(np.ascontiguousarray(labels[::-1, ::-1])) == [[3] * 4] * 2
+
+
+@pytest.mark.parametrize(("void", "of_class_0", "of_class_1"), [("dropped", 1, 3), ("predicted", 1, 3), ("borderless", 1, 1)])
+def test_a_block_with_void_is_a_boundary_if_its_labelled_pixels_differ(void, of_class_0, of_class_1):
+    labels = np.array([[0, IGNORE], [IGNORE, 1]], np.uint8)
+    # block at (0, 0): both classes. At (0, 1) and (1, 0): a pixel of void and one of class 1. At (1, 1): one pixel
+    assert counts_of_itself(labels, void=void) == [[of_class_0] * 4, [of_class_1] * 4]
+
+
+# --- BF of images by hand ---
+
+
+@pytest.mark.parametrize("matching", MATCHINGS)
+@pytest.mark.parametrize(("shift", "matched"), [(1, 60), (4, 60), (5, 0)])
+def test_a_straight_edge_may_be_off_by_up_to_the_tolerance(shift, matched, matching):
+    # 60 boundary pixels, one a row, of either class: in column 39, and in 39 + shift. The tolerance is 4.5 pixels
+    counts = bf_counts(edge(40 + shift), edge(40), num_classes=2, tolerance=FOUR_AND_A_HALF, matching=matching)
+    assert counts.tolist() == [[60, matched, 60, matched]] * 2
+    assert bf(counts[None]) == matched / 60
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "shift", "score"),
+    [
+        (360, 480, 4, 1),  # the tolerance is 4.5 pixels
+        (360, 480, 5, 0),
+        (240, 320, 3, 1),  # 3 pixels: a distance equal to the tolerance is within
+        (300, 400, 4, 0),  # 3.75 pixels
+    ],
+)
+def test_the_default_tolerance_is_three_quarters_of_a_percent_of_the_diagonal(height, width, shift, score):
+    assert bf(bf_counts(edge(100 + shift, height, width), edge(100, height, width), num_classes=2)[None]) == score
+
+
+def test_one_to_one_a_label_pixel_excuses_one_predicted_pixel():
+    predicted = edge(40)
+    predicted[:, 38] = 1
+    # boundaries 37|38, 38|39 and 39|40: three columns of 60 pixels, against one column in the labels, 2 pixels away at most
+    counts = bf_counts(predicted, edge(40), num_classes=2, tolerance=FOUR_AND_A_HALF)
+    assert counts.tolist() == [[180, 60, 60, 60]] * 2
+    assert bf(counts[None]) == same(2 * (1 / 3) / (1 + 1 / 3))
+    counts = bf_counts(predicted, edge(40), num_classes=2, tolerance=FOUR_AND_A_HALF, matching="distance")
+    assert counts.tolist() == [[180, 180, 60, 60]] * 2
+    assert bf(counts[None]) == 1
+
+
+@pytest.mark.parametrize(
+    ("void", "counts"),
+    [
+        ("dropped", [60, 60, 60, 60]),  # void bounds both classes, in both maps: columns 29 and 49
+        ("predicted", [60, 0, 60, 0]),  # predicted in column 44, 15 pixels from 29 and 5 from 49
+        ("borderless", [0, 0, 0, 0]),  # nowhere do two labelled pixels of different classes touch
+    ],
+)
+def test_void_between_two_classes(void, counts):
+    labels = edge(40)
+    labels[:, 30:50] = IGNORE
+    assert bf_counts(edge(45), labels, num_classes=2, tolerance=FOUR_AND_A_HALF, void=void).tolist() == [counts] * 2
+
+
+def test_scores_of_images_by_hand():
+    counts = np.array(
+        [
+            # P 5/10, R 10/20: F1 1/2; predicted by mistake: 0; nowhere
+            [[10, 5, 20, 10], [4, 0, 0, 0], [0, 0, 0, 0]],
+            # P 1, R 1/4: F1 2/5; missed: 0; P 1, R 1: F1 1
+            [[5, 5, 20, 5], [0, 0, 7, 0], [3, 3, 3, 3]],
+            # no boundary anywhere
+            [[0, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]],
+            # only by mistake
+            [[0, 0, 0, 0], [9, 0, 0, 0], [0, 0, 0, 0]],
+        ]
+    )
+    assert bf_of_images(counts).tolist() == same([1 / 4, 7 / 15, 0, 0])
+    assert bf(counts) == same((1 / 4 + 7 / 15) / 4)
+    assert bf_of_images(counts, variant="paper").tolist() == same([1 / 2, 7 / 15, math.nan, math.nan], nan_ok=True)
+    assert bf(counts, variant="paper") == same((1 / 2 + 7 / 15) / 2)
+
+
+def test_without_an_image_bf_is_nan():
+    assert math.isnan(bf(np.zeros((0, 3, 4), np.int64)))
+
+
+# --- BF in general ---
+
+
+@pytest.mark.parametrize("matching", MATCHINGS)
+@pytest.mark.parametrize("void", ["dropped", "borderless"])
+@given(labels=label_maps, elsewhere=full_maps, tolerance=tolerances)
+def test_a_prediction_that_is_right_where_labelled_scores_1(labels, elsewhere, tolerance, matching, void):
+    predicted = np.where(labels == IGNORE, elsewhere, labels)
+    counts = bf_counts(predicted, labels, num_classes=K, tolerance=tolerance, matching=matching, void=void)[None]
+    some = (counts > 0).any()
+    assert bf(counts, variant="code") == float(some)
+    assert bf(counts, variant="paper") == same(1 if some else math.nan, nan_ok=True)
+
+
+@pytest.mark.parametrize("void", ["dropped", "borderless"])
+@given(predicted=full_maps, labels=label_maps, elsewhere=full_maps)
+def test_a_prediction_in_void_does_not_matter_where_void_is_dropped(predicted, labels, elsewhere, void):
+    other = np.where(labels == IGNORE, elsewhere + 7, predicted).astype(np.uint8)  # even of no class
+    options = {"num_classes": K, "tolerance": 0.2, "void": void}
+    assert (bf_counts(other, labels, **options) == bf_counts(predicted, labels, **options)).all()
+
+
+@pytest.mark.parametrize("matching", MATCHINGS)
+@given(one=full_maps, other=full_maps, tolerance=tolerances)
+def test_precision_of_one_against_the_other_is_recall_of_the_other_against_the_one(one, other, tolerance, matching):
+    options = {"num_classes": K, "tolerance": tolerance, "matching": matching}
+    there, back = bf_counts(one, other, **options), bf_counts(other, one, **options)
+    assert (there[:, [2, 3, 0, 1]] == back).all()
+    assert bf(there[None]) == same(bf(back[None]))
+
+
+# --- what is refused ---
+
+
+@wrong_maps
+def test_maps_of_a_wrong_form_are_refused(predicted, labels, message):
+    with pytest.raises(ValueError, match=message):
+        bf_counts(predicted, labels, num_classes=3)
+
+
+@pytest.mark.parametrize("num_classes", [0, 256])
+def test_numbers_of_classes_that_leave_no_id_for_void_are_refused(num_classes):
+    with pytest.raises(ValueError, match=r"expected 1\.\.255"):
+        bf_counts(MAP, MAP, num_classes=num_classes)
+
+
+def test_a_negative_tolerance_is_refused():
+    with pytest.raises(ValueError, match="tolerance is -0.1"):
+        bf_counts(MAP, MAP, num_classes=1, tolerance=-0.1)
+
+
+def test_counts_of_another_measure_are_refused():
+    with pytest.raises(ValueError, match=r"expected \[images, classes, 4\]"):
+        bf(np.zeros((1, 3, 2), np.int64))
+    with pytest.raises(ValueError, match=r"expected \[images, classes, 4\]"):
+        bf(np.zeros((3, 4), np.int64))
