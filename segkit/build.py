@@ -163,8 +163,8 @@ def total_steps(experiment: Experiment, num_samples: int) -> int:
     return settings.steps or (settings.epochs or 0) * steps_per_epoch(num_samples, settings.batch_size)
 
 
-def build_batches(experiment: Experiment, model: Segmenter, dataset: Dataset, *, first_step: int, device: torch.device) -> DataLoader:
-    """Training batches from `first_step` to the end of the run."""
+def build_steps(experiment: Experiment, model: Segmenter, dataset: Dataset, *, first_step: int, device: torch.device) -> DataLoader:
+    """Training steps from `first_step` to the end of the run."""
     settings = experiment.training
     transform = TrainingTransform(
         mean=model.normalization.mean,
@@ -181,7 +181,8 @@ def build_batches(experiment: Experiment, model: Segmenter, dataset: Dataset, *,
         replacement=settings.replacement,
     )
     source = Cached(dataset) if settings.cache else dataset
-    return training_batches(source, transform, order, workers=settings.workers, pin_memory=device.type == "cuda")
+    pin_memory = device.type == "cuda"
+    return training_batches(source, transform, order, parts=settings.accumulation, workers=settings.workers, pin_memory=pin_memory)
 
 
 def build_evaluation_transform(experiment: Experiment, model: Segmenter) -> EvaluationTransform:

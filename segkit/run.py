@@ -77,7 +77,7 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
     if resumes:
         checkpoint.restore(run.checkpoints / checkpoint.LAST, trainee, **identity)
         run.forget_after(trainee.progress.step)
-    batches = build.build_batches(experiment, trainee.model, training, first_step=trainee.progress.step, device=device)
+    steps = build.build_steps(experiment, trainee.model, training, first_step=trainee.progress.step, device=device)
     checks = build.build_evaluation_batches(experiment, trainee.model, validation)
     if not resumes:
         run.start({CONFIG: config.dump(values), CLASSES: classes_text(training.class_names, training.palette)})
@@ -92,7 +92,7 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
         train(
             trainee,
             loss,
-            console.steps(batches),
+            console.steps(steps),
             validate=validate,
             log=_Logs(run, console),
             checkpoints=run.checkpoints,
@@ -103,7 +103,6 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
             log_every=settings.log_every,
             device=device,
             precision=precision,
-            accumulation=settings.accumulation,
             gradient_clip=settings.gradient_clip,
         )
     return conclude(experiment, run, trainee, test)

@@ -29,10 +29,9 @@ def shown_values(experiment: Experiment, sources: dict[str, str]) -> list[str]:
 
 
 def class_weight_rows(experiment: Experiment) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the table of pixel counts and weights: a row per class, one for void, and the mean weight of a labelled pixel.
+    """Columns and rows of the table of pixel counts and weights: a row per class, one for void, and one per normalizer of the loss.
 
-    The mean weight is what the loss is under the normalizer `valid_pixels` where it is 1 under `weight_sum` and `none`: divide the learning
-    rate by it to keep the steps of `valid_pixels` as long as those of `weight_sum`.
+    The rows of normalizers say what to multiply a learning rate by that was found with `valid_pixels`, so that steps stay as long.
     """
     dataset = build.build_dataset(experiment, "train")
     counts = count_labels(dataset, "train")
@@ -52,7 +51,10 @@ def class_weight_rows(experiment: Experiment) -> tuple[list[str], list[list[str]
         row = [name, f"{counts.pixels[index]:,}", f"{100 * share[index]:.2f}", f"{counts.images[index]}"]
         rows.append(row + [f"{column[index]:.4f}" if index < len(column) else "ignored" for column in values])
     labelled = np.array(counts.pixels[:-1])
-    rows.append(["mean weight of a pixel", "", "", "", *(f"{column @ labelled / labelled.sum():.4f}" for column in values)])
+    mean_weights = [column @ labelled / labelled.sum() for column in values]  # of a labelled pixel: loss by valid_pixels / by weight_sum
+    rows.append(["learning rate, weight_sum", "", "", "", *(f"x {mean:.4f}" for mean in mean_weights)])
+    per_image = labelled.sum() / counts.total_images
+    rows.append(["learning rate, batch", "", "", "", *(f"/ {per_image:,.0f}" for _ in values)])
     return ["class", "pixels", "% of pixels", f"images of {counts.total_images}", *weights], rows
 
 
@@ -72,13 +74,15 @@ class BoundaryMeasures:
 
     Attributes:
         num_classes: K.
-        exact: one-to-one counts of BF, [K, 4] per image.
+        scripted: counts of BF as in SegNet's script, where what is predicted in void counts as wrong, [K, 4] per image.
+        exact: counts of BF without void, [K, 4] per image.
         fast: counts of BF by distance alone, [K, 4] per image.
         bands: counts of boundary IoU, [K, 2] per image.
         trimaps: confusion matrices near boundaries, summed over images, [D, K, K].
     """
 
     num_classes: int
+    scripted: list[np.ndarray] = field(default_factory=list)
     exact: list[np.ndarray] = field(default_factory=list)
     fast: list[np.ndarray] = field(default_factory=list)
     bands: list[np.ndarray] = field(default_factory=list)
@@ -86,6 +90,7 @@ class BoundaryMeasures:
 
     def add(self, predicted: np.ndarray, labels: np.ndarray) -> None:
         """Measures one image: class ids [H, W] twice, 255 = ignored in `labels`."""
+        self.scripted.append(boundary.bf_counts(predicted, labels, num_classes=self.num_classes, void="predicted"))
         self.exact.append(boundary.bf_counts(predicted, labels, num_classes=self.num_classes))
         self.fast.append(boundary.bf_counts(predicted, labels, num_classes=self.num_classes, matching="distance"))
         self.bands.append(boundary.band_counts(predicted, labels, num_classes=self.num_classes))
@@ -94,13 +99,14 @@ class BoundaryMeasures:
 
     def rows(self) -> list[list[str]]:
         """Name and value in per cent of each measure."""
-        kept = ((self.exact, 4), (self.fast, 4), (self.bands, 2))
-        exact, fast, bands = (np.array(counts).reshape(-1, self.num_classes, width) for counts, width in kept)  # also of no image
+        kept = ((self.scripted, 4), (self.exact, 4), (self.fast, 4), (self.bands, 2))
+        scripted, exact, fast, bands = (np.array(counts).reshape(-1, self.num_classes, width) for counts, width in kept)  # also of no image
         trimaps = self.trimaps + np.zeros((len(TRIMAP_WIDTHS), self.num_classes, self.num_classes), np.int64)
         rows = [
-            ["BF, classes in labels or prediction (SegNet's script)", percent(boundary.bf(exact))],
-            ["BF, classes in the labels (SegNet's paper)", percent(boundary.bf(exact, variant="paper"))],
-            ["BF by distance alone, classes in labels or prediction", percent(boundary.bf(fast))],
+            ["BF of SegNet's script: what is predicted in void is wrong", percent(boundary.bf(scripted))],
+            ["BF, void left out", percent(boundary.bf(exact))],
+            ["BF, void left out, classes in the labels (SegNet's paper)", percent(boundary.bf(exact, variant="paper"))],
+            ["BF, void left out, by distance alone", percent(boundary.bf(fast))],
             ["boundary IoU", percent(boundary.boundary_iou(bands))],
         ]
         for width, matrix in zip(TRIMAP_WIDTHS, trimaps, strict=True):

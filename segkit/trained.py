@@ -46,8 +46,9 @@ class Trained:
     def model(self, device: torch.device, *, absorb: bool = True) -> Segmenter:
         """The model with its weights, in evaluation mode, batch norm absorbed into the convolutions."""
         model = build.build_model(self.experiment, len(self.class_names), restore=True)
+        tensors = read_weights(self.weights)
         build.require_normalization(model, self.weights, f"weights {self.weights}")
-        load_exactly(model, read_weights(self.weights), source=str(self.weights))
+        load_exactly(model, tensors, source=str(self.weights))
         model = model.to(device).eval()
         return absorb_batch_norm(model) if absorb else model
 

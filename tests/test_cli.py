@@ -202,13 +202,6 @@ def test_the_module_runs_as_a_program():
     assert (ran.returncode, ran.stdout) == (0, f"segkit {__version__}\n")
 
 
-def test_evaluate_prints_every_convention_and_why_they_differ(segkit, finished):
-    code, out, _ = segkit("evaluate", finished("fcn32s"), "--convention", "all")
-    assert code == 0
-    assert all(name in out for name in ("fcn", "segnet", "voc", "detectron2", "paddleseg", "compute_test_results.m"))
-    assert "all conventions agree" in out or "in neither labels nor predictions" in out or "only predicted" in out
-
-
 def test_sampling_writes_an_uncertainty_picture(segkit, finished, tmp_path):
     run = finished("fcn32s")
     Image.fromarray(Streets("test", size=(45, 61))[0].image).save(tmp_path / "scene.png")

@@ -13,9 +13,10 @@ from segkit.tables import BoundaryMeasures, class_weight_rows, convention_rows
 from segkit.tensors import IGNORE
 
 NAMES = [
-    "BF, classes in labels or prediction (SegNet's script)",
-    "BF, classes in the labels (SegNet's paper)",
-    "BF by distance alone, classes in labels or prediction",
+    "BF of SegNet's script: what is predicted in void is wrong",
+    "BF, void left out",
+    "BF, void left out, classes in the labels (SegNet's paper)",
+    "BF, void left out, by distance alone",
     "boundary IoU",
     *(f"{score} within {width} pixels of a boundary" for width in (1, 2, 4, 8, 16) for score in ("global accuracy", "mean IoU")),
 ]
@@ -50,10 +51,12 @@ def measured(*pairs, classes=3):
 
 
 def test_boundary_measures_of_two_images_one_with_void():
-    script, paper, distance, bands, *trimaps = measured(THIN, VOID_BETWEEN)
+    script, code, paper, distance, bands, *trimaps = measured(THIN, VOID_BETWEEN)
     # THIN, one to one: P 1/3, R 1: F1 1/2 of either class. By distance columns 78 and 79 match: P 2/3: F1 4/5.
     # VOID_BETWEEN: class 0 is right, class 1 has P 1/2 (columns 79 and 119), R 1: F1 2/3, class 2 is predicted alone: 0.
-    assert script == "52.8"  # (1/2 + (1 + 2/3 + 0) / 3) / 2
+    # With void as a class that is not scored, class 0 ends in column 39, and column 79 of the prediction is wrong.
+    assert script == "36.1"  # (1/2 + (0 + 2/3 + 0) / 3) / 2
+    assert code == "52.8"  # (1/2 + (1 + 2/3 + 0) / 3) / 2
     assert paper == "66.7"  # (1/2 + (1 + 2/3) / 2) / 2
     assert distance == "67.8"  # (4/5 + (1 + 2/3 + 0) / 3) / 2
     # Bands of a rectangle of 120 x 80 have 120*80 - 112*72 = 1536 pixels; x 78: 1520; x 40: 1216; x 1: 120.
@@ -67,21 +70,21 @@ def test_boundary_measures_of_two_images_one_with_void():
 
 def test_an_image_of_void_only_scores_0_by_segnets_script_and_counts_nowhere_else():
     before, after = measured(THIN, VOID_BETWEEN), measured(THIN, VOID_BETWEEN, (THIN[0], VOID))
-    assert (after[0], after[2]) == ("35.2", "45.2")  # two thirds of what they were
-    assert [after[1], *after[3:]] == [before[1], *before[3:]]
+    assert (after[0], after[1], after[3]) == ("24.1", "35.2", "45.2")  # two thirds of what they were
+    assert [after[2], *after[4:]] == [before[2], *before[4:]]
 
 
 def test_images_of_void_only_have_no_boundary_to_measure():
-    assert measured((THIN[0], VOID), (VOID, VOID)) == ["0.0", "-", "0.0", *["-"] * 11]
+    assert measured((THIN[0], VOID), (VOID, VOID)) == ["0.0", "0.0", "-", "0.0", *["-"] * 11]
 
 
 def test_without_an_image_there_is_no_measure():
-    assert measured() == ["-"] * 14
+    assert measured() == ["-"] * 15
 
 
 def test_images_may_differ_in_size():
     small = np.array([[0, 1]], np.uint8)
-    assert measured((small, small), (THIN[1], THIN[1]), classes=2) == ["100.0"] * 14
+    assert measured((small, small), (THIN[1], THIN[1]), classes=2) == ["100.0"] * 15
 
 
 # --- conventions ---
@@ -148,19 +151,28 @@ def test_class_weights_of_two_images(table):
         ["b", "5", "31.25", "1", "1.0000", "1.0000", "0.7000", "1.0000", "1.0000"],
         ["c", "5", "31.25", "1", "1.0000", "1.0000", "0.7000", "0.7500", "1.0000"],
         ["void", "2", "12.50", "1", *["ignored"] * 5],
-        # (4a + 5b + 5c) / 14
-        ["mean weight of a pixel", "", "", "", "1.0000", "1.4286", "1.0000", "1.2500", "1.0714"],
+        # (4a + 5b + 5c) / 14, the mean weight of a labelled pixel; 14 / 2 labelled pixels an image
+        ["learning rate, weight_sum", "", "", "", "x 1.0000", "x 1.4286", "x 1.0000", "x 1.2500", "x 1.0714"],
+        ["learning rate, batch", "", "", "", *["/ 7"] * 5],
     ]
 
 
 def test_camvids_classes_have_the_published_weights_beside_the_counted_ones(table):
     columns, rows = table(CLASS_NAMES, LABELS, enlarged=20, weights="segnet_published")
     assert columns[4:] == ["this config", *COUNTED, "SegNet, published"]
-    assert [row[0] for row in rows] == [*CLASS_NAMES, "void", "mean weight of a pixel"]
+    assert [row[0] for row in rows] == [*CLASS_NAMES, "void", "learning rate, weight_sum", "learning rate, batch"]
     assert rows[0] == ["sky", "1,600", "25.00", "2", "0.2595", "2.5000", "1.7500", "2.1875", "1.2500", "0.2595"]
     assert rows[3] == ["road", "0", "0.00", "0", "0.1417", *["0.0000"] * 4, "0.1417"]
     assert rows[11] == ["void", "800", "12.50", "1", *["ignored"] * 6]
-    assert rows[12][4:] == ["1.7694", "1.4286", "1.0000", "1.2500", "1.0714", "1.7694"]  # (4 * 0.2595 + 5 * 0.1826 + 5 * 4.5640) / 14
+    # (4 * 0.2595 + 5 * 0.1826 + 5 * 4.5640) / 14
+    assert rows[12][4:] == [
+        "x 1.7694",
+        "x 1.4286",
+        "x 1.0000",
+        "x 1.2500",
+        "x 1.0714",
+        "x 1.7694",
+    ]  # (4 * 0.2595 + 5 * 0.1826 + 5 * 4.5640) / 14
 
 
 @pytest.mark.parametrize("names", [CLASS_NAMES[::-1], CLASS_NAMES[:-1], (*CLASS_NAMES, "dog")], ids=["reversed", "10", "12"])
@@ -175,7 +187,8 @@ def test_labels_without_void_have_none_in_the_median(table):
         ["a", "3", "37.50", "1", "1.0000", *["1.3333"] * 4],
         ["b", "5", "62.50", "1", "1.0000", *["0.8000"] * 4],
         ["void", "0", "0.00", "0", *["ignored"] * 5],
-        ["mean weight of a pixel", "", "", "", *["1.0000"] * 5],
+        ["learning rate, weight_sum", "", "", "", *["x 1.0000"] * 5],
+        ["learning rate, batch", "", "", "", *["/ 8"] * 5],
     ]
 
 

@@ -108,17 +108,18 @@ class _Loader(DataLoader):
 
 
 class _Training(TorchDataset):
-    def __init__(self, dataset: Dataset | Cached, transform: TrainingTransform, seed: int):
-        self.dataset, self.transform, self.seed = dataset, transform, seed
+    def __init__(self, dataset: Dataset | Cached, transform: TrainingTransform, seed: int, parts: int):
+        self.dataset, self.transform, self.seed, self.parts = dataset, transform, seed, parts
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, str]:
         epoch, index = key
         sample = self.dataset[index]
         return *self.transform(sample, sample_seed(self.seed, epoch, sample.id)), sample.id
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> Batch | InputError:
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[Batch] | InputError:
+        size = len(keys) // self.parts
         try:
-            return _collate([self[key] for key in keys])
+            return [_collate([self[key] for key in keys[start : start + size]]) for start in range(0, len(keys), size)]
         except InputError as error:
             return error
 
@@ -129,7 +130,7 @@ def _collate(items: list[tuple[Tensor, Tensor, str]]) -> Batch:
     if len(sizes) > 1:
         raise InputError(
             f"images of one batch differ in size: {', '.join(sorted(map(str, sizes)))} ({', '.join(ids)}). "
-            "Set transforms.crop=[HEIGHT, WIDTH], or training.batch_size=1."
+            "Set transforms.crop=[HEIGHT, WIDTH], or training.accumulation to training.batch_size."
         )
     return Batch(torch.stack(images), torch.stack(labels), tuple(ids))
 
@@ -139,15 +140,21 @@ def _unchanged(batch: Any) -> Any:
 
 
 def training_batches(
-    dataset: Dataset | Cached, transform: TrainingTransform, order: Order, *, workers: int = 0, pin_memory: bool = False
+    dataset: Dataset | Cached,
+    transform: TrainingTransform,
+    order: Order,
+    *,
+    parts: int = 1,
+    workers: int = 0,
+    pin_memory: bool = False,
 ) -> DataLoader:
-    """Batches of `order`, in order.
+    """Steps of `order`, in order: a list of `parts` batches of equal length, whose gradients are added up.
 
     Raises:
-        InputError: while iterating, if a file is bad or the images of a batch differ in size.
+        InputError: while iterating, if a file is bad or the images of a part differ in size.
     """
     return _Loader(
-        _Training(dataset, transform, order.seed),
+        _Training(dataset, transform, order.seed, parts),
         batch_sampler=order,
         num_workers=workers,
         collate_fn=_unchanged,

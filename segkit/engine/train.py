@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
@@ -28,7 +28,7 @@ class Log(Protocol):
 def train(
     trainee: Trainee,
     loss: CrossEntropy,
-    batches: Iterable[Batch],
+    steps: Iterable[Sequence[Batch]],
     *,
     validate: Callable[[nn.Module], Scores],
     log: Log,
@@ -40,16 +40,15 @@ def train(
     log_every: int = 10,  # steps
     device: torch.device,
     precision: torch.dtype,
-    accumulation: int = 1,
     gradient_clip: float | None = None,
 ) -> None:
-    """Trains from `trainee.progress.step` to `total_steps`; `batches` starts there too.
+    """Trains from `trainee.progress.step` to `total_steps`; `steps` starts there too.
 
     At the end of an epoch: validation (every `validate_every_epochs`), the best weights kept by mean IoU, the whole state saved.
 
     Args:
         identity: `config_hash` and `class_names`, written into checkpoints.
-        accumulation: parts that a batch is cut into to save memory; the loss is the same, batch norm sees smaller batches.
+        steps: the parts of each step's batch; cutting saves memory, the loss is the same, batch norm sees smaller batches.
         gradient_clip: largest L2 norm of the gradient; None: no limit.
     Raises:
         FloatingPointError: if loss or gradient is not finite; nothing was updated or saved by that step.
@@ -57,8 +56,8 @@ def train(
     progress, model = trainee.progress, trainee.model
     before, started = progress.seconds, time.perf_counter()
     model.train()
-    for batch in batches:
-        value, norm = training_step(trainee, loss, batch, device, precision, accumulation, gradient_clip)
+    for parts in steps:
+        value, norm = training_step(trainee, loss, parts, device, precision, gradient_clip)
         progress.step += 1
         rate = learning_rate(trainee.optimizer)
         trainee.schedule.after_step()
@@ -90,27 +89,25 @@ def keep_best(trainee: Trainee, mean_iou: float, checkpoints: Path, identity: di
 def training_step(
     trainee: Trainee,
     loss: CrossEntropy,
-    batch: Batch,
+    parts: Sequence[Batch],
     device: torch.device,
     precision: torch.dtype,
-    accumulation: int,
     gradient_clip: float | None,
 ) -> tuple[float, float]:
     """One optimizer step; (loss, gradient norm before clipping)."""
-    image = batch.image.to(device, non_blocking=True)
-    labels = batch.labels.to(device, non_blocking=True)
-    normalizer = loss.normalizer(labels)  # of the whole batch: cutting it changes nothing
+    labels = [part.labels.to(device, non_blocking=True) for part in parts]
+    normalizer = torch.stack([loss.normalizer(each) for each in labels]).sum()  # of the whole batch: cutting it changes nothing
     value = torch.zeros((), device=device)
     trainee.optimizer.zero_grad(set_to_none=True)
-    for image_part, labels_part in zip(image.chunk(accumulation), labels.chunk(accumulation), strict=True):
+    for part, part_labels in zip(parts, labels, strict=True):
         with autocast(device, precision):
-            logits = trainee.model(image_part)
-        part = loss.total(logits, labels_part) / normalizer
-        part.backward()
-        value += part.detach()
+            logits = trainee.model(part.image.to(device, non_blocking=True))
+        share = loss.total(logits, part_labels) / normalizer
+        share.backward()
+        value += share.detach()
     loss_value, norm = torch.stack([value, gradient_norm(trainee.model, gradient_clip)]).tolist()  # one wait for the device
     if not (math.isfinite(loss_value) and math.isfinite(norm)):
-        samples = ", ".join(batch.ids)
+        samples = ", ".join(name for part in parts for name in part.ids)
         raise FloatingPointError(f"step {trainee.progress.step + 1}: loss {loss_value}, gradient norm {norm}, samples {samples}")
     trainee.optimizer.step()
     return loss_value, norm

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from segkit.errors import InputError
 from segkit.models.caffe_wire import CaffeLayer, read_caffemodel
 from segkit.models.decoders.fcn import FCN
+from segkit.models.features import NORMALIZATIONS
 from segkit.models.layers import Upsample
 from segkit.models.segmenter import Segmenter
 
@@ -46,7 +47,7 @@ class Imported:
 
 
 OTHER_NAMES = {"dense_softmax_inner_prod": "conv_classifier"}
-"""Layers of Bayesian SegNet-Basic that SegNet-Basic calls otherwise."""
+"""Layers that the published weights of SegNet-Basic and Bayesian SegNet-Basic call otherwise than SegNet-Basic's prototxt."""
 
 
 class _Misfit(Exception):
@@ -81,7 +82,7 @@ def import_caffe(path: Path, model: Segmenter, *, backbone_only: bool = False) -
     if deviation != (1, 1, 1):
         raise InputError(
             f"{path} expects images of 0..255 minus a mean, and the config divides them by {', '.join(f'{d:g}' for d in deviation)}; "
-            "expected a deviation of 1. Set model.encoder.normalization=caffe."
+            "expected a deviation of 1. Set model.encoder.normalization to fcn (FCN), caffe (VGG16 alone) or raw (SegNet)."
         )
     fitting = _by_our_names(read_caffemodel(path))
     is_segnet = any(layer.type == "BN" for layer in fitting.layers.values())
@@ -92,10 +93,11 @@ def import_caffe(path: Path, model: Segmenter, *, backbone_only: bool = False) -
     kept = tuple(f"{name}." for name in fitting.missing)
     own = {name: tensor.detach().clone() for name, tensor in model.state_dict().items() if name.startswith(kept)}
     tensors = {name: torch.from_numpy(array) for name, array in fitting.arrays.items()}
+    released = "raw" if is_segnet else "fcn"
     warnings = []
-    if is_segnet == any(model.normalization.mean):
-        nets, expected = ("SegNet nets", "raw") if is_segnet else ("FCN nets", "caffe")
-        warnings = [f"the released {nets} were trained with model.encoder.normalization={expected}, the config has another"]
+    if not backbone_only and model.normalization != NORMALIZATIONS[released]:
+        nets = "SegNet" if is_segnet else "FCN"
+        warnings = [f"the released {nets} nets were trained with model.encoder.normalization={released}, the config has another"]
     return Imported(own | tensors, tuple(fitting.missing), tuple(fitting.dropped), tuple(warnings))
 
 

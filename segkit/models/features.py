@@ -18,10 +18,11 @@ class Normalization:
     deviation: tuple[float, float, float]
 
 
-NormalizationName = Literal["caffe", "torchvision", "raw"]
-# Source: the means of VGG's authors (BGR 103.939, 116.779, 123.68); torchvision's mean and deviation, times 255.
+NormalizationName = Literal["caffe", "fcn", "torchvision", "raw"]
+# Source: the means of VGG's authors (BGR 103.939, 116.779, 123.68); FCN's for VOC (infer.py); torchvision's mean and deviation, times 255.
 NORMALIZATIONS = {
     "caffe": Normalization((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
+    "fcn": Normalization((122.67891434, 116.66876762, 104.00698793), (1.0, 1.0, 1.0)),
     "torchvision": Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "raw": Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }

@@ -11,7 +11,7 @@ from segkit.models.geometry import Layer, deconvolution
 from segkit.tensors import Logits, Size
 
 Upsampling = Literal["fixed", "learned", "learned_intermediate", "learned_final"]
-BatchNormKind = Literal["torch", "caffe"]
+BatchNormKind = Literal["torch", "caffe", "caffe_zero_shift"]
 
 
 def size_of(x: Tensor) -> Size:
@@ -37,15 +37,18 @@ def zero_convolution(incoming: int, outgoing: int) -> nn.Conv2d:
 
 
 class CaffeBatchNorm(nn.BatchNorm2d):
-    """Batch norm as caffe-segnet has it: eps 1e-9, shift that starts at 0.001, variance of the batch without Bessel's correction.
+    """Batch norm as caffe-segnet has it: eps 1e-9, variance of the batch without Bessel's correction.
 
+    Args:
+        channels: C.
+        shift: where the shift starts: 0.001 in SegNet's prototxts, 0 in Bayesian SegNet's.
     Source: alexgkendall/caffe-segnet bn_layer.cpp and segnet_train.prototxt. Differs: it keeps running averages (torch's momentum), where
         the original has none and needs a pass over the training images (`segkit bn-statistics`) before it can be tested.
     """
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, shift: float = 0.001):
         super().__init__(channels, eps=1e-9)
-        nn.init.constant_(self.bias, 0.001)
+        nn.init.constant_(self.bias, shift)
 
     def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
         """Normalized [B, C, H, W]; in training by the batch's own statistics."""
@@ -65,8 +68,10 @@ class CaffeBatchNorm(nn.BatchNorm2d):
 
 
 def batch_norm_layer(channels: int, kind: BatchNormKind) -> nn.BatchNorm2d:
-    """Batch norm of torch (eps 1e-5, shift 0, running variance with Bessel's correction) or of caffe-segnet."""
-    return CaffeBatchNorm(channels) if kind == "caffe" else nn.BatchNorm2d(channels)
+    """Batch norm of torch (eps 1e-5, shift 0, running variance with Bessel's correction) or of caffe-segnet, with shift 0.001 or 0."""
+    if kind == "torch":
+        return nn.BatchNorm2d(channels)
+    return CaffeBatchNorm(channels, shift=0.001 if kind == "caffe" else 0.0)
 
 
 def bilinear_kernel(size: int) -> Tensor:

@@ -1,5 +1,7 @@
 """Order and batches: functions of (seed, step), whatever the workers and wherever a run goes on."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +37,7 @@ def refusal(batches):
 
 
 def same(ones, others):
-    ones, others = list(ones), list(others)
+    ones, others = (list(itertools.chain.from_iterable(steps)) for steps in (ones, others))
     return len(ones) == len(others) and all(
         torch.equal(a.image, b.image) and torch.equal(a.labels, b.labels) and a.ids == b.ids for a, b in zip(ones, others, strict=True)
     )
@@ -97,9 +99,9 @@ def test_a_batch_larger_than_the_dataset_is_refused():
 
 def test_batches_do_not_depend_on_workers_or_where_a_run_goes_on(train):
     whole = list(training_batches(train, AUGMENTED, order()))
-    assert [batch.image.shape for batch in whole] == [(2, 3, 10, 12)] * 9
-    assert whole[0].labels.shape == (2, 10, 12)
-    assert [batch.ids for batch in whole] == [tuple(f"train_{index}" for _, index in step) for step in order()]
+    assert [batch.image.shape for [batch] in whole] == [(2, 3, 10, 12)] * 9
+    assert whole[0][0].labels.shape == (2, 10, 12)
+    assert [batch.ids for [batch] in whole] == [tuple(f"train_{index}" for _, index in step) for step in order()]
     assert same(training_batches(train, AUGMENTED, order(), workers=2), whole)
     assert same(training_batches(train, AUGMENTED, order(first=4)), whole[4:])
     assert same(training_batches(Cached(train), AUGMENTED, order(first=4), workers=2), whole[4:])
@@ -110,13 +112,13 @@ def test_no_crop_is_repeated_over_samples_epochs_or_workers():
     twins = [Sample(str(index), image, np.zeros((40, 50), np.uint8)) for index in range(4)]
     transform = TrainingTransform(**NORMALIZATION, scale=(0.6, 1.9), crop=(10, 12))
     batches = list(training_batches(twins, transform, order(4, 2, last=6), workers=2))
-    crops = [crop for batch in batches for crop in batch.image]
+    crops = [crop for [batch] in batches for crop in batch.image]
     assert len(crops) == 12
     assert len({crop.numpy().tobytes() for crop in crops}) == 12
 
 
 def test_another_seed_gives_other_crops(train):
-    one, other = (next(iter(training_batches(train, AUGMENTED, order(7, 7, seed=seed, last=1)))) for seed in (0, 1))
+    [one], [other] = (next(iter(training_batches(train, AUGMENTED, order(7, 7, seed=seed, last=1)))) for seed in (0, 1))
     crops = dict(zip(one.ids, one.image, strict=True))
     assert not any(torch.equal(image, crops[name]) for name, image in zip(other.ids, other.image, strict=True))
 
@@ -136,15 +138,25 @@ def test_a_cached_dataset_reads_once_and_gives_equal_samples(train, monkeypatch)
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_images_of_unequal_size_need_a_crop(workers):
+def test_images_of_unequal_size_need_a_crop_or_parts_of_their_own(workers):
     sizes = [Sample("a", np.zeros((8, 9, 3), np.uint8), np.zeros((8, 9), np.uint8))]
     sizes += [Sample("b", np.zeros((8, 7, 3), np.uint8), np.zeros((8, 7), np.uint8))]
     plain = TrainingTransform(**NORMALIZATION)
     ids = ", ".join("ab"[index] for _, index in next(iter(order(2, 2))))
     assert refusal(training_batches(sizes, plain, order(2, 2), workers=workers)) == (
-        f"images of one batch differ in size: (8, 7), (8, 9) ({ids}). Set transforms.crop=[HEIGHT, WIDTH], or training.batch_size=1."
+        f"images of one batch differ in size: (8, 7), (8, 9) ({ids}). "
+        "Set transforms.crop=[HEIGHT, WIDTH], or training.accumulation to training.batch_size."
     )
-    assert len(list(training_batches(sizes, plain, order(2, 1, last=2), workers=workers))) == 2
+    [[one, other]] = training_batches(sizes, plain, order(2, 2, last=1), parts=2, workers=workers)
+    assert {one.image.shape, other.image.shape} == {(1, 3, 8, 9), (1, 3, 8, 7)}
+
+
+def test_parts_of_a_step_are_the_batch_in_order(train):
+    whole = list(training_batches(train, AUGMENTED, order(batch_size=6)))
+    for [batch], parts in zip(whole, training_batches(train, AUGMENTED, order(batch_size=6), parts=3, workers=1), strict=True):
+        assert [len(part.ids) for part in parts] == [2, 2, 2]
+        assert torch.equal(torch.cat([part.image for part in parts]), batch.image)
+        assert torch.equal(torch.cat([part.labels for part in parts]), batch.labels)
 
 
 @pytest.mark.parametrize("workers", [0, 2])

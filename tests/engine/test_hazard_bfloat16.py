@@ -32,7 +32,7 @@ batch = Batch(torch.randn(1, 3, 192, 256), torch.randint(11, (1, 192, 256)), ("x
 for layout in (torch.channels_last, torch.contiguous_format):
     trainee = Trainee(model.to(memory_format=layout), optimizer, constant(optimizer, 1, 1))
     for _ in range(2):
-        loss, norm = training_step(trainee, CrossEntropy(None), batch, torch.device("cpu"), torch.bfloat16, 1, None)
+        loss, norm = training_step(trainee, CrossEntropy(None), [batch], torch.device("cpu"), torch.bfloat16, None)
     print("step", loss, norm)
 """
 

@@ -9,7 +9,7 @@ from segkit.losses.cross_entropy import CrossEntropy
 from segkit.tensors import IGNORE
 
 K = 4
-NORMALIZERS = ("valid_pixels", "weight_sum", "batch")
+NORMALIZERS = ("valid_pixels", "weight_sum", "batch", "image_means")
 WEIGHTS = torch.tensor([0.3, 1.0, 2.5, 7.0])
 
 
@@ -23,6 +23,9 @@ def example(void=0.3, seed=0, batch=3):
 
 def formula(logits, labels, weights, normalizer):
     """Loss and gradient in float64: sum of w[y] (-log p[y]) over a divisor; w[y] (p - 1[y]) over the same."""
+    if normalizer == "image_means":
+        each = [formula(logits[b : b + 1], labels[b : b + 1], weights, "valid_pixels") for b in range(len(labels))]
+        return sum(value for value, _ in each) / len(each), np.concatenate([gradient for _, gradient in each]) / len(each)
     z = logits.double().numpy()
     p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
     w = np.ones(K) if weights is None else weights.double().numpy()

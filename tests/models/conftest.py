@@ -1,5 +1,6 @@
 """What tests of weights share: files that hold them, and what is said of those that do not fit."""
 
+import caffe_writer
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -30,3 +31,15 @@ def refusal():
         return str(caught.value)
 
     return refusal
+
+
+@pytest.fixture
+def caffemodel(tmp_path):
+    """Writes layers to a .caffemodel file."""
+
+    def caffemodel(layers, **options):
+        path = tmp_path / "net.caffemodel"
+        path.write_bytes(caffe_writer.write(layers, **options))
+        return path
+
+    return caffemodel

@@ -22,7 +22,7 @@ def config(tmp_path):
         f"base: {BASE}\nname: small\n"
         "loss: {class_weights: none}\noptimizer: {name: caffe_sgd, lr: 0.01}\nschedule: constant\n"
         "data: {name: streets, size: [32, 48], train_images: 8, val_images: 3, test_images: 4}\n"
-        "model:\n  encoder: {name: vgg16, width: 0.0625, normalization: caffe}\n  decoder: {name: fcn8s, head_width: 16}\n"
+        "model:\n  encoder: {name: vgg16, width: 0.0625, normalization: fcn}\n  decoder: {name: fcn8s, head_width: 16}\n"
         "training: {epochs: 1, batch_size: 4}\n"
     )
     return path
@@ -77,13 +77,13 @@ def test_a_classification_net_starts_a_training(segkit, config, trained, tmp_pat
     assert segkit("train", config, f"model.initialize_from={out}", "--run", tmp_path / "run")[0] == 0
 
 
-@pytest.mark.parametrize("normalization", ["raw", "caffe"])
+@pytest.mark.parametrize("normalization", ["raw", "fcn"])
 def test_an_input_that_the_released_nets_do_not_have_is_pointed_out(segkit, config, trained, tmp_path, normalization):
     file, out = tmp_path / "net.caffemodel", tmp_path / "net.safetensors"
     file.write_bytes(write(layers_of(trained)))
     setting = f"model.encoder.normalization={normalization}"
     printed = segkit("import-caffe", file, "--config", config, "--out", out, "--set", setting)[1]
-    assert ("look out: the released FCN nets were trained with model.encoder.normalization=caffe" in printed) == (normalization == "raw")
+    assert ("look out: the released FCN nets were trained with model.encoder.normalization=fcn" in printed) == (normalization == "raw")
 
 
 def test_weights_of_another_input_are_refused(segkit, config, caffemodel, tmp_path):

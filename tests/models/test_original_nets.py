@@ -186,11 +186,30 @@ def test_caffes_batch_norm_keeps_the_biased_variance_and_starts_with_a_small_shi
     torch.testing.assert_close(layer.running_mean, theirs.running_mean)
 
 
+def test_the_shift_of_bayesian_segnet_starts_at_0():
+    encoder = VGG16(width=1 / 32, batch_norm="caffe_zero_shift")
+    decoder = SegNet(encoder.stages, 3, batch_norm="caffe_zero_shift")
+    norms = [module for part in (encoder, decoder) for module in part.modules() if isinstance(module, CaffeBatchNorm)]
+    assert len(norms) == 25
+    assert not any(norm.bias.any() for norm in norms)
+
+
 def test_caffes_batch_norm_normalizes_by_the_batch():
     layer = CaffeBatchNorm(2)
     x = torch.randn(3, 2, 4, 4) * 0.01  # a variance that torch's eps of 1e-5 would change
     variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0, keepdim=True)
     torch.testing.assert_close(layer(x).detach(), (x - mean) / (variance + 1e-9).sqrt() + 0.001, rtol=1e-4, atol=1e-5)
+
+
+def test_caffes_batch_norm_has_the_gradient_of_torchs():
+    layer, theirs = CaffeBatchNorm(2), nn.BatchNorm2d(2, eps=1e-9)
+    x, direction = torch.randn(3, 2, 4, 4), torch.randn(3, 2, 4, 4)
+    gradients = []
+    for norm in (layer, theirs):
+        leaf = x.clone().requires_grad_()
+        (norm(leaf) * direction).sum().backward()
+        gradients.append(leaf.grad)
+    torch.testing.assert_close(*gradients)
 
 
 @pytest.mark.parametrize(

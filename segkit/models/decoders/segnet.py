@@ -25,15 +25,25 @@ class SegNet(nn.Module):
     Args:
         stages: what the encoder states; it must give pooling indices.
         num_classes: K.
-        batch_norm: `torch`, or `caffe`, as the authors have it.
+        batch_norm: `torch`, or `caffe` as the authors have it; Bayesian SegNet's shifts start at 0 (`caffe_zero_shift`).
         dropout: probability of element-wise dropout after conv5_1_D, conv4_1_D and conv3_1_D (Bayesian SegNet: 0.5).
+        extra_convolution: conv1_1_D keeps its channels, with batch norm and ReLU, and a 3x3 convolution `camvid` gives the logits: the net
+            of the published weights bayesian_segnet_camvid.
     Source: see the module. Differs: batch norm of torch by default; input normalization is the encoder's, where the released net takes raw
         BGR (`normalization: raw`).
     """
 
     minimum_size = 1
 
-    def __init__(self, stages: Stages, num_classes: int, *, batch_norm: BatchNormKind = "torch", dropout: Probability = 0.0):
+    def __init__(
+        self,
+        stages: Stages,
+        num_classes: int,
+        *,
+        batch_norm: BatchNormKind = "torch",
+        dropout: Probability = 0.0,
+        extra_convolution: bool = False,
+    ):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         depth = len(stages.channels)
@@ -43,6 +53,7 @@ class SegNet(nn.Module):
             channels = stages.channels[stage]
             outgoing = stages.channels[stage - 1] if stage else num_classes
             names = [f"conv{stage + 1}_{i}_D" for i in range(CONVOLUTIONS[stage], 0, -1)]
+            names += ["camvid"] if extra_convolution and stage == 0 else []
             for name in names:
                 last = name == names[-1]
                 self.add_module(name, he_convolution(channels, outgoing if last else channels, 3))

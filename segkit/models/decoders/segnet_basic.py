@@ -24,7 +24,7 @@ class SegNetBasic(nn.Module):
         num_classes: K.
         filters: `multi_channel`, or `single_channel`: each filter sees its own channel alone; needs stages of equal width.
         encoder_addition: add the encoder's map before pooling to each stage's result; needs stages of equal width.
-        batch_norm: `torch`, or `caffe`, as the authors have it.
+        batch_norm: `torch`, or `caffe` as the authors have it; Bayesian SegNet's shifts start at 0 (`caffe_zero_shift`).
         dropout: probability of element-wise dropout after the batch norm of the two deepest stages (Bayesian SegNet-Basic: 0.5).
     Source: see the module. The paper has convolutions without bias, the released net has biases, as here. The variants were never
         released: which maps are added, and that each stage adds one, is our reading of section 3.1.

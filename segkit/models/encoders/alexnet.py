@@ -21,7 +21,7 @@ class AlexNet(nn.Module):
         restore: a checkpoint follows; there is nothing else to read.
         width: multiplier of every channel count.
         padding: pixels around the image in conv1: 100 in FCN-AlexNet, 0 in the classification net.
-        normalization: input convention.
+        normalization: input convention; FCN's mean by default.
     Source: Krizhevsky, Sutskever and Hinton 2012, in the order of BVLC's CaffeNet that FCN-AlexNet uses: pooling before local response
         normalization (5 channels, alpha 1e-4, beta 0.75, k 1), two groups in conv2, conv4 and conv5.
     """
@@ -32,7 +32,7 @@ class AlexNet(nn.Module):
         *,
         width: Annotated[float, Gt(0), Le(4)] = 1.0,
         padding: Annotated[int, Ge(0), Le(200)] = 100,
-        normalization: NormalizationName = "caffe",
+        normalization: NormalizationName = "fcn",
     ):
         super().__init__()
         one, two, three, four, five = (2 * max(1, round(c * width / 2)) for c in CHANNELS)

@@ -38,7 +38,7 @@ class GoogLeNet(nn.Module):
         restore: a checkpoint follows; there is nothing else to read.
         width: multiplier of every channel count.
         padding: pixels around the image in conv1: 3 in the classification net.
-        normalization: input convention.
+        normalization: input convention; FCN's mean by default.
     Source: Szegedy et al. 2014 (arXiv:1409.4842), BVLC's bvlc_googlenet. Long et al. 2015 build FCN-GoogLeNet from it without its 7x7
         average pooling; no such net was ever released.
     """
@@ -49,7 +49,7 @@ class GoogLeNet(nn.Module):
         *,
         width: Annotated[float, Gt(0), Le(4)] = 1.0,
         padding: Annotated[int, Ge(0), Le(200)] = 3,
-        normalization: NormalizationName = "caffe",
+        normalization: NormalizationName = "fcn",
     ):
         super().__init__()
 

@@ -21,7 +21,7 @@ class SegNetBasicEncoder(nn.Module):
     Args:
         restore: a checkpoint follows; there is nothing else to read.
         width: multiplier of the 64 channels.
-        batch_norm: `torch`, or `caffe`, as the authors have it.
+        batch_norm: `torch`, or `caffe` as the authors have it; Bayesian SegNet's shifts start at 0 (`caffe_zero_shift`).
         response_normalization: whether the image goes through local response normalization (5 channels, alpha 1e-4, beta 0.75, k 1).
         dropout: probability of element-wise dropout after pool3 and pool4 (Bayesian SegNet-Basic: 0.5).
         normalization: input convention; the released net takes `raw` 0..255.

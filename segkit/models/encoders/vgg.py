@@ -30,14 +30,15 @@ class VGG16(nn.Module):
     Args:
         restore: a checkpoint follows: declare `weights`, do not read them.
         width: multiplier of every channel count; 1.0 is VGG16.
-        batch_norm: batch normalization after every convolution: `torch` (or true), or `caffe`, as SegNet's authors have it.
+        batch_norm: batch normalization after every convolution: `torch` (or true), or as SegNet's authors have it: `caffe`, or
+            `caffe_zero_shift` (Bayesian SegNet).
         padding: pixels around the image in conv1_1. FCN's released nets have 100: 2.2 times the work at 360x480.
         dropout: probability of element-wise dropout after pool3, pool4 and pool5 (Bayesian SegNet: 0.5).
         weights: a .safetensors, .pt or .pth file with torchvision's `features.N` names, or a name of torchvision's VGG16_Weights; null:
-            He initialisation. A file of plain VGG16 also fits `batch_norm`, which then starts as the identity.
-        normalization: input convention, `caffe` (RGB, 0..255 minus mean), `torchvision` (minus mean, by deviation) or `raw`. null: the one
-            that belongs to the weights (`caffe` for files and IMAGENET1K_FEATURES, `torchvision` otherwise); a file of torchvision's
-            IMAGENET1K_V1 needs `torchvision`.
+            He initialisation. A file of plain VGG16 also fits `batch_norm`, which then keeps its start.
+        normalization: input convention: RGB, 0..255, minus VGG's mean (`caffe`), minus that of FCN's VOC nets (`fcn`), as it is (`raw`), or
+            minus mean and by deviation (`torchvision`). null: the one that belongs to the weights, `caffe` for files and
+            IMAGENET1K_FEATURES, `torchvision` otherwise; a file of torchvision's IMAGENET1K_V1 needs `torchvision`.
     Raises:
         InputError: if the weights are missing, unreadable, or do not fit.
     Source: Simonyan and Zisserman 2014 (arXiv:1409.1556), configuration D; ceil pooling as in Caffe.
