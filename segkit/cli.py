@@ -3,12 +3,15 @@
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from segkit import __version__
 from segkit.errors import InputError
+
+if TYPE_CHECKING:
+    from segkit.schema import Experiment
 
 app = typer.Typer(
     name="segkit",
@@ -17,6 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+experiments = typer.Typer(help="Runs that belong together, from one file.", no_args_is_help=True)
+app.add_typer(experiments, name="experiment")
 
 Config = Annotated[Path, typer.Argument(help="Config file (YAML).", show_default=False)]
 Run = Annotated[Path, typer.Argument(help="Run folder that 'segkit train' wrote, or a config together with --weights.", show_default=False)]
@@ -50,12 +56,17 @@ def train(
     The same command goes on with an interrupted run.
     """
     from segkit.build import load_experiment
+
+    experiment, _ = load_experiment(config, overrides or [])
+    _train(experiment, run or Path("runs") / experiment.name, overwrite)
+
+
+def _train(experiment: "Experiment", path: Path, overwrite: bool) -> None:
     from segkit.run import check_folder, train_run
     from segkit.tracking.console import print_scores
     from segkit.tracking.run_dir import RunDir
 
-    experiment, _ = load_experiment(config, overrides or [])
-    folder = RunDir(run or Path("runs") / experiment.name)
+    folder = RunDir(path)
     if not overwrite:
         check_folder(experiment, folder)
     if folder.finished and not overwrite:
@@ -70,6 +81,23 @@ def train(
             print(f"segkit: interrupted; the same command {again}goes on from the last finished epoch.", file=sys.stderr)
             raise typer.Exit(130) from None
     print_scores(f"test, best weights (step {result['best_step']})", result["test"], result["class_names"])
+
+
+@experiments.command(name="run")
+def run_experiment(
+    file: Annotated[Path, typer.Argument(help="Experiment file (YAML).", show_default=False)],
+    overrides: Overrides = None,
+    runs: Annotated[Path, typer.Option(help="Where the run folders go: RUNS/NAME/STAGE.")] = Path("runs"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete its runs first.")] = False,
+) -> None:
+    """Train the stages of an experiment, each from the best weights of the one before.
+
+    The same command goes on with an interrupted stage and skips finished ones.
+    """
+    from segkit.experiment import read_stages
+
+    for member in read_stages(file, overrides or [], runs=runs):
+        _train(member.experiment, member.run.path, overwrite)
 
 
 @app.command()

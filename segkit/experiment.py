@@ -1,0 +1,46 @@
+"""An experiment: runs that belong together, described in one file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from segkit import build
+from segkit.errors import InputError
+from segkit.plain_yaml import load
+from segkit.schema import Experiment
+from segkit.signatures import show
+from segkit.tracking.run_dir import RunDir
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of an experiment: what is trained, and where."""
+
+    experiment: Experiment
+    run: RunDir
+
+
+def read_stages(path: Path, overrides: Sequence[str] = (), *, runs: Path = Path("runs")) -> list[Member]:
+    """The runs of an experiment, in order; each starts from the best weights of the one before (FCN-32s, FCN-16s, FCN-8s).
+
+    The file holds `name`, and `stages`: run -> config file, relative to this file. Runs go to RUNS/NAME/RUN.
+
+    Args:
+        overrides: `a.b=c` for every stage; model.initialize_from is for the first.
+    Raises:
+        InputError: if the file or one of its configs is not valid.
+    """
+    if not path.is_file():
+        raise InputError(f"The experiment file '{path}' does not exist. Check the path.")
+    values = load(path.read_text(encoding="utf-8"), str(path))
+    name, stages = values.get("name"), values.get("stages")
+    if set(values) != {"name", "stages"} or not isinstance(name, str):
+        raise InputError(f"{path} has the keys {', '.join(values) or 'none'}; expected exactly name (a text) and stages.")
+    if not isinstance(stages, dict) or not stages or not all(isinstance(file, str) for file in stages.values()):
+        raise InputError(f"{path}: stages = {show(stages)}: expected a config file for each run, such as fcn32s: ../../configs/NAME.yaml.")
+    members: list[Member] = []
+    for stage, file in stages.items():
+        follows = [f"model.initialize_from={members[-1].run.path}"] if members else []
+        experiment, _ = build.load_experiment(path.parent / file, [*overrides, *follows])
+        members.append(Member(experiment, RunDir(runs / name / stage)))
+    return members
