@@ -1,0 +1,72 @@
+"""`segkit experiment run`: stages, each from the best weights of the one before."""
+
+import pytest
+
+from segkit.build import load_experiment
+
+STAGES = ("fcn32s", "fcn16s", "fcn8s")
+
+
+@pytest.fixture
+def file(tmp_path):
+    """An experiment of three stages whose configs stand beside it."""
+    for name in STAGES:
+        (tmp_path / f"{name}.yaml").write_text(f"base: base.yaml\nname: {name}\nmodel: {{decoder: {{name: {name}, head_width: 16}}}}\n")
+    (tmp_path / "base.yaml").write_text(
+        "data: {name: streets}\nmodel: {encoder: vgg16}\nloss: {function: cross_entropy, class_weights: none}\n"
+        "optimizer: {name: adamw, lr: 0.001}\nschedule: constant\n"
+    )
+    path = tmp_path / "experiment.yaml"
+    path.write_text("name: staged\nstages:\n" + "".join(f"  {name}: {name}.yaml\n" for name in STAGES))
+    return path
+
+
+def test_each_stage_starts_from_the_one_before_and_finished_ones_are_skipped(segkit, tiny, file, tmp_path):
+    runs = tmp_path / "runs"
+    first_start = "model.initialize_from=null"
+    code, out, errors = segkit("experiment", "run", file, *tiny, "training.epochs=1", first_start, "--runs", runs)
+    assert (code, errors) == (0, "")
+    assert [line.split(":")[0] for line in out.splitlines() if "run folder" in line] == list(STAGES)
+    starts = [load_experiment(runs / "staged" / name / "config.yaml")[0].model.initialize_from for name in STAGES]
+    assert starts == [None, runs / "staged/fcn32s", runs / "staged/fcn16s"]
+
+    (runs / "staged/fcn8s/result.json").unlink()  # as if the last stage had been stopped at its very end
+    code, out, _ = segkit("experiment", "run", file, *tiny, "training.epochs=1", first_start, "--runs", runs)
+    assert code == 0
+    assert [line.split(" is finished")[0] for line in out.splitlines() if "is finished" in line] == [
+        str(runs / "staged/fcn32s"),
+        str(runs / "staged/fcn16s"),
+    ]
+    assert (runs / "staged/fcn8s/result.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: staged\n", "has the keys name; expected exactly name (a text) and stages"),
+        ("name: staged\nstages: fcn32s.yaml\n", "expected a config file for each run, such as fcn32s:"),
+        ("name: staged\nstages: {a: fcn32s.yaml}\nseeds: [1]\n", "has the keys name, stages, seeds; expected exactly"),
+        ("name: staged\nstages: {a: nowhere.yaml}\n", "nowhere.yaml' does not exist"),
+        ("name: staged\nstages: {a: [1, 2]}\n", "expected a config file for each run"),
+    ],
+    ids=["no stages", "no mapping", "another key", "no config", "no path"],
+)
+def test_a_mistake_in_the_file_is_named_before_anything_is_trained(segkit, file, tmp_path, text, message):
+    file.write_text(text)
+    code, out, errors = segkit("experiment", "run", file, "--runs", tmp_path / "runs")
+    assert (code, out) == (2, "")
+    assert message in errors
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_mistake_in_a_later_stage_is_named_before_the_first_is_trained(segkit, file, tmp_path):
+    (tmp_path / "fcn8s.yaml").write_text("base: base.yaml\nname: fcn8s\nmodel: {decoder: fcn9s}\n")
+    code, _, errors = segkit("experiment", "run", file, "training.epochs=1", "--runs", tmp_path / "runs")
+    assert code == 2
+    assert "fcn9s" in errors
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_file_is_named(segkit, tmp_path):
+    code, _, errors = segkit("experiment", "run", tmp_path / "no.yaml")
+    assert (code, errors) == (2, f"segkit: The experiment file '{tmp_path / 'no.yaml'}' does not exist. Check the path.\n")
