@@ -190,7 +190,7 @@ def test_compare_writes_the_table_and_the_picture(segkit, finished, tmp_path):
         assert picture.width > picture.height > 200
 
 
-@pytest.mark.parametrize("config", sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("configs/[!b]*/*.yaml")))
+@pytest.mark.parametrize("config", sorted(str(p.relative_to(ROOT)) for p in ROOT.glob("configs/[!b]*/**/*.yaml")))
 def test_every_config_is_valid(segkit, config):
     code, out, errors = segkit("show", config)
     assert (code, errors) == (0, "")

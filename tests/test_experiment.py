@@ -1,9 +1,13 @@
 """`segkit experiment run`: stages, each from the best weights of the one before."""
 
+from pathlib import Path
+
 import pytest
 
 from segkit.build import load_experiment
+from segkit.experiment import read_stages
 
+ROOT = Path(__file__).parents[1]
 STAGES = ("fcn32s", "fcn16s", "fcn8s")
 
 
@@ -65,6 +69,11 @@ def test_a_mistake_in_a_later_stage_is_named_before_the_first_is_trained(segkit,
     assert code == 2
     assert "fcn9s" in errors
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("path", sorted(ROOT.glob("experiments/*/experiment.yaml")), ids=lambda path: path.parent.name)
+def test_every_experiment_of_the_repository_is_valid(path):
+    assert [member.experiment.model.decoder.name for member in read_stages(path)]
 
 
 def test_a_missing_file_is_named(segkit, tmp_path):
