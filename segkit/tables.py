@@ -29,9 +29,10 @@ def shown_values(experiment: Experiment, sources: dict[str, str]) -> list[str]:
 
 
 def class_weight_rows(experiment: Experiment) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the table of pixel counts and weights: a row per class, one for void, and one per normalizer of the loss.
+    """Columns and rows of the table of pixel counts and weights: a row per class, and one for void.
 
-    The rows of normalizers say what to multiply a learning rate by that was found with `valid_pixels`, so that steps stay as long.
+    Then the largest difference from SegNet's published weights, and what each normalizer of the loss does to a learning rate that was
+    found with `valid_pixels`: multiplied so, its steps stay as long.
     """
     dataset = build.build_dataset(experiment, "train")
     counts = count_labels(dataset, "train")
@@ -41,6 +42,7 @@ def class_weight_rows(experiment: Experiment) -> tuple[list[str], list[list[str]
         "median incl. void": MedianFrequency(median_over="classes_and_void"),
         "labelled pixels": MedianFrequency(pixels="labelled"),
         "all images": MedianFrequency(images="all"),
+        "all images incl. void": MedianFrequency(images="all", median_over="classes_and_void"),
     }
     if dataset.class_names == tuple(SegNetPublished.weights):
         weights["SegNet, published"] = SegNetPublished()
@@ -50,11 +52,14 @@ def class_weight_rows(experiment: Experiment) -> tuple[list[str], list[list[str]
     for index, name in enumerate([*dataset.class_names, "void"]):
         row = [name, f"{counts.pixels[index]:,}", f"{100 * share[index]:.2f}", f"{counts.images[index]}"]
         rows.append(row + [f"{column[index]:.4f}" if index < len(column) else "ignored" for column in values])
+    if "SegNet, published" in weights:
+        off = [np.abs(np.array(column) - np.array(values[-1])).max() for column in values]
+        rows.append(["off SegNet's by up to", "", "", "", *(f"{difference:.2f}" for difference in off)])
     labelled = np.array(counts.pixels[:-1])
     mean_weights = [column @ labelled / labelled.sum() for column in values]  # of a labelled pixel: loss by valid_pixels / by weight_sum
-    rows.append(["learning rate, weight_sum", "", "", "", *(f"x {mean:.4f}" for mean in mean_weights)])
+    rows.append(["rate for weight_sum", "", "", "", *(f"x {mean:.4f}" for mean in mean_weights)])
     per_image = labelled.sum() / counts.total_images
-    rows.append(["learning rate, batch", "", "", "", *(f"/ {per_image:,.0f}" for _ in values)])
+    rows.append(["rate for batch", "", "", "", *(f"/ {per_image:,.0f}" for _ in values)])
     return ["class", "pixels", "% of pixels", f"images of {counts.total_images}", *weights], rows
 
 

@@ -64,7 +64,6 @@ def train(
         progress.seconds = before + time.perf_counter() - started
         if progress.step % log_every == 0 or progress.step in (1, total_steps):
             log.write("train", {"step": progress.step, "loss": value, "lr": rate, "gradient_norm": norm, "seconds": progress.seconds})
-
         if progress.step % steps_per_epoch and progress.step != total_steps:
             continue
         epoch = math.ceil(progress.step / steps_per_epoch)
