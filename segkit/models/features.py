@@ -1,12 +1,16 @@
 """What passes from an encoder to a decoder, and what a decoder says it needs."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional as F
 
 from segkit.errors import InputError
 from segkit.models.geometry import Path
+from segkit.models.layers import size_of
 from segkit.tensors import Size
 
 
@@ -106,6 +110,32 @@ class Features:
     unpooled: dict[int, Tensor] = field(default_factory=dict)
     unpooled_sizes: dict[int, Size] = field(default_factory=dict)
     auxiliary: list[Tensor] = field(default_factory=list)
+
+    def close_stage(
+        self,
+        stage: int,
+        x: Float[Tensor, "B C H W"],
+        needs: Needs,
+        *,
+        kernel: int = 2,
+        then: Callable[[Tensor], Tensor] | None = None,
+    ) -> Float[Tensor, "B C h w"]:
+        """Max-pools a stage's map with stride 2 and ceil rounding, and keeps what the decoder needs of it.
+
+        Args:
+            then: what happens to the pooled map before anyone uses it, such as dropout.
+        """
+        self.unpooled_sizes[stage] = size_of(x)
+        if stage in needs.unpooled:
+            self.unpooled[stage] = x
+        if stage in needs.indices:
+            x, self.indices[stage] = F.max_pool2d(x, kernel, 2, ceil_mode=True, return_indices=True)
+        else:
+            x = F.max_pool2d(x, kernel, 2, ceil_mode=True)
+        x = then(x) if then else x
+        if stage in needs.pooled:
+            self.pooled[stage] = x
+        return x
 
 
 def storage_multiplier(needs: Needs, stages: Stages) -> int:

@@ -36,6 +36,11 @@ def zero_convolution(incoming: int, outgoing: int) -> nn.Conv2d:
     return layer
 
 
+def response_normalization(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
+    """Local response normalization across 5 channels, alpha 1e-4, beta 0.75, k 1, as in CaffeNet, GoogLeNet and SegNet-Basic."""
+    return F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1.0)
+
+
 class CaffeBatchNorm(nn.BatchNorm2d):
     """Batch norm as caffe-segnet has it: eps 1e-9, variance of the batch without Bessel's correction.
 

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from segkit.models.features import NORMALIZATIONS, Features, Needs, NormalizationName, Stages
 from segkit.models.geometry import Path, convolution, pooling
-from segkit.models.layers import he_convolution, size_of
+from segkit.models.layers import he_convolution, response_normalization, size_of
 from segkit.tensors import Image
 
 CHANNELS = (96, 256, 384, 384, 256)
@@ -56,12 +56,5 @@ class AlexNet(nn.Module):
         for stage, layers in enumerate(((self.conv1,), (self.conv2,), (self.conv3, self.conv4, self.conv5))):
             for layer in layers:
                 x = F.relu(layer(x), inplace=True)
-            features.unpooled_sizes[stage] = size_of(x)
-            if stage in needs.unpooled:
-                features.unpooled[stage] = x
-            x = F.max_pool2d(x, 3, 2, ceil_mode=True)
-            if stage < 2:
-                x = F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1.0)
-            if stage in needs.pooled:
-                features.pooled[stage] = x
+            x = features.close_stage(stage, x, needs, kernel=3, then=response_normalization if stage < 2 else None)
         return features

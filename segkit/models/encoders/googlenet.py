@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from segkit.models.features import NORMALIZATIONS, Features, Needs, NormalizationName, Stages
 from segkit.models.geometry import Path, convolution, pooling
-from segkit.models.layers import he_convolution, size_of
+from segkit.models.layers import he_convolution, response_normalization, size_of
 from segkit.tensors import Image
 
 # 1x1, 3x3_reduce, 3x3, 5x5_reduce, 5x5, pool_proj: channels of each module
@@ -106,29 +106,18 @@ class GoogLeNet(nn.Module):
         """Features of a normalized image [B, 3, H, W]."""
         features = Features(image_size=size_of(image))
         x = F.relu(self.conv1_7x7_s2(image), inplace=True)
-        x = self._end(0, x, needs, features)
-        x = F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1.0)
+        x = response_normalization(features.close_stage(0, x, needs, kernel=3))
         x = F.relu(self.conv2_3x3(F.relu(self.conv2_3x3_reduce(x), inplace=True)), inplace=True)
-        x = self._end(1, F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1.0), needs, features)
+        x = features.close_stage(1, response_normalization(x), needs, kernel=3)
         for name in MODULES:
             x = self._inception(name, x)
             if name in AUXILIARY and needs.auxiliary and self.training:
                 features.auxiliary.append(x)
             if name == "3b":
-                x = self._end(2, x, needs, features)
+                x = features.close_stage(2, x, needs, kernel=3)
             elif name in POOLED:
                 x = F.max_pool2d(x, 3, 2, ceil_mode=True)
         return self._last(x, needs, features)
-
-    def _end(self, stage: int, x: Float[Tensor, "B C H W"], needs: Needs, features: Features) -> Float[Tensor, "B C h w"]:
-        """Pools a stage's map, and writes down what the decoder needs of it."""
-        features.unpooled_sizes[stage] = size_of(x)
-        if stage in needs.unpooled:
-            features.unpooled[stage] = x
-        x = F.max_pool2d(x, 3, 2, ceil_mode=True)
-        if stage in needs.pooled:
-            features.pooled[stage] = x
-        return x
 
     def _last(self, x: Float[Tensor, "B C H W"], needs: Needs, features: Features) -> Features:
         """The features, with the map of the last stage, which is not pooled."""

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from segkit.models.features import NORMALIZATIONS, Features, Needs, NormalizationName, Stages
 from segkit.models.geometry import Path, convolution, pooling
-from segkit.models.layers import BatchNormKind, batch_norm_layer, he_convolution, size_of
+from segkit.models.layers import BatchNormKind, batch_norm_layer, he_convolution, response_normalization, size_of
 from segkit.ranges import Probability
 from segkit.tensors import Image
 
@@ -55,19 +55,9 @@ class SegNetBasicEncoder(nn.Module):
     def forward(self, image: Image, needs: Needs) -> Features:
         """Features of a normalized image [B, 3, H, W]."""
         features = Features(image_size=size_of(image))
-        x = F.local_response_norm(image, 5, alpha=1e-4, beta=0.75, k=1.0) if self.response_normalization else image
+        x = response_normalization(image) if self.response_normalization else image
         for stage in range(STAGES):
             name = f"conv{stage + 1}"
             x = F.relu(self.get_submodule(f"{name}_bn")(self.get_submodule(name)(x)), inplace=True)
-            features.unpooled_sizes[stage] = size_of(x)
-            if stage in needs.unpooled:
-                features.unpooled[stage] = x
-            if stage in needs.indices:
-                x, features.indices[stage] = F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
-            else:
-                x = F.max_pool2d(x, 2, 2, ceil_mode=True)
-            if stage >= 2:
-                x = self.dropout(x)
-            if stage in needs.pooled:
-                features.pooled[stage] = x
+            x = features.close_stage(stage, x, needs, then=self.dropout if stage >= 2 else None)
         return features

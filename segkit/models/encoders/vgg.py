@@ -81,17 +81,7 @@ class VGG16(nn.Module):
         for stage, names in enumerate(self.names):
             for name in names:
                 x = F.relu(self.get_submodule(f"{name}_bn")(self.get_submodule(name)(x)), inplace=True)
-            features.unpooled_sizes[stage] = size_of(x)
-            if stage in needs.unpooled:
-                features.unpooled[stage] = x
-            if stage in needs.indices:
-                x, features.indices[stage] = F.max_pool2d(x, 2, 2, ceil_mode=True, return_indices=True)
-            else:
-                x = F.max_pool2d(x, 2, 2, ceil_mode=True)
-            if stage >= 2:
-                x = self.dropout(x)
-            if stage in needs.pooled:
-                features.pooled[stage] = x
+            x = features.close_stage(stage, x, needs, then=self.dropout if stage >= 2 else None)
         return features
 
     def _load(self, weights: str) -> None:
