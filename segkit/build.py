@@ -3,18 +3,22 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from segkit import config
+from segkit.data import road_classes
 from segkit.data.camvid import camvid
 from segkit.data.class_weights import MedianFrequency, NoWeights, SegNetPublished, cached_count
 from segkit.data.dataset import Dataset
-from segkit.data.folder import folder
+from segkit.data.folder import folder, read_classes
 from segkit.data.loader import Cached, Order, evaluation_batches, steps_per_epoch, training_batches
 from segkit.data.streets import Streets
 from segkit.data.transforms import EvaluationTransform, TrainingTransform
+from segkit.data.voc import CLASS_NAMES as VOC_CLASSES
+from segkit.data.voc import PALETTE as VOC_PALETTE
 from segkit.data.voc import voc
 from segkit.engine.caffe_sgd import caffe_sgd
 from segkit.engine.optim import Schedule, adamw, constant, one_cycle, plateau, poly, sgd, step
@@ -34,11 +38,14 @@ from segkit.models.encoders.alexnet import AlexNet
 from segkit.models.encoders.googlenet import GoogLeNet
 from segkit.models.encoders.segnet_basic import SegNetBasicEncoder
 from segkit.models.encoders.vgg import VGG16
+from segkit.models.features import NORMALIZATIONS
 from segkit.models.segmenter import Segmenter
 from segkit.models.weights import load_exactly, read_metadata, read_weights
 from segkit.schema import Experiment, Tables, validate
 
 DATASETS = {"camvid": camvid, "voc": voc, "folder": folder, "streets": Streets}
+CLASSES = {"camvid": (road_classes.CLASS_NAMES, road_classes.PALETTE), "voc": (VOC_CLASSES, VOC_PALETTE)}
+CLASSES["streets"] = CLASSES["camvid"]
 ENCODERS = {"vgg16": VGG16, "alexnet": AlexNet, "googlenet": GoogLeNet, "segnet_basic": SegNetBasicEncoder}
 DECODERS = {
     "fcn32s": fcn32s,
@@ -85,6 +92,14 @@ def build_dataset(experiment: Experiment, split: str) -> Dataset:
     return DATASETS[experiment.data.name](split, **experiment.data.options)
 
 
+def build_classes(experiment: Experiment) -> tuple[tuple[str, ...], np.ndarray]:
+    """Names and palette (uint8 [K, 3] RGB) of the dataset's classes; no image is needed for them."""
+    options = experiment.data.options
+    if experiment.data.name == "folder":
+        return read_classes(options["classes"] or options["root"] / "classes.yaml")
+    return CLASSES[experiment.data.name]
+
+
 def build_model(experiment: Experiment, num_classes: int, *, restore: bool = False) -> Segmenter:
     """The model, with its starting weights, or (`restore`) without them where a checkpoint follows.
 
@@ -125,10 +140,11 @@ def initialize(model: Segmenter, source: Path) -> None:
 
 def require_normalization(model: Segmenter, file: Path, name: str) -> None:
     """Raises InputError, calling the file `name`, if it says that it was trained with another input than the model expects."""
-    normalization = read_metadata(file).get("normalization", str(model.normalization))
-    if normalization != str(model.normalization):
+    names = {str(normalization): f"'{key}'" for key, normalization in NORMALIZATIONS.items()}
+    theirs, ours = read_metadata(file).get("normalization", str(model.normalization)), str(model.normalization)
+    if theirs != ours:
         raise InputError(
-            f"{name} was trained with input {normalization}, this model expects {model.normalization}. "
+            f"{name} was trained with input {names.get(theirs, theirs)}, this model expects {names[ours]}. "
             "Set model.encoder.normalization, or the weights, as that run has them."
         )
 

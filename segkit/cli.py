@@ -94,18 +94,25 @@ def run_experiment(
 
     The same command goes on with an interrupted stage and skips finished ones.
     """
-    from segkit.experiment import read_stages
+    from segkit.experiment import prepare, read_stages
 
-    for member in read_stages(file, overrides or [], runs=runs):
-        _train(member.experiment, member.run.path, overwrite)
+    members = read_stages(file, overrides or [], runs=runs)
+    prepare(members, overwrite=overwrite)
+    for member in members:
+        _train(member.experiment, member.run.path, overwrite=False)
 
 
 @app.command()
 def evaluate(
     run: Run,
     split: Annotated[Split, typer.Option(help="Split to score.")] = "test",
-    convention: Annotated[Convention, typer.Option(help="Whose rule for classes that the labels lack; all: side by side.")] = "fcn",
-    boundary: Annotated[bool, typer.Option("--boundary", help="Also measure boundaries: BF, boundary IoU, trimaps.")] = False,
+    convention: Annotated[
+        Convention,
+        typer.Option(help="Also score as another system does, which differs in classes that the labels lack; all: side by side."),
+    ] = "fcn",
+    boundary: Annotated[
+        bool, typer.Option("--boundary", help="Also measure boundaries: BF (tolerance 0.75% of the diagonal), boundary IoU, trimaps.")
+    ] = False,
     weights: Weights = None,
     overrides: SetOverrides = None,
 ) -> None:
@@ -122,7 +129,8 @@ def evaluate(
     names = trained.class_names
     measures = BoundaryMeasures(len(names))
     found = evaluate_trained(trained, split, observe=measures.add if boundary else None)
-    print_scores(f"{run}: {split}, {len(found.ids)} images", asdict(scores(found.matrix)), names)
+    name = run if weights is None else f"{run} with {weights}"
+    print_scores(f"{name}: {split}, {len(found.ids)} images", asdict(scores(found.matrix)), names)
     if convention != "fcn":
         print_table("conventions, per cent", *convention_rows(found.matrix, CONVENTIONS if convention == "all" else ["fcn", convention]))
         print("\n".join(explain(found.matrix, names)))
@@ -159,7 +167,10 @@ def bn_statistics(
     weights: Weights = None,
     overrides: SetOverrides = None,
 ) -> None:
-    """Replace the running averages of batch norm by statistics of the whole training split, as SegNet's authors do before testing."""
+    """Replace the running averages of batch norm by averages over batches of the training split, as SegNet's authors do before testing.
+
+    Every image counts once, in batches of training.batch_size.
+    """
     from segkit.trained import compute_statistics, open_trained
 
     compute_statistics(open_trained(run, overrides or [], weights=weights), out, authors=authors)
@@ -172,7 +183,7 @@ def import_caffe(
     config: Annotated[Path, typer.Option(help="Config of the same net here.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Weight file to write (.safetensors).", show_default=False)],
     backbone_only: Annotated[
-        bool, typer.Option("--backbone-only", help="The file is a classification net: the decoder keeps its start.")
+        bool, typer.Option("--backbone-only", help="The file is a classification net: what it lacks of the decoder keeps its start.")
     ] = False,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="Change to the config: a.b=c. Repeatable.")] = None,
 ) -> None:
@@ -185,7 +196,11 @@ def import_caffe(
 
     found = import_weights(load_experiment(config, overrides or [])[0], file, out, backbone_only=backbone_only)
     print(f"{out}: {len(found.tensors)} tensors")
-    for title, names in (("kept their start", found.kept_initial), ("not needed", found.dropped), ("look out", found.warnings)):
+    for title, names in (
+        ("kept their start", found.kept_initial),
+        ("not needed, or equal already", found.dropped),
+        ("look out", found.warnings),
+    ):
         if names:
             print(f"{title}: {', '.join(names)}")
 

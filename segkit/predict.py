@@ -49,8 +49,9 @@ class Predictor:
         if self.samples is None:
             scores = predict_logits(self.model, batch, **options)
         else:
-            torch.manual_seed(self.experiment.seed)
-            scores, variance = sample_probabilities(self.model, batch, samples=self.samples, **options)
+            with torch.random.fork_rng():
+                torch.manual_seed(self.experiment.seed)
+                scores, variance = sample_probabilities(self.model, batch, samples=self.samples, **options)
             spread = (2 * len(self.class_names) * variance).sqrt()[None, None]  # at most 1: two classes that change places
             enlarged = F.interpolate(spread, size=image.shape[:2], mode="bilinear", align_corners=False)
             self.uncertainty = enlarged[0, 0].clamp(max=1).cpu().numpy()

@@ -12,6 +12,7 @@ from segkit.data.dataset import Dataset
 from segkit.data.folder import classes_text
 from segkit.data.loader import steps_per_epoch
 from segkit.engine import checkpoint
+from segkit.engine.batch_norm import absorb_batch_norm
 from segkit.engine.checkpoint import Progress, Trainee
 from segkit.engine.device import choose_device, choose_precision
 from segkit.engine.evaluate import evaluate
@@ -45,7 +46,8 @@ def check_folder(experiment: Experiment, run: RunDir) -> None:
     """
     if not run.precious:
         return
-    stored, values = config.flat(config.load(run.config_text(), str(run.path / CONFIG))), config.flat(experiment_values(experiment))
+    before, _ = build.load_experiment(run.path / CONFIG)
+    stored, values = config.flat(experiment_values(before)), config.flat(experiment_values(experiment))
     differing = sorted(key for key in {**stored, **values} if stored.get(key) != values.get(key))
     if differing:
         shown = ", ".join(f"{key} ({show(stored.get(key))} there, {show(values.get(key))} here)" for key in differing[:8])
@@ -72,7 +74,8 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
     training, validation, test = (build.build_dataset(experiment, split) for split in ("train", "val", "test"))
     values = experiment_values(experiment)
     require_labels(train=training, val=validation, test=test)
-    identity = {"config_hash": config.config_hash(values), "class_names": training.class_names}
+    stored = config.load(run.config_text(), str(run.path / CONFIG)) if resumes else values  # without options that came later
+    identity = {"config_hash": config.config_hash(stored), "class_names": training.class_names}
     trainee, loss = _assemble(experiment, training, device, restore=resumes)
     if resumes:
         checkpoint.restore(run.checkpoints / checkpoint.LAST, trainee, **identity)
@@ -84,7 +87,8 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
 
     def validate(model: nn.Module) -> Scores:
         with console.validation(len(validation)) as progress:
-            found = evaluate(model, checks, num_classes=len(training.class_names), device=device, precision=precision, progress=progress)
+            plain = absorb_batch_norm(model)  # as it will be scored
+            found = evaluate(plain, checks, num_classes=len(training.class_names), device=device, precision=precision, progress=progress)
         return scores(found.matrix)
 
     total = build.total_steps(experiment, len(training))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from segkit import build, config
 from segkit.data.folder import read_classes
@@ -16,12 +17,20 @@ from segkit.engine.evaluate import Evaluation, Observer, evaluate
 from segkit.errors import InputError
 from segkit.models.caffe import Imported, import_caffe
 from segkit.models.segmenter import Segmenter
-from segkit.models.weights import load_exactly, read_weights
+from segkit.models.weights import load_exactly, read_metadata, read_weights
 from segkit.schema import Experiment, experiment_values
 from segkit.tracking.console import progress_bar
 from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
 
-ELSEWHERE = ("data.root", "training.device", "training.workers", "training.cache", "evaluation.batch_size")  # change no score
+STATISTICS = "batch_norm_statistics"  # metadata of weights whose scale and shift hold them
+# settings that change scores by no more than rounding
+ELSEWHERE = (
+    "data.root",
+    "training.device",
+    "training.workers",
+    "training.cache",
+    "evaluation.batch_size",
+)
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ class Trained:
     run: RunDir | None
 
     def model(self, device: torch.device, *, absorb: bool = True) -> Segmenter:
-        """The model with its weights, in evaluation mode, batch norm absorbed into the convolutions."""
+        """The model with its weights, in evaluation mode; `absorb`: with batch norm absorbed into the convolutions."""
         model = build.build_model(self.experiment, len(self.class_names), restore=True)
         tensors = read_weights(self.weights)
         build.require_normalization(model, self.weights, f"weights {self.weights}")
@@ -66,15 +75,17 @@ def open_trained(path: Path, overrides: Sequence[str] = (), *, weights: Path | N
         if weights is None:
             raise InputError(f"{path} is a file; expected a run folder, or a config together with --weights FILE.")
         experiment, _ = build.load_experiment(path, overrides)
-        dataset = build.build_dataset(experiment, "test")
-        return Trained(path, experiment, weights, dataset.class_names, dataset.palette, None)
+        return Trained(path, experiment, weights, *build.build_classes(experiment), None)
+    if not path.exists():
+        raise InputError(f"{path} does not exist; expected a run folder, or a config together with --weights FILE. Check the path.")
     run = RunDir(path).require()
     experiment, _ = build.load_experiment(path / CONFIG, overrides)
     names, palette = read_classes(path / CLASSES)
     best = run.checkpoints / checkpoint.BEST
     if weights is None and not best.is_file():
         raise InputError(f"{best} does not exist: the run has not finished an epoch. Repeat the 'segkit train' command to go on.")
-    stored, values = config.flat(config.load(run.config_text(), str(path / CONFIG))), config.flat(experiment_values(experiment))
+    before, _ = build.load_experiment(path / CONFIG)
+    stored, values = config.flat(experiment_values(before)), config.flat(experiment_values(experiment))
     own = weights is None and all(stored.get(key) == value for key, value in values.items() if key not in ELSEWHERE)
     return Trained(path, experiment, weights or best, names, palette, run if own else None)
 
@@ -108,9 +119,12 @@ def compute_statistics(trained: Trained, out: Path, *, authors: bool) -> None:
     Args:
         authors: count as SegNet's script does, slips included; otherwise every image once, and unbiased variances.
     Raises:
-        InputError: if the model has no batch norm, or `out` cannot be a new weight file.
+        InputError: if the model has no batch norm, its weights came from Caffe and hold statistics already, images of a batch differ in
+            size, or `out` cannot be a new weight file.
     """
     _require_new(out)
+    if STATISTICS in read_metadata(trained.weights):
+        raise InputError(f"{trained.weights} comes from Caffe with its statistics absorbed: there are none to compute. Use it as it is.")
     experiment = trained.experiment
     dataset = build.build_dataset(experiment, "train")
     device = choose_device(experiment.training.device)
@@ -119,7 +133,7 @@ def compute_statistics(trained: Trained, out: Path, *, authors: bool) -> None:
     size = experiment.training.batch_size
     order = np.random.default_rng(experiment.seed).permutation(len(dataset)).tolist()
     wanted = author_batches(order, size) if authors else [order[start : start + size] for start in range(0, len(order), size)]
-    batches = (torch.stack([transform(dataset[index].image) for index in indices]).to(device) for indices in wanted)
+    batches = (_stack([transform(dataset[index].image) for index in indices]).to(device) for indices in wanted)
     with progress_bar("batch-norm statistics", sum(map(len, wanted))) as progress:
         set_statistics(model, batches, unbiased=not authors, progress=progress)
     checkpoint.save_weights(out, model, metadata={"normalization": str(model.normalization)})
@@ -132,11 +146,19 @@ def import_weights(experiment: Experiment, file: Path, out: Path, *, backbone_on
         InputError: if the file cannot be read or does not fit, or `out` cannot be a new weight file.
     """
     _require_new(out)
-    model = build.build_model(experiment, len(build.build_dataset(experiment, "train").class_names), restore=True)
+    model = build.build_model(experiment, len(build.build_classes(experiment)[0]), restore=True)
     found = import_caffe(file, model, backbone_only=backbone_only)
     model.load_state_dict(found.tensors)
-    checkpoint.save_weights(out, model, metadata={"normalization": str(model.normalization)})
+    absorbed = {STATISTICS: "absorbed"} if found.has_statistics else {}
+    checkpoint.save_weights(out, model, metadata={"normalization": str(model.normalization), **absorbed})
     return found
+
+
+def _stack(images: list[Tensor]) -> Tensor:
+    """[B, 3, H, W] of images [3, H, W]."""
+    if len({image.shape for image in images}) > 1:
+        raise InputError("images of the training split differ in size; expected one size in a batch. Add --set training.batch_size=1.")
+    return torch.stack(images)
 
 
 def _require_new(out: Path) -> None:

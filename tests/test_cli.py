@@ -229,3 +229,16 @@ def test_a_run_without_batch_norm_has_no_statistics(segkit, tiny, tmp_path):
     assert code == 2
     assert errors.startswith("segkit: the model has no batch norm")
     assert not (tmp_path / "bn.safetensors").exists()
+
+
+def test_a_run_from_before_an_option_existed_is_still_this_run(segkit, tiny, tmp_path):
+    command = ("train", "configs/streets/fcn32s.yaml", *tiny, "training.epochs=1", "--run", tmp_path / "run")
+    assert segkit(*command)[0] == 0
+    config = tmp_path / "run/config.yaml"
+    lines = config.read_text().splitlines(keepends=True)
+    config.write_text("".join(line for line in lines if "replacement:" not in line))
+    assert len(lines) - len(config.read_text().splitlines()) == 1
+    assert "is finished; nothing was trained" in segkit(*command)[1]
+    (tmp_path / "run/confusion_test.npz").unlink()
+    assert segkit("evaluate", tmp_path / "run")[0] == 0
+    assert (tmp_path / "run/confusion_test.npz").is_file()

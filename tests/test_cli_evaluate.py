@@ -68,7 +68,7 @@ def test_weights_from_a_file_are_scored_in_place_of_the_runs_own_and_the_run_sta
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     code, out, errors = segkit("evaluate", run, "--weights", always(ROAD))
     assert (code, errors) == (0, "")
-    assert f"{run}:test,2images" in "".join(out.split())  # the title is as narrow as the table
+    assert f"{run}with{always(ROAD)}:test,2images" in "".join(out.split())  # the title is as narrow as the table
     # 1536 pixels of road, 768 of sky; all are predicted as road
     assert rows_of(out, "class") == [["road", "66.7", "100.0"], ["sky", "0.0", "0.0"], ["car", "-", "-"]]
     assert out.splitlines()[-1] == "global 66.7  class average 50.0  mean IoU 33.3  frequency-weighted IoU 44.4  (2 classes averaged)"

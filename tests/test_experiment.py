@@ -1,5 +1,6 @@
 """`segkit experiment run`: stages, each from the best weights of the one before."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,19 @@ def test_each_stage_starts_from_the_one_before_and_finished_ones_are_skipped(seg
     assert (runs / "staged/fcn8s/result.json").is_file()
 
 
+def test_a_stage_that_started_from_weights_that_are_gone_is_refused_and_overwriting_starts_all_again(segkit, tiny, file, tmp_path):
+    command = ("experiment", "run", file, *tiny, "training.epochs=1", "model.initialize_from=null", "--runs", tmp_path / "a b: #1")
+    assert segkit(*command)[0] == 0
+    run = tmp_path / "a b: #1" / "staged"
+    shutil.rmtree(run / "fcn16s")
+    code, _, errors = segkit(*command)
+    assert code == 2
+    assert f"{run / 'fcn8s'} did not start from {run / 'fcn16s'}, which is yet to be trained" in errors
+    (run / "fcn32s/metrics.jsonl").write_text("")
+    assert segkit(*command, "--overwrite")[0] == 0
+    assert all((run / stage / "metrics.jsonl").read_text() for stage in STAGES)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -52,8 +66,10 @@ def test_each_stage_starts_from_the_one_before_and_finished_ones_are_skipped(seg
         ("name: staged\nstages: {a: fcn32s.yaml}\nseeds: [1]\n", "has the keys name, stages, seeds; expected exactly"),
         ("name: staged\nstages: {a: nowhere.yaml}\n", "nowhere.yaml' does not exist"),
         ("name: staged\nstages: {a: [1, 2]}\n", "expected a config file for each run"),
+        ("name: ../up\nstages: {a: fcn32s.yaml}\n", "'../up' names a folder: expected letters, digits"),
+        ("name: staged\nstages: {a/b: fcn32s.yaml}\n", "'a/b' names a folder: expected letters, digits"),
     ],
-    ids=["no stages", "no mapping", "another key", "no config", "no path"],
+    ids=["no stages", "no mapping", "another key", "no config", "no path", "a path for a name", "a path for a stage"],
 )
 def test_a_mistake_in_the_file_is_named_before_anything_is_trained(segkit, file, tmp_path, text, message):
     file.write_text(text)
@@ -63,11 +79,16 @@ def test_a_mistake_in_the_file_is_named_before_anything_is_trained(segkit, file,
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_mistake_in_a_later_stage_is_named_before_the_first_is_trained(segkit, file, tmp_path):
-    (tmp_path / "fcn8s.yaml").write_text("base: base.yaml\nname: fcn8s\nmodel: {decoder: fcn9s}\n")
+@pytest.mark.parametrize(
+    ("decoder", "message"),
+    [("fcn9s", "fcn9s"), ("{name: fcn8s, head_padding: none}", "the scores do not cover the border of the image")],
+    ids=["unknown", "cannot be built"],
+)
+def test_a_mistake_in_a_later_stage_is_named_before_the_first_is_trained(segkit, file, tmp_path, decoder, message):
+    (tmp_path / "fcn8s.yaml").write_text(f"base: base.yaml\nname: fcn8s\nmodel: {{decoder: {decoder}}}\n")
     code, _, errors = segkit("experiment", "run", file, "training.epochs=1", "--runs", tmp_path / "runs")
     assert code == 2
-    assert "fcn9s" in errors
+    assert message in errors
     assert not (tmp_path / "runs").exists()
 
 

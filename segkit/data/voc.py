@@ -26,6 +26,9 @@ def voc_color(index: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
+PALETTE = np.array([voc_color(index) for index in range(len(CLASS_NAMES))], np.uint8)
+
+
 def voc(split: Literal["train", "val", "test"], *, root: Path, train: str = "train", val: str = "val", test: str = "val") -> PairDataset:
     """One split of VOC2012: ROOT/JPEGImages/ID.jpg with ROOT/SegmentationClass/ID.png; 255 (borders, difficult objects) is ignored.
 
@@ -37,6 +40,8 @@ def voc(split: Literal["train", "val", "test"], *, root: Path, train: str = "tra
         InputError: if the folder, a list or a file is missing.
     Source: Everingham et al., The PASCAL Visual Object Classes Challenge 2012.
     """
+    if not root.is_dir():
+        raise InputError(f"data.root = '{root}' is no folder; expected VOCdevkit, or VOC2012 in it. Set data.root=PATH.")
     if (root / "VOC2012").is_dir():
         root = root / "VOC2012"
     lists = {"train": train, "val": val, "test": test}
@@ -55,5 +60,4 @@ def voc(split: Literal["train", "val", "test"], *, root: Path, train: str = "tra
     missing = [path for pair in pairs for path in (pair.image, pair.labels) if not path.is_file()]
     if missing:
         raise InputError(f"{listing} names {len(missing)} missing files, the first is {missing[0]}. Copy the dataset again.")
-    palette = np.array([voc_color(index) for index in range(len(CLASS_NAMES))], np.uint8)
-    return PairDataset(pairs, class_names=CLASS_NAMES, palette=palette)
+    return PairDataset(pairs, class_names=CLASS_NAMES, palette=PALETTE)

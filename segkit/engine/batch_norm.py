@@ -31,12 +31,12 @@ def set_statistics(model: nn.Module, batches: Iterable[Tensor], *, unbiased: boo
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     if not norms:
         raise InputError("the model has no batch norm: there are no statistics to compute. Choose a run of a model with batch norm.")
-    sums = {norm: torch.zeros(2, norm.num_features, dtype=torch.float64, device=norm.weight.device) for norm in norms}
+    sums = {norm: torch.zeros(2, norm.num_features, dtype=torch.float64) for norm in norms}  # on the CPU: MPS has no float64
     images = 0
 
     def observe(norm: nn.Module, arguments: tuple[Tensor]) -> None:
         variance, mean = torch.var_mean(arguments[0].float(), dim=(0, 2, 3), correction=int(unbiased))
-        sums[norm] += torch.stack([mean, variance]) * len(arguments[0])  # pyright: ignore[reportArgumentType]
+        sums[norm] += torch.stack([mean, variance]).cpu() * len(arguments[0])  # pyright: ignore[reportArgumentType]
 
     handles = [norm.register_forward_pre_hook(observe) for norm in norms]
     was_training = model.training

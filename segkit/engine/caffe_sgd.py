@@ -33,7 +33,10 @@ class CaffeSGD(Optimizer):
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
-                velocity = self.state[parameter].setdefault("velocity", torch.zeros_like(parameter))
+                state = self.state[parameter]
+                if not state:
+                    state["velocity"] = torch.zeros_like(parameter)
+                velocity = state["velocity"]
                 change = parameter.grad.add(parameter, alpha=group["weight_decay"])
                 velocity.mul_(group["momentum"]).add_(change, alpha=group["lr"])
                 parameter.sub_(velocity)

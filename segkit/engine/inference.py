@@ -31,8 +31,9 @@ def labels_at(logits: Logits, size: Size) -> Tensor:
 def sample_probabilities(
     model: nn.Module, image: Tensor, *, samples: int, device: torch.device, precision: torch.dtype, batch_size: int = 4
 ) -> tuple[Logits, Tensor]:
-    """Mean of softmax [1, K, H, W] over `samples` passes with dropout on, and its variance over them, mean over classes [H, W]; float32.
+    """Mean of softmax [1, K, H, W] over `samples` passes with dropout on, and its variance over them, mean over classes [H, W].
 
+    Both are float32 and on the CPU.
     Draws from torch's random generator; everything but dropout stays in evaluation mode.
 
     Args:
@@ -42,19 +43,20 @@ def sample_probabilities(
         InputError: if nothing in the model drops anything.
     Source: Kendall, Badrinarayanan and Cipolla 2015 (arXiv:1511.02680).
     """
-    layers = [module for module in model.modules() if isinstance(module, nn.Dropout) and module.p > 0]
+    named = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Dropout) and module.p > 0]
+    layers = [module for name, module in named if ".auxiliary." not in name]  # these run in training only
     if not layers:
         raise InputError(
             "the model has no dropout, so all samples would be equal. Train with model.decoder.dropout=0.5, or leave --samples out."
         )
     was_training = [layer.training for layer in layers]
-    total, squares = torch.zeros((), device=device), torch.zeros((), device=device)
+    total = squares = torch.zeros((), dtype=torch.float64)  # on the CPU: MPS has no float64
     try:
         for layer in layers:
             layer.train()
         for start in range(0, samples, batch_size):
             copies = image.expand(min(batch_size, samples - start), -1, -1, -1)
-            probabilities = predict_logits(model, copies, device=device, precision=precision).softmax(1).double()
+            probabilities = predict_logits(model, copies, device=device, precision=precision).softmax(1).cpu().double()
             total, squares = total + probabilities.sum(0, keepdim=True), squares + probabilities.square().sum(0, keepdim=True)
     finally:
         for layer, training in zip(layers, was_training, strict=True):

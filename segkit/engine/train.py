@@ -51,7 +51,7 @@ def train(
         steps: the parts of each step's batch; cutting saves memory, the loss is the same, batch norm sees smaller batches.
         gradient_clip: largest L2 norm of the gradient; None: no limit.
     Raises:
-        FloatingPointError: if loss or gradient is not finite; nothing was updated or saved by that step.
+        FloatingPointError: if loss or gradient is not finite; no weight was updated and nothing saved by that step.
     """
     progress, model = trainee.progress, trainee.model
     before, started = progress.seconds, time.perf_counter()

@@ -37,12 +37,14 @@ class Imported:
         tensors: the model's whole state dict; nothing has been copied into the model.
         kept_initial: modules that the file lacks; their tensors are the model's own.
         dropped: Caffe layers that were not needed, among them those that were only checked.
+        has_statistics: whether the file has SegNet's batch norm, whose scale and shift hold the statistics.
         warnings: what the file cannot prove and the config makes unlikely.
     """
 
     tensors: dict[str, Tensor]
     kept_initial: tuple[str, ...]
     dropped: tuple[str, ...]
+    has_statistics: bool
     warnings: tuple[str, ...]
 
 
@@ -98,7 +100,7 @@ def import_caffe(path: Path, model: Segmenter, *, backbone_only: bool = False) -
     if not backbone_only and model.normalization != NORMALIZATIONS[released]:
         nets = "SegNet" if is_segnet else "FCN"
         warnings = [f"the released {nets} nets were trained with model.encoder.normalization={released}, the config has another"]
-    return Imported(own | tensors, tuple(fitting.missing), tuple(fitting.dropped), tuple(warnings))
+    return Imported(own | tensors, tuple(fitting.missing), tuple(fitting.dropped), is_segnet, tuple(warnings))
 
 
 def _refuse_misfits(path: Path, model: Segmenter, fitting: _Fitting, backbone_only: bool) -> None:

@@ -63,6 +63,14 @@ class Stages:
                 f"model.decoder = '{decoder}' needs an encoder whose stages have equal channels; this one has {widths}. Use segnet_basic."
             )
 
+    def require_unpadded(self, decoder: str) -> None:
+        """Raises InputError if padding makes the maps larger than the image: `decoder` gives scores as large as the first map."""
+        if self.strides[0] == 2 and any(self.paths[0].size(pixels) != -(-pixels // 2) for pixels in (1, 2, 3, 4)):
+            raise InputError(
+                f"model.decoder = '{decoder}' needs maps that are no larger than the image, and the encoder pads it. "
+                "Set model.encoder.padding=1, or use fcn32s, fcn16s or fcn8s."
+            )
+
     def require_halving(self, decoder: str) -> None:
         """Raises InputError unless every stage halves the map before it, from the image on: `decoder` doubles it as often."""
         if self.strides != tuple(2**n for n in range(1, len(self.strides) + 1)):

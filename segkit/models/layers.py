@@ -63,7 +63,7 @@ class CaffeBatchNorm(nn.BatchNorm2d):
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
-        momentum = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        momentum = self.momentum or 0.0
         mean, variance = self.running_mean.clone(), self.running_var.clone()  # autograd keeps these; the buffers may change
         output = F.batch_norm(input, mean, variance, self.weight, self.bias, training=True, momentum=momentum, eps=self.eps)
         kept, values = self.running_var * (1 - momentum), input.numel() // input.shape[1]

@@ -86,7 +86,7 @@ def summary(scores: dict[str, Any]) -> str:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """A table whose first column is text and whose others are numbers."""
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table()
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index else "left", overflow="fold")
     for row in rows:
@@ -94,6 +94,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
+    console.print(title, style="bold", markup=False, highlight=False, soft_wrap=True)  # a table's own title wraps at its width
     console.print(table)
 
 

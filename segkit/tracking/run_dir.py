@@ -72,7 +72,7 @@ class RunDir:
         about = json.dumps(environment(), indent=2) + "\n"
         try:
             if self.exists:
-                self._remove()
+                self.remove()
             elif self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
                 raise InputError(f"{self.path} exists and is no run folder; nothing was written. Choose another folder with --run.")
             self.checkpoints.mkdir(parents=True, exist_ok=True)
@@ -81,7 +81,7 @@ class RunDir:
         except OSError as error:
             raise InputError(f"{self.path} cannot be written ({error.strerror}). Choose another folder with --run.") from None
 
-    def _remove(self) -> None:
+    def remove(self) -> None:
         """Deletes what a run writes, and nothing else."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
         for pattern in (RESULT, METRICS, "confusion_*.npz", ENVIRONMENT, CLASSES, CONFIG):

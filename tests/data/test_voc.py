@@ -61,6 +61,7 @@ def test_the_colour_map_is_that_of_the_development_kit():
         (lambda root: (root / "ImageSets/Segmentation/val.txt").unlink(), r"val.txt cannot be read .* set data.val"),
         (lambda root: (root / "ImageSets/Segmentation/val.txt").write_text(""), "val.txt is empty"),
         (lambda root: (root / "SegmentationClass/2007_000039.png").unlink(), r"val.txt names 1 missing files.*2007_000039.png"),
+        (lambda root: root.rename(root.parent / "moved"), "is no folder; expected VOCdevkit, or VOC2012 in it"),
         (lambda root: (root / "JPEGImages").rename(root / "Images"), "holds no JPEGImages; expected the folder VOC2012"),
     ],
 )

@@ -52,7 +52,7 @@ def test_an_imported_net_can_be_scored_and_labels_images(segkit, config, caffemo
     assert (code, errors) == (0, "")
     assert printed.splitlines() == [
         f"{out}: {len(trained.state_dict())} tensors",
-        "not needed: upscore2, upscore_pool4, upscore8",  # fixed here: compared, not copied
+        "not needed, or equal already: upscore2, upscore_pool4, upscore8",  # fixed here: compared, not copied
     ]
     imported = load_file(out)
     assert all(torch.equal(imported[name], tensor) for name, tensor in trained.state_dict().items())
@@ -73,7 +73,7 @@ def test_a_classification_net_starts_a_training(segkit, config, trained, tmp_pat
     code, printed, _ = segkit("import-caffe", file, "--config", config, "--out", out, "--backbone-only")
     assert code == 0
     assert "kept their start: decoder.score_fr, decoder.score_pool4, decoder.score_pool3" in printed
-    assert "not needed: fc8" in printed
+    assert "not needed, or equal already: fc8" in printed
     assert segkit("train", config, f"model.initialize_from={out}", "--run", tmp_path / "run")[0] == 0
 
 
@@ -91,7 +91,7 @@ def test_weights_of_another_input_are_refused(segkit, config, caffemodel, tmp_pa
     assert segkit("import-caffe", caffemodel, "--config", config, "--out", out)[0] == 0
     code, _, errors = segkit("evaluate", config, "--weights", out, "--set", "model.encoder.normalization=raw")
     assert code == 2
-    assert "was trained with input" in errors
+    assert "was trained with input 'fcn', this model expects 'raw'" in errors
 
 
 @pytest.mark.parametrize(
@@ -128,3 +128,25 @@ def test_a_config_without_weights_is_not_evaluated(segkit, config):
     code, _, errors = segkit("evaluate", config)
     assert code == 2
     assert f"{config} is a file; expected a run folder, or a config together with --weights FILE." in errors
+
+
+def test_weights_that_hold_statistics_get_no_others(segkit, config, tmp_path):
+    out, segnet = (
+        tmp_path / "net.safetensors",
+        ("model.encoder.batch_norm=caffe", "model.encoder.normalization=raw", "model.decoder=segnet"),
+    )
+    model = build_model(load_experiment(config, segnet)[0], 11)
+    (tmp_path / "segnet.caffemodel").write_bytes(write(layers_of(model)))
+    changes = [argument for setting in segnet for argument in ("--set", setting)]
+    assert segkit("import-caffe", tmp_path / "segnet.caffemodel", "--config", config, "--out", out, *changes)[0] == 0
+    code, _, errors = segkit("bn-statistics", config, "--weights", out, "--out", tmp_path / "other.safetensors", *changes)
+    assert code == 2
+    assert "comes from Caffe with its statistics absorbed" in errors
+
+
+def test_neither_import_nor_prediction_needs_the_dataset(segkit, config, caffemodel, tmp_path):
+    out, elsewhere = tmp_path / "net.safetensors", ("--set", f"data={{name: camvid, root: {tmp_path / 'nowhere'}}}")
+    Image.fromarray(Streets("test", size=(45, 61))[0].image).save(tmp_path / "scene.png")
+    assert segkit("import-caffe", caffemodel, "--config", config, "--out", out, *elsewhere)[0] == 0
+    assert segkit("predict", config, tmp_path / "scene.png", "--weights", out, "--out", tmp_path / "labelled", *elsewhere)[0] == 0
+    assert (tmp_path / "labelled/scene.png").is_file()

@@ -244,3 +244,11 @@ def test_a_decoder_that_does_not_fit_its_encoder_is_refused(variant, decoder):
 def test_a_decoder_of_one_width_refuses_stages_of_different_widths(decoder):
     with pytest.raises(InputError, match=r"needs an encoder whose stages have equal channels; this one has 4, 8, 16, 32, 32\. Use segnet"):
         build(("vgg16", decoder, {}))
+
+
+@pytest.mark.parametrize("decoder", ["segnet", "segnet_basic", "fcn_basic", "fcn_basic_no_addition"])
+@pytest.mark.parametrize("padding", [2, 100])
+def test_a_decoder_that_does_not_crop_refuses_an_encoder_that_pads(decoder, padding):
+    encoder = VGG16(width=1 / 16, padding=padding)
+    with pytest.raises(InputError, match=rf"model.decoder = '{decoder}' needs maps that are no larger than the image"):
+        DECODERS[decoder](encoder.stages, K)

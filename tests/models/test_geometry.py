@@ -1,4 +1,4 @@
-"""Coordinates: offsets, receptive fields and sizes of the released nets are results, and our own crops put scores where they were seen."""
+"""Coordinates: offsets, receptive fields and sizes of the released nets are results."""
 
 from fractions import Fraction
 
@@ -198,7 +198,7 @@ def test_with_floor_pooling_fcn32s_would_fail_for_459_of_1199_sizes():
 
 
 def test_an_unpadded_head_is_refused_on_an_encoder_that_does_not_pad():
-    with pytest.raises(InputError, match=r"head_padding = 'none'.*padding=100"):
+    with pytest.raises(InputError, match=r"head_padding = 'none'.*head_padding=same, or raise the encoder's padding"):
         original(fcn32s, VGG16(width=THIN))
 
 

@@ -173,9 +173,3 @@ def test_a_decoder_stage_has_the_size_that_its_encoder_stage_was_pooled_from(nam
         sides = [*stages, (heights[deepest], widths[deepest])]
         expected = {f"conv{n}_{i}_D": side for n, side in enumerate(sides, start=1) for i in ((1, 2) if n < 3 else (1, 2, 3))}
     assert {key: found[key] for key in expected} == expected
-
-
-def test_the_sizes_at_360x480_are_those_that_the_prototxt_of_segnet_writes_down():
-    heights, widths = (encoder_sizes("SegNet", pixels)[0] for pixels in (360, 480))
-    assert [(heights[n], widths[n]) for n in ("conv4_3", "conv5_3")] == [(45, 60), (23, 30)]  # upsample4, upsample5
-    assert [pooled(pixels, 2, 2) for pixels in (23, 30)] == [12, 15]

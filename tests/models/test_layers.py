@@ -13,7 +13,7 @@ FACTORS = [2, 8, 16, 32]
 
 
 def filler(size):
-    """Source: fidelity.md A5."""
+    """Source: shelhamer/fcn.berkeleyvision.org surgery.py, upsample_filt."""
     f = math.floor((size + 1) / 2)
     c = f - 1 if size % 2 else f - 0.5
     return np.array([[(1 - abs(i - c) / f) * (1 - abs(j - c) / f) for j in range(size)] for i in range(size)])

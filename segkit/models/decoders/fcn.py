@@ -114,8 +114,6 @@ class FCN(nn.Module):
             raise InputError(
                 f"model.decoder.auxiliary_weight = {auxiliary_weight}: the encoder has no auxiliary classifiers. Use googlenet, or set 0."
             )
-        each = [AuxiliaryScores(*auxiliary, num_classes) for auxiliary in stages.auxiliary] if auxiliary_weight else []
-        self.auxiliary = nn.ModuleList(each)
         self.dropout = nn.Dropout(dropout)
         self.head = self._add_head(stages, num_classes, head_width, head_padding)
         position, self.enlargements = self.head.coordinates, []
@@ -137,8 +135,9 @@ class FCN(nn.Module):
         if self.minimum_size > SIZES[-stride]:
             raise InputError(
                 f"model.decoder.head_padding = '{head_padding}': the scores do not cover the border of the image on this encoder. "
-                "Set model.decoder.head_padding=same, or model.encoder.padding=100."
+                f"{'Set model.decoder.head_padding=same, or r' if head_padding == 'none' else 'R'}aise the encoder's padding."
             )
+        self.auxiliary = nn.ModuleList(AuxiliaryScores(*each, num_classes) for each in (stages.auxiliary if auxiliary_weight else ()))
 
     def _add_head(self, stages: Stages, num_classes: int, width: int, padding: HeadPadding) -> Path:
         """Adds fc6, fc7, ... and score_fr; the path to the scores."""

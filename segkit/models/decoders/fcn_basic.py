@@ -26,7 +26,7 @@ class FCNBasic(nn.Module):
         addition: add encoder maps.
         reduction: reduce them to K channels first.
     Raises:
-        InputError: if the encoder's stages do not halve, or differ in width where maps are not reduced.
+        InputError: if the encoder pads the image, its stages do not halve, or differ in width where maps are not reduced.
     Source: see the module: kernels of 8x8 that start bilinear, maps after pooling are added, no other filters in the decoder. Differs:
         an 8x8 bilinear kernel enlarges by 4; used at stride 2 it is divided by 4, so that a constant map stays what it is.
     """
@@ -35,9 +35,11 @@ class FCNBasic(nn.Module):
 
     def __init__(self, stages: Stages, num_classes: int, *, addition: bool, reduction: bool):
         super().__init__()
-        stages.require_halving("fcn_basic")
+        name = "fcn_basic" + ("" if addition else "_no_addition") + ("" if reduction else "_no_dim_reduction")
+        stages.require_halving(name)
+        stages.require_unpadded(name)
         if not reduction:
-            stages.require_equal_widths("fcn_basic_no_dim_reduction" if addition else "fcn_basic_no_addition_no_dim_reduction")
+            stages.require_equal_widths(name)
         depth = len(stages.channels)
         self.stages = [*range(depth - 1, -1, -1)]  # deepest first
         used = frozenset(range(depth)) if addition else frozenset({depth - 1})

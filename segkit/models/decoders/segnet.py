@@ -29,6 +29,8 @@ class SegNet(nn.Module):
         dropout: probability of element-wise dropout after conv5_1_D, conv4_1_D and conv3_1_D (Bayesian SegNet: 0.5).
         extra_convolution: conv1_1_D keeps its channels, with batch norm and ReLU, and a 3x3 convolution `camvid` gives the logits: the net
             of the published weights bayesian_segnet_camvid.
+    Raises:
+        InputError: if the encoder pads the image.
     Source: see the module. Differs: batch norm of torch by default; input normalization is the encoder's, where the released net takes raw
         BGR (`normalization: raw`).
     """
@@ -45,6 +47,7 @@ class SegNet(nn.Module):
         extra_convolution: bool = False,
     ):
         super().__init__()
+        stages.require_unpadded("segnet")
         self.dropout = nn.Dropout(dropout)
         depth = len(stages.channels)
         self.needs = Needs(pooled=frozenset({depth - 1}), indices=frozenset(range(depth)))

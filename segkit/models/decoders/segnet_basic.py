@@ -26,6 +26,8 @@ class SegNetBasic(nn.Module):
         encoder_addition: add the encoder's map before pooling to each stage's result; needs stages of equal width.
         batch_norm: `torch`, or `caffe` as the authors have it; Bayesian SegNet's shifts start at 0 (`caffe_zero_shift`).
         dropout: probability of element-wise dropout after the batch norm of the two deepest stages (Bayesian SegNet-Basic: 0.5).
+    Raises:
+        InputError: if the encoder pads the image, or its stages differ in width where they must not.
     Source: see the module. The paper has convolutions without bias, the released net has biases, as here. The variants were never
         released: which maps are added, and that each stage adds one, is our reading of section 3.1.
     """
@@ -43,8 +45,11 @@ class SegNetBasic(nn.Module):
         dropout: float,
     ):
         super().__init__()
-        if encoder_addition or filters == "single_channel":
-            stages.require_equal_widths("segnet_basic_encoder_addition" if encoder_addition else "segnet_basic_single_channel")
+        name = "segnet_basic_encoder_addition" if encoder_addition else "segnet_basic"
+        name = "segnet_basic_single_channel" if filters == "single_channel" else name
+        stages.require_unpadded(name)
+        if name != "segnet_basic":
+            stages.require_equal_widths(name)
         depth = len(stages.channels)
         everything = frozenset(range(depth))
         self.needs = Needs(pooled=frozenset({depth - 1}), indices=everything, unpooled=everything if encoder_addition else frozenset())
