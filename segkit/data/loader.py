@@ -65,7 +65,8 @@ def steps_per_epoch(num_samples: int, batch_size: int) -> int:
 class Order:
     """Which (epoch, index) pairs make up each step.
 
-    An epoch is a permutation without its incomplete last batch; with replacement, as many independent draws.
+    An epoch is a permutation without its incomplete last batch; with replacement, as many independent draws (what is
+    drawn twice in an epoch is augmented alike).
 
     Args:
         num_samples: size of the dataset.
