@@ -28,7 +28,7 @@ Config = Annotated[Path, typer.Argument(help="Config file (YAML).", show_default
 Run = Annotated[Path, typer.Argument(help="Run folder that 'segkit train' wrote, or a config together with --weights.", show_default=False)]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the config: a.b=c ...", show_default=False)]
 Weights = Annotated[Path | None, typer.Option(help="Weight file to use instead of the run's best.", show_default=False)]
-SetOverrides = Annotated[list[str] | None, typer.Option("--set", help="Change to the run's config: a.b=c. Repeatable.")]
+SetOverrides = Annotated[list[str] | None, typer.Option("--set", help="Change to the config: a.b=c. Repeatable.")]
 Split = Literal["train", "val", "test"]
 Convention = Literal["fcn", "segnet", "voc", "detectron2", "paddleseg", "all"]
 
@@ -185,7 +185,7 @@ def import_caffe(
     backbone_only: Annotated[
         bool, typer.Option("--backbone-only", help="The file is a classification net: what it lacks of the decoder keeps its start.")
     ] = False,
-    overrides: Annotated[list[str] | None, typer.Option("--set", help="Change to the config: a.b=c. Repeatable.")] = None,
+    overrides: SetOverrides = None,
 ) -> None:
     """Turn original Caffe weights into a weight file, for evaluate and predict --weights or model.initialize_from.
 

@@ -12,7 +12,7 @@ from segkit import build
 from segkit.errors import InputError
 from segkit.plain_yaml import load
 from segkit.run import check_folder
-from segkit.schema import Experiment
+from segkit.schema import FOLDER_NAME, Experiment
 from segkit.signatures import show
 from segkit.tracking.run_dir import RunDir
 
@@ -47,7 +47,7 @@ def read_stages(path: Path, overrides: Sequence[str] = (), *, runs: Path = Path(
     if not isinstance(stages, dict) or not stages or not all(isinstance(file, str) for file in stages.values()):
         raise InputError(f"{path}: stages = {show(stages)}: expected a config file for each run, such as fcn32s: ../../configs/NAME.yaml.")
     for folder in (name, *stages):
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", folder):
+        if not re.fullmatch(FOLDER_NAME, folder):
             raise InputError(f"{path}: '{folder}' names a folder: expected letters, digits, '.', '_' and '-', a letter or digit first.")
     members: list[Member] = []
     for stage, file in stages.items():
@@ -60,11 +60,15 @@ def read_stages(path: Path, overrides: Sequence[str] = (), *, runs: Path = Path(
 
 
 def prepare(members: Sequence[Member], *, overwrite: bool = False) -> None:
-    """Checks every run folder before the first stage is trained, or (`overwrite`) deletes the runs.
+    """Checks the data and every run folder before the first stage is trained, or (`overwrite`) deletes the runs.
 
     Raises:
-        InputError: if a folder holds something else, or a stage was trained from an earlier version of one that is trained now.
+        InputError: if a dataset is missing (nothing was deleted then), a folder holds something else, or a stage was trained from an
+            earlier version of one that is trained now.
     """
+    for member in members:
+        for split in ("train", "val", "test"):
+            build.build_dataset(member.experiment, split)
     stale = None
     for member in members:
         if overwrite and member.run.exists:

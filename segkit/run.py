@@ -24,7 +24,7 @@ from segkit.schema import Experiment, experiment_values
 from segkit.signatures import show
 from segkit.tracking.console import TrainingConsole, progress_bar
 from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
-from segkit.trained import Trained, evaluate_trained
+from segkit.trained import Trained, differences, evaluate_trained
 
 
 class _Logs:
@@ -46,11 +46,9 @@ def check_folder(experiment: Experiment, run: RunDir) -> None:
     """
     if not run.precious:
         return
-    before, _ = build.load_experiment(run.path / CONFIG)
-    stored, values = config.flat(experiment_values(before)), config.flat(experiment_values(experiment))
-    differing = sorted(key for key in {**stored, **values} if stored.get(key) != values.get(key))
+    differing = differences(run, experiment)
     if differing:
-        shown = ", ".join(f"{key} ({show(stored.get(key))} there, {show(values.get(key))} here)" for key in differing[:8])
+        shown = ", ".join(f"{key} ({show(there)} there, {show(here)} here)" for key, (there, here) in list(differing.items())[:8])
         raise InputError(
             f"{run.path} holds a run of another config; different: {shown}. Choose another folder with --run, or --overwrite it."
         )

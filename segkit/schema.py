@@ -31,6 +31,9 @@ COMPONENTS = {
 Tables = Mapping[str, Mapping[str, Callable[..., Any]]]  # dotted path of COMPONENTS -> name -> constructor
 
 
+FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
     if pair[0] > pair[1]:
         raise PydanticCustomError("rule", "expected [low, high] with low <= high.")
@@ -126,7 +129,7 @@ class Evaluation(Section):
 class Experiment(Section):
     """Everything that decides the result of a run."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = Field(
+    name: Annotated[str, Field(pattern=FOLDER_NAME)] = Field(
         description="text of letters, digits, '.', '_' and '-' that starts with a letter or digit"
     )
     seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 0

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,13 +25,7 @@ from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
 
 STATISTICS = "batch_norm_statistics"  # metadata of weights whose scale and shift hold them
 # settings that change scores by no more than rounding
-ELSEWHERE = (
-    "data.root",
-    "training.device",
-    "training.workers",
-    "training.cache",
-    "evaluation.batch_size",
-)
+ELSEWHERE = {"data.root", "training.device", "training.workers", "training.cache", "evaluation.batch_size"}
 
 
 @dataclass(frozen=True)
@@ -84,10 +79,15 @@ def open_trained(path: Path, overrides: Sequence[str] = (), *, weights: Path | N
     best = run.checkpoints / checkpoint.BEST
     if weights is None and not best.is_file():
         raise InputError(f"{best} does not exist: the run has not finished an epoch. Repeat the 'segkit train' command to go on.")
-    before, _ = build.load_experiment(path / CONFIG)
-    stored, values = config.flat(experiment_values(before)), config.flat(experiment_values(experiment))
-    own = weights is None and all(stored.get(key) == value for key, value in values.items() if key not in ELSEWHERE)
+    own = weights is None and differences(run, experiment).keys() <= ELSEWHERE
     return Trained(path, experiment, weights or best, names, palette, run if own else None)
+
+
+def differences(run: RunDir, experiment: Experiment) -> dict[str, tuple[Any, Any]]:
+    """Dotted key -> (value in the run's config, value in `experiment`) where the two differ; options that came later have their default."""
+    before, _ = build.load_experiment(run.path / CONFIG)
+    stored, values = config.flat(experiment_values(before)), config.flat(experiment_values(experiment))
+    return {key: (stored.get(key), values.get(key)) for key in sorted({**stored, **values}) if stored.get(key) != values.get(key)}
 
 
 def evaluate_trained(trained: Trained, split: str, *, observe: Observer | None = None) -> Evaluation:

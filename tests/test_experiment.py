@@ -53,6 +53,12 @@ def test_a_stage_that_started_from_weights_that_are_gone_is_refused_and_overwrit
     code, _, errors = segkit(*command)
     assert code == 2
     assert f"{run / 'fcn8s'} did not start from {run / 'fcn16s'}, which is yet to be trained" in errors
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    elsewhere = f"data={{name: camvid, root: {tmp_path / 'nowhere'}}}"
+    code, _, errors = segkit(*command[:3], "training.epochs=1", elsewhere, *command[-2:], "--overwrite")
+    assert code == 2
+    assert "is no folder" in errors
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     (run / "fcn32s/metrics.jsonl").write_text("")
     assert segkit(*command, "--overwrite")[0] == 0
     assert all((run / stage / "metrics.jsonl").read_text() for stage in STAGES)

@@ -16,7 +16,7 @@ from scipy.sparse.csgraph import maximum_flow
 from segkit.tensors import IGNORE
 
 Matching = Literal["one_to_one", "distance"]
-Void = Literal["dropped", "predicted", "borderless"]
+Void = Literal["dropped", "predicted"]
 Variant = Literal["code", "paper"]
 
 
@@ -48,7 +48,6 @@ def bf_counts(
             Source: SegNet's compute_test_results.m, which zeroes both before it counts a pixel.
             `predicted`: the prediction stays: its boundaries in void are wrong, and the contour of void is a boundary of the labels only.
             Source: SegNet's computeBFmeasure.m, which has no rule for void. Needed for its exact numbers.
-            `borderless`: as `dropped`, but void is neither inside nor outside a class: a border to void is no boundary. Ours.
     Raises:
         ValueError: for other shapes or types than stated, different shapes, ids out of range, or a negative tolerance.
 
@@ -62,9 +61,9 @@ def bf_counts(
     if tolerance < 0:
         raise ValueError(f"tolerance is {tolerance}: expected a share of the diagonal, 0 or more")
     radius = tolerance * _diagonal(labels)
-    if void != "predicted":
+    if void == "dropped":
         predicted = _without_void(predicted, labels)
-    boundaries = [_boundaries(ids, num_classes, margin=int(radius), border_to_void=void != "borderless") for ids in (predicted, labels)]
+    boundaries = [_boundaries(ids, num_classes, margin=int(radius)) for ids in (predicted, labels)]
     counts = np.zeros((num_classes, 4), np.int64)
     for count, of_predicted, of_labels in zip(counts, *boundaries, strict=True):
         count[0::2] = len(of_predicted), len(of_labels)
@@ -209,7 +208,7 @@ def _without_void(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.where(labels == IGNORE, np.uint8(IGNORE), predicted)
 
 
-def _boundaries(ids: np.ndarray, num_classes: int, *, margin: int, border_to_void: bool) -> list[np.ndarray]:
+def _boundaries(ids: np.ndarray, num_classes: int, *, margin: int) -> list[np.ndarray]:
     """K arrays int64 [pixels]: where the boundary of each class is, as an index into the image with a margin, flattened."""
     padded = np.pad(ids, (0, 1), mode="edge")
     block = np.stack([padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]])
@@ -218,9 +217,8 @@ def _boundaries(ids: np.ndarray, num_classes: int, *, margin: int, border_to_voi
     places, block = (rows + margin) * (ids.shape[1] + 2 * margin) + columns + margin, block[:, mixed]
     found = []
     for k in range(num_classes):
-        inside, void = block == k, block == IGNORE
-        outside = ~inside if border_to_void else ~inside & ~void
-        found.append(places[inside.any(0) & outside.any(0)])
+        inside = block == k
+        found.append(places[inside.any(0) & ~inside.all(0)])
     return found
 
 

@@ -43,25 +43,24 @@ def without_void(predicted, labels):
 # --- BF ---
 
 
-def naive_boundary(ids, k, border_to_void):
+def naive_boundary(ids, k):
     height, width = ids.shape
     found = []
     for i in range(height):
         for j in range(width):
             block = ids[i : i + 2, j : j + 2].ravel().tolist()
-            outside = [v for v in block if v != k and (border_to_void or v != IGNORE)]
-            if k in block and outside:
+            if k in block and any(v != k for v in block):
                 found.append((i, j))
     return found
 
 
 def naive_counts(predicted, labels, tolerance, matching, void, pairs_of):
-    if void != "predicted":
+    if void == "dropped":
         predicted = without_void(predicted, labels)
     radius = tolerance * math.sqrt(labels.shape[0] ** 2 + labels.shape[1] ** 2)
     counts = []
     for k in range(K):
-        ours, theirs = (naive_boundary(ids, k, void != "borderless") for ids in (predicted, labels))
+        ours, theirs = (naive_boundary(ids, k) for ids in (predicted, labels))
         distance = np.array([[math.dist(a, b) for b in theirs] for a in ours]).reshape(len(ours), len(theirs))
         near = distance <= radius
         matched = (near.any(1).sum(), near.any(0).sum()) if matching == "distance" else (pairs_of(distance, radius),) * 2

@@ -26,7 +26,7 @@ from segkit.tensors import IGNORE
 
 same = pytest.approx
 MATCHINGS = ("one_to_one", "distance")
-VOIDS = ("dropped", "predicted", "borderless")
+VOIDS = ("dropped", "predicted")
 FOUR_AND_A_HALF = 0.045  # of the diagonal of 60x80, which is 100 pixels
 
 tolerances = st.sampled_from([0.0, 0.09, 0.13, 0.25, 0.4])  # 0, 1.03, 1.48, 2.85 and 4.56 pixels at 7x9
@@ -77,7 +77,7 @@ def test_a_class_that_fills_the_image_has_no_boundary_and_its_image_scores_0_in_
 
 
 @pytest.mark.parametrize("matching", MATCHINGS)
-@pytest.mark.parametrize(("void", "predicted_pixels"), [("dropped", 0), ("predicted", 60), ("borderless", 0)])
+@pytest.mark.parametrize(("void", "predicted_pixels"), [("dropped", 0), ("predicted", 60)])
 def test_an_image_of_void_only_scores_0_in_the_code_and_is_left_out_in_the_paper(void, predicted_pixels, matching):
     counts = bf_counts(edge(40), np.full((60, 80), IGNORE, np.uint8), num_classes=2, matching=matching, void=void)
     assert counts.tolist() == [[predicted_pixels, 0, 0, 0]] * 2
@@ -107,11 +107,11 @@ def test_the_rule_of_blocks_is_not_symmetric_under_flips():
     assert counts_of_itself(np.ascontiguousarray(labels[::-1, ::-1])) == [[3] * 4] * 2
 
 
-@pytest.mark.parametrize(("void", "of_class_0", "of_class_1"), [("dropped", 1, 3), ("predicted", 1, 3), ("borderless", 1, 1)])
-def test_a_block_with_void_is_a_boundary_if_its_labelled_pixels_differ(void, of_class_0, of_class_1):
+@pytest.mark.parametrize("void", VOIDS)
+def test_a_block_with_void_is_a_boundary_of_the_classes_in_it(void):
     labels = np.array([[0, IGNORE], [IGNORE, 1]], np.uint8)
     # block at (0, 0): both classes. At (0, 1) and (1, 0): a pixel of void and one of class 1. At (1, 1): one pixel
-    assert counts_of_itself(labels, void=void) == [[of_class_0] * 4, [of_class_1] * 4]
+    assert counts_of_itself(labels, void=void) == [[1] * 4, [3] * 4]
 
 
 # --- BF of images by hand ---
@@ -156,7 +156,6 @@ def test_one_to_one_a_label_pixel_excuses_one_predicted_pixel():
     [
         ("dropped", [60, 60, 60, 60]),  # void bounds both classes, in both maps: columns 29 and 49
         ("predicted", [60, 0, 60, 0]),  # predicted in column 44, 15 pixels from 29 and 5 from 49
-        ("borderless", [0, 0, 0, 0]),  # nowhere do two labelled pixels of different classes touch
     ],
 )
 def test_void_between_two_classes(void, counts):
@@ -192,21 +191,19 @@ def test_without_an_image_bf_is_nan():
 
 
 @pytest.mark.parametrize("matching", MATCHINGS)
-@pytest.mark.parametrize("void", ["dropped", "borderless"])
 @given(labels=label_maps, elsewhere=full_maps, tolerance=tolerances)
-def test_a_prediction_that_is_right_where_labelled_scores_1(labels, elsewhere, tolerance, matching, void):
+def test_a_prediction_that_is_right_where_labelled_scores_1(labels, elsewhere, tolerance, matching):
     predicted = np.where(labels == IGNORE, elsewhere, labels)
-    counts = bf_counts(predicted, labels, num_classes=K, tolerance=tolerance, matching=matching, void=void)[None]
+    counts = bf_counts(predicted, labels, num_classes=K, tolerance=tolerance, matching=matching)[None]
     some = (counts > 0).any()
     assert bf(counts, variant="code") == float(some)
     assert bf(counts, variant="paper") == same(1 if some else math.nan, nan_ok=True)
 
 
-@pytest.mark.parametrize("void", ["dropped", "borderless"])
 @given(predicted=full_maps, labels=label_maps, elsewhere=full_maps)
-def test_a_prediction_in_void_does_not_matter_where_void_is_dropped(predicted, labels, elsewhere, void):
+def test_a_prediction_in_void_does_not_matter_where_void_is_dropped(predicted, labels, elsewhere):
     other = np.where(labels == IGNORE, elsewhere + 7, predicted).astype(np.uint8)  # even of no class
-    options = {"num_classes": K, "tolerance": 0.2, "void": void}
+    options = {"num_classes": K, "tolerance": 0.2}
     assert (bf_counts(other, labels, **options) == bf_counts(predicted, labels, **options)).all()
 
 
