@@ -9,7 +9,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from segkit import build
-from segkit.compare.collect import run_titles
+from segkit.compare.collect import Method
 from segkit.data.dataset import read_image
 from segkit.engine.device import choose_device, choose_precision
 from segkit.engine.inference import labels_at, predict_logits, sample_probabilities
@@ -90,14 +90,14 @@ def prediction_files(images: Sequence[Path], out: Path, *, uncertainty: bool = F
     return files
 
 
-def write_side_by_side(paths: Sequence[Path], out: Path, count: int) -> Path:
-    """Writes a picture of `count` test images, evenly spread: image, labels, and the prediction of every run."""
-    predictors = [Predictor(path) for path in paths]
+def write_side_by_side(methods: Sequence[Method], out: Path, count: int) -> Path:
+    """Writes a picture of `count` test images, evenly spread: image, labels, and the prediction of every method's first run."""
+    predictors = [Predictor(method.runs[0].folder.path) for method in methods]
     dataset = build.build_dataset(predictors[0].experiment, "test")
     rows = []
     for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int):
         sample = dataset[int(index)]
-        predictions = {title: p(sample.image) for title, p in zip(run_titles(paths), predictors, strict=True)}
+        predictions = {method.title: p(sample.image) for method, p in zip(methods, predictors, strict=True)}
         rows.append((sample.image, sample.labels, predictions))
     side_by_side(out, rows, class_names=dataset.class_names, palette=dataset.palette)
     return out

@@ -20,7 +20,7 @@ from segkit.engine.train import train
 from segkit.errors import InputError
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.metrics.confusion import Scores, scores
-from segkit.schema import Experiment, experiment_values
+from segkit.schema import Experiment, experiment_values, identity
 from segkit.signatures import show
 from segkit.tracking.console import TrainingConsole, progress_bar
 from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
@@ -73,10 +73,10 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
     values = experiment_values(experiment)
     require_labels(train=training, val=validation, test=test)
     stored = config.load(run.config_text(), str(run.path / CONFIG)) if resumes else values  # without options that came later
-    identity = {"config_hash": config.config_hash(stored), "class_names": training.class_names}
+    about = {"config_hash": config.config_hash(identity(stored)), "class_names": training.class_names}
     trainee, loss = _assemble(experiment, training, device, restore=resumes)
     if resumes:
-        checkpoint.restore(run.checkpoints / checkpoint.LAST, trainee, **identity)
+        checkpoint.restore(run.checkpoints / checkpoint.LAST, trainee, **about)
         run.forget_after(trainee.progress.step)
     steps = build.build_steps(experiment, trainee.model, training, first_step=trainee.progress.step, device=device)
     checks = build.build_evaluation_batches(experiment, trainee.model, validation)
@@ -98,7 +98,7 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
             validate=validate,
             log=_Logs(run, console),
             checkpoints=run.checkpoints,
-            identity=identity,
+            identity=about,
             steps_per_epoch=steps_per_epoch(len(training), settings.batch_size),
             total_steps=total,
             validate_every_epochs=experiment.evaluation.every_epochs,
@@ -144,7 +144,7 @@ def conclude(experiment: Experiment, run: RunDir, trainee: Trainee, dataset: Dat
     result = {
         "name": experiment.name,
         "decoder": experiment.model.decoder.name,
-        "config_hash": config.config_hash(experiment_values(experiment)),
+        "config_hash": config.config_hash(identity(experiment_values(experiment))),
         "parameters": sum(p.numel() for p in trainee.model.parameters()),
         "seconds": round(trainee.progress.seconds, 1),
         "best_step": trainee.progress.best_step,

@@ -126,8 +126,19 @@ class Evaluation(Section):
     batch_size: Count = 1  # images
 
 
+class Tracking(Section):
+    """What a run is called, and who else is told of it. Nothing here changes a result, so it is no part of a run's identity."""
+
+    method: Annotated[str, Field(min_length=1)] | None = None  # what comparisons call it; null: its decoder
+    group: Annotated[str, Field(min_length=1)] | None = None  # the experiment that it belongs to
+    wandb: Literal["disabled", "offline", "online"] = "disabled"
+    project: Annotated[str, Field(min_length=1)] = "segkit"  # in Weights & Biases
+    entity: Annotated[str, Field(min_length=1)] | None = None  # user or team in Weights & Biases; null: the default
+    images: Annotated[int, Ge(0)] = 8  # validation images whose predictions are shown in Weights & Biases
+
+
 class Experiment(Section):
-    """Everything that decides the result of a run."""
+    """Everything that decides the result of a run, and what to call it."""
 
     name: Annotated[str, Field(pattern=FOLDER_NAME)] = Field(
         description="text of letters, digits, '.', '_' and '-' that starts with a letter or digit"
@@ -141,6 +152,7 @@ class Experiment(Section):
     schedule: Component
     training: Training
     evaluation: Evaluation = Evaluation()
+    tracking: Tracking = Tracking()
 
 
 _SECTIONS: dict[str, type[Section]] = {"": Experiment} | {
@@ -174,6 +186,11 @@ def validate(values: Mapping, sources: Mapping[str, str], tables: Tables, *, con
 def experiment_values(experiment: Experiment) -> dict[str, Any]:
     """The complete plain dict of an experiment: every default written out, ready to save and to `validate` again."""
     return _plain(experiment)
+
+
+def identity(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an experiment's values decides the result: all but `tracking`."""
+    return {key: value for key, value in values.items() if key != "tracking"}
 
 
 def _plain(value: Any) -> Any:

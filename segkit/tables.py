@@ -93,7 +93,7 @@ class BoundaryMeasures:
     bands: list[np.ndarray] = field(default_factory=list)
     trimaps: np.ndarray | int = 0
 
-    def add(self, predicted: np.ndarray, labels: np.ndarray) -> None:
+    def add(self, _: str, predicted: np.ndarray, labels: np.ndarray) -> None:
         """Measures one image: class ids [H, W] twice, 255 = ignored in `labels`."""
         self.scripted.append(boundary.bf_counts(predicted, labels, num_classes=self.num_classes, void="predicted"))
         self.exact.append(boundary.bf_counts(predicted, labels, num_classes=self.num_classes))

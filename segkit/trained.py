@@ -19,9 +19,10 @@ from segkit.errors import InputError
 from segkit.models.caffe import Imported, import_caffe
 from segkit.models.segmenter import Segmenter
 from segkit.models.weights import load_exactly, read_metadata, read_weights
-from segkit.schema import Experiment, experiment_values
+from segkit.schema import Experiment, experiment_values, identity
 from segkit.tracking.console import progress_bar
 from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
+from segkit.viz.palette import palette_image
 
 STATISTICS = "batch_norm_statistics"  # metadata of weights whose scale and shift hold them
 # settings that change scores by no more than rounding
@@ -84,14 +85,18 @@ def open_trained(path: Path, overrides: Sequence[str] = (), *, weights: Path | N
 
 
 def differences(run: RunDir, experiment: Experiment) -> dict[str, tuple[Any, Any]]:
-    """Dotted key -> (value in the run's config, value in `experiment`) where the two differ; options that came later have their default."""
+    """Dotted key -> (value in the run's config, value in `experiment`) where the two differ, but for `tracking`; options that came later
+    have their default."""
     before, _ = build.load_experiment(run.path / CONFIG)
-    stored, values = config.flat(experiment_values(before)), config.flat(experiment_values(experiment))
+    stored, values = (config.flat(identity(experiment_values(each))) for each in (before, experiment))
     return {key: (stored.get(key), values.get(key)) for key in sorted({**stored, **values}) if stored.get(key) != values.get(key)}
 
 
 def evaluate_trained(trained: Trained, split: str, *, observe: Observer | None = None) -> Evaluation:
-    """Confusion matrices on a split, also stored in the run folder; `observe` sees every prediction.
+    """Confusion matrices on a split; matrices and predictions are also stored in the run folder.
+
+    Args:
+        observe: called with id, predicted and true class ids (uint8 [H, W]) of each image.
 
     Raises:
         InputError: if the classes of the dataset are not those of the run.
@@ -106,8 +111,15 @@ def evaluate_trained(trained: Trained, split: str, *, observe: Observer | None =
     precision = choose_precision(experiment.training.precision, device)
     model = trained.model(device)
     batches = build.build_evaluation_batches(experiment, model, dataset)
+
+    def keep(name: str, predicted: np.ndarray, labels: np.ndarray) -> None:
+        if trained.run is not None:
+            palette_image(predicted, trained.palette).save(trained.run.prediction(split, name))
+        if observe is not None:
+            observe(name, predicted, labels)
+
     with progress_bar(f"scoring {split}", len(dataset)) as progress:
-        found = evaluate(model, batches, num_classes=len(names), device=device, precision=precision, progress=progress, observe=observe)
+        found = evaluate(model, batches, num_classes=len(names), device=device, precision=precision, progress=progress, observe=keep)
     if trained.run is not None:
         trained.run.write_matrices(split, found.ids, found.matrices)
     return found

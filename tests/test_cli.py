@@ -183,9 +183,9 @@ def test_compare_writes_the_table_and_the_picture(segkit, finished, tmp_path):
     runs = [finished("fcn32s"), finished("segnet")]
     code, out, _ = segkit("compare", *runs, "--out", tmp_path / "out", "--images", 2)
     assert code == 0
-    assert all(word in out for word in ("decoder", "parameters", "global accuracy", "class average accuracy", "mean IoU", "seconds"))
+    assert all(word in out for word in ("method", "runs", "parameters", "global accuracy", "class average accuracy", "mean IoU", "seconds"))
     rows = (tmp_path / "out/scores.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows] == ["decoder", "fcn32s", "segnet"]
+    assert [row.split(",")[0] for row in rows] == ["method", "fcn32s", "segnet"]
     with Image.open(tmp_path / "out/predictions.png") as picture:
         assert picture.width > picture.height > 200
 

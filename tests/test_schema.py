@@ -122,7 +122,7 @@ MISTAKES = {
     ),
     "on=1": (
         "on = 1 (command line): unknown key. Known keys: "
-        "name, seed, data, transforms, model, loss, optimizer, schedule, training, evaluation."
+        "name, seed, data, transforms, model, loss, optimizer, schedule, training, evaluation, tracking."
     ),
     "model.decoder.widht=3": (
         "model.decoder.widht = 3 (command line): unknown key of fcn8s. Did you mean 'width'? Known keys: name, width, mode."

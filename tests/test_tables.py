@@ -41,7 +41,7 @@ VOID_BETWEEN = stripes((0, 80), (1, 120), (2, 160)), stripes((0, 40), (IGNORE, 8
 def measured(*pairs, classes=3):
     measures = BoundaryMeasures(classes)
     for predicted, labels in pairs:
-        measures.add(predicted, labels)
+        measures.add("", predicted, labels)
     rows = measures.rows()
     assert [name for name, _ in rows] == NAMES
     return [value for _, value in rows]

@@ -1,91 +1,123 @@
-"""From finished run folders to tables."""
+"""From finished run folders to methods: what is compared, each with its repetitions."""
 
-import csv
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from segkit.errors import InputError
-from segkit.tracking.console import percent
-from segkit.tracking.run_dir import RunDir
+from segkit.plain_yaml import load
+from segkit.tracking.run_dir import CONFIG, RunDir
+
+# keys of a config in which repetitions of one method may differ
+ELSEWHERE = ("name", "seed", "tracking", "data.root", "training.device", "training.workers", "training.cache", "model.initialize_from")
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """A table of text: `columns`, and one row per run or class."""
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: its run folder.
+        values: its saved config.
+        result: its result.json.
+    """
+
+    folder: RunDir
+    values: dict[str, Any]
+    result: dict[str, Any]
+
+    @property
+    def seed(self) -> int:
+        """The seed of its config."""
+        return self.values["seed"]
+
+    @cached_property
+    def test(self) -> tuple[tuple[str, ...], np.ndarray]:
+        """Ids of the N test images, and their confusion matrices, int64 [N, K, K]."""
+        return self.folder.matrices("test")
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is compared: runs that differ in their seed only, by seed."""
 
     title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
+    runs: tuple[Run, ...]
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of the runs."""
+        return tuple(run.seed for run in self.runs)
+
+    @cached_property
+    def matrices(self) -> np.ndarray:
+        """Confusion matrices of every test image, int64 [S, N, K, K] over the runs."""
+        return np.stack([run.test[1] for run in self.runs])
 
 
-def collect(paths: Sequence[Path]) -> tuple[Comparison, Comparison]:
-    """The table of scores, a row per run, and the table of IoU, a row per class. Scores in per cent, of the test split.
+def read_methods(paths: Sequence[Path]) -> list[Method]:
+    """The methods of some run folders, in the order of their first run.
+
+    Runs belong to one method if their configs say the same but for the seed, and give it the same title: `tracking.method`, else the
+    decoder. Two methods of one title are told apart by their folders.
 
     Raises:
-        InputError: if a folder holds no finished run, or the runs have different classes.
+        InputError: if a folder holds no finished run or is given twice, or the runs were not scored on one test split of one dataset.
     """
-    results = [RunDir(path).require().result() for path in paths]
-    titles = run_titles(paths)
     if len({path.resolve() for path in paths}) < len(paths):
         raise InputError("a run folder is given twice; expected different runs. Leave one out.")
-    for path, result in zip(paths, results, strict=True):
-        if result["class_names"] != results[0]["class_names"]:
-            raise InputError(
-                f"{path} has {len(result['class_names'])} classes, {paths[0]} has {len(results[0]['class_names'])}: "
-                "expected runs on one dataset. Compare them apart."
-            )
-        if result["test_fingerprint"] != results[0]["test_fingerprint"]:
-            raise InputError(f"{path} and {paths[0]} were scored on different test labels: expected one test split. Compare them apart.")
-    scores = Comparison(
-        "scores on the test split, per cent",
-        ("decoder", "parameters", "global accuracy", "class average accuracy", "mean IoU", "seconds"),
-        tuple(_score_row(title, result) for title, result in zip(titles, results, strict=True)),
-    )
-    classes = Comparison(
-        "IoU of each class, per cent",
-        ("class", *titles),
-        tuple(
-            (name, *(percent(result["test"]["iou"][index]) for result in results)) for index, name in enumerate(results[0]["class_names"])
-        ),
-    )
-    return scores, classes
-
-
-def run_titles(paths: Sequence[Path]) -> list[str]:
-    """What to call each run: its decoder, or its folder where two runs share a decoder, or the whole path where that is not enough."""
-    decoders = [RunDir(path).require().result()["decoder"] for path in paths]
-    folders = [path.resolve().name for path in paths]
+    runs = [_read_run(path) for path in paths]
+    for path, run in zip(paths, runs, strict=True):
+        _require_same_test(path, run, paths[0], runs[0])
+    groups: dict[tuple[str, str], list[list[Run]]] = {}
+    for run in runs:
+        alike = groups.setdefault((_title(run), _identity(run)), [[]])
+        if run.seed in {other.seed for other in alike[-1]}:  # the same seed again is another measurement, not a repetition
+            alike.append([])
+        alike[-1].append(run)
+    found = [(title, sorted(each, key=lambda run: run.seed)) for (title, _), alike in groups.items() for each in alike]
+    titles = [title for title, _ in found]
+    folders = [each[0].folder.path for _, each in found]
+    names = [folder.resolve().name for folder in folders]
     return [
-        decoder if decoders.count(decoder) == 1 else folder if folders.count(folder) == 1 else str(path)
-        for decoder, folder, path in zip(decoders, folders, paths, strict=True)
+        Method(title if titles.count(title) == 1 else name if names.count(name) == 1 else str(folder), tuple(each))
+        for (title, each), name, folder in zip(found, names, folders, strict=True)
     ]
 
 
-def _score_row(title: str, result: dict[str, Any]) -> tuple[str, ...]:
-    test = result["test"]
-    return (
-        title,
-        f"{result['parameters']:,}",
-        percent(test["global_accuracy"]),
-        percent(test["class_average_accuracy"]),
-        percent(test["mean_iou"]),
-        f"{result['seconds']:.0f}",
-    )
+def _read_run(path: Path) -> Run:
+    folder = RunDir(path).require()
+    return Run(folder, load(folder.config_text(), str(path / CONFIG)), folder.result())
 
 
-def write_tables(tables: Sequence[Comparison], out: Path) -> list[Path]:
-    """Writes OUT/scores.csv, OUT/classes.csv and OUT/table.md."""
-    out.mkdir(parents=True, exist_ok=True)
-    written = [out / "scores.csv", out / "classes.csv", out / "table.md"]
-    for path, table in zip(written, tables, strict=False):
-        with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([table.columns, *table.rows])
-    written[2].write_text("\n\n".join(_markdown(table) for table in tables) + "\n", encoding="utf-8")
-    return written
+def _require_same_test(path: Path, run: Run, first_path: Path, first: Run) -> None:
+    ours, theirs = run.result, first.result
+    if ours["class_names"] != theirs["class_names"]:
+        raise InputError(
+            f"{path} has {len(ours['class_names'])} classes, {first_path} has {len(theirs['class_names'])}: "
+            "expected runs on one dataset. Compare them apart."
+        )
+    if ours["test_fingerprint"] != theirs["test_fingerprint"]:
+        raise InputError(f"{path} and {first_path} were scored on different test labels: expected one test split. Compare them apart.")
 
 
-def _markdown(table: Comparison) -> str:
-    lines = [table.columns, ["---", *["--:"] * (len(table.columns) - 1)], *table.rows]
-    return f"{table.title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
+def _title(run: Run) -> str:
+    return (run.values.get("tracking") or {}).get("method") or run.result["decoder"]
+
+
+def _identity(run: Run) -> str:
+    """What a run's config says, but for what its repetitions may change; of model.initialize_from, whether it is set."""
+    values = json.loads(json.dumps(run.values))
+    values["staged"] = values["model"].get("initialize_from") is not None
+    for key in ELSEWHERE:
+        *parents, last = key.split(".")
+        place = values
+        for parent in parents:
+            place = place.get(parent, {})
+        place.pop(last, None)
+    return json.dumps(values, sort_keys=True)

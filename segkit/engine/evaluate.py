@@ -12,7 +12,7 @@ from segkit.data.dataset import Sample
 from segkit.engine.inference import labels_at, predict_logits
 from segkit.metrics.confusion import confusion_matrix
 
-Observer = Callable[[np.ndarray, np.ndarray], None]
+Observer = Callable[[str, np.ndarray, np.ndarray], None]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def evaluate(
     Args:
         batches: lists of (normalized image [3, H, W], sample as on disk).
         progress: called with the number of images after each batch.
-        observe: called with the predicted and the true class ids of each image, uint8 [H, W].
+        observe: called with the id, and the predicted and the true class ids of each image, uint8 [H, W].
     """
     was_training = model.training
     model.eval()
@@ -61,7 +61,7 @@ def evaluate(
                     matrices.append(confusion_matrix(predicted, torch.from_numpy(sample.labels).to(device), num_classes).cpu())
                     ids.append(sample.id)
                     if observe is not None:
-                        observe(predicted.cpu().numpy(), sample.labels)
+                        observe(sample.id, predicted.cpu().numpy(), sample.labels)
             if progress is not None:
                 progress(len(batch))
     finally:

@@ -17,7 +17,7 @@ from segkit.errors import InputError
 from segkit.files import write_atomically
 
 CONFIG, CLASSES, ENVIRONMENT = "config.yaml", "classes.yaml", "environment.json"
-METRICS, RESULT = "metrics.jsonl", "result.json"
+METRICS, RESULT, PREDICTIONS = "metrics.jsonl", "result.json", "predictions"
 
 
 class RunDir:
@@ -83,7 +83,8 @@ class RunDir:
 
     def remove(self) -> None:
         """Deletes what a run writes, and nothing else."""
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+        for folder in (self.checkpoints, self.path / PREDICTIONS):
+            shutil.rmtree(folder, ignore_errors=True)
         for pattern in (RESULT, METRICS, "confusion_*.npz", ENVIRONMENT, CLASSES, CONFIG):
             for file in self.path.glob(pattern):
                 file.unlink()
@@ -144,6 +145,12 @@ class RunDir:
             raise InputError(f"{path} does not exist: the split was not scored. Run 'segkit evaluate {self.path} --split {split}'.")
         with np.load(path, allow_pickle=False) as stored:
             return tuple(stored["ids"].tolist()), stored["matrices"].astype(np.int64)
+
+    def prediction(self, split: str, name: str) -> Path:
+        """File of the predicted labels of the image `name` of a split (palette PNG); its folder exists."""
+        path = self.path / PREDICTIONS / split / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
 
     def finish(self, result: dict[str, Any]) -> None:
         """Writes result.json: the mark of a finished run."""
