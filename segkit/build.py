@@ -41,6 +41,7 @@ from segkit.models.encoders.vgg import VGG16
 from segkit.models.features import NORMALIZATIONS
 from segkit.models.segmenter import Segmenter
 from segkit.models.weights import load_exactly, read_metadata, read_weights
+from segkit.plain_yaml import Tree
 from segkit.schema import Experiment, Tables, validate
 
 DATASETS = {"camvid": camvid, "voc": voc, "folder": folder, "streets": Streets}
@@ -77,14 +78,19 @@ TABLES: Tables = {
 }
 
 
-def load_experiment(path: Path, overrides: Sequence[str] = ()) -> tuple[Experiment, config.Resolved]:
-    """The experiment of a config file, and where its values came from.
+def load_experiment(
+    layers: Path | Sequence[Path | Tree], overrides: Sequence[str] = (), *, title: str | None = None
+) -> tuple[Experiment, config.Resolved]:
+    """The experiment of a config file, or of several layers, and where its values came from.
 
+    Args:
+        layers, overrides: see `config.resolve`.
+        title: what messages call the config; None: the path of the file.
     Raises:
         InputError: naming every problem.
     """
-    resolved = config.resolve(path, overrides)
-    return validate(resolved.values, resolved.sources, TABLES, config=str(path)), resolved
+    resolved = config.resolve(layers, overrides)
+    return validate(resolved.values, resolved.sources, TABLES, config=title or str(layers)), resolved
 
 
 def build_dataset(experiment: Experiment, split: str) -> Dataset:

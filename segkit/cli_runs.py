@@ -2,11 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from segkit.errors import InputError
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from segkit.schema import Experiment
 
 experiments = typer.Typer(help="Runs that belong together, from one file.", no_args_is_help=True)
@@ -54,23 +58,111 @@ def train_and_print(experiment: "Experiment", path: Path, overwrite: bool) -> No
     print_scores(f"test, best weights (step {result['best_step']})", result["test"], result["class_names"])
 
 
+Runs = Annotated[Path, typer.Option(help="Where run folders go: RUNS/NAME/MEMBER.")]
+SetOverrides = Annotated[list[str] | None, typer.Option("--set", help="Change to every config: a.b=c. Repeatable.")]
+ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML).", show_default=False)]
+
+
 @experiments.command(name="run")
 def run_experiment(
-    file: Annotated[Path, typer.Argument(help="Experiment file (YAML).", show_default=False)],
+    file: ExperimentFile,
     overrides: Overrides = None,
-    runs: Annotated[Path, typer.Option(help="Where the run folders go: RUNS/NAME/STAGE.")] = Path("runs"),
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete its runs first.")] = False,
+    runs: Runs = Path("runs"),
+    only: Annotated[list[str] | None, typer.Option("--only", help="AXIS=VALUE[,VALUE]: leave out other members. Repeatable.")] = None,
+    show: Annotated[bool, typer.Option("--list", help="List the members and what they have in common; train nothing.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes at a time, each with its share of the cores and one of the GPUs.")] = 1,
+    launcher: Annotated[Literal["processes", "slurm"], typer.Option(help="Train here, or submit a job per chain of stages.")] = "processes",
+    slurm: Annotated[list[str] | None, typer.Option("--slurm", help="KEY=VALUE for submitit: timeout_min=600. Repeatable.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the members' runs first.")] = False,
 ) -> None:
-    """Train the stages of an experiment, each from the best weights of the one before.
+    """Train what is missing of an experiment; go on with what was interrupted, skip what is finished.
 
-    The same command goes on with an interrupted stage and skips finished ones.
+    A member that fails does not stop the others; it is named at the end, and the exit code is 1.
     """
-    from segkit.experiment import prepare, read_stages
+    from segkit.experiment import prepare, read_experiment, select
+    from segkit.launch import run_members, submit_members
+    from segkit.tracking.console import print_table
+    from segkit.treatment import check_treatment
 
-    members = read_stages(file, overrides or [], runs=runs)
-    prepare(members, overwrite=overwrite)
-    for member in members:
-        train_and_print(member.experiment, member.run.path, overwrite=False)
+    changes = overrides or []
+    members = select(read_experiment(file, changes, runs=runs), only or [])
+    if show:
+        print_runs([member.run.path for member in members])
+    else:
+        prepare(members, overwrite=overwrite)
+    treatment = check_treatment(members)
+    if treatment.settings:
+        print_table("what differs", ["key", *treatment.methods], treatment.rows())
+    print("\n".join(treatment.lines()), flush=True)
+    if show:
+        return
+    if launcher == "slurm":
+        for line in submit_members(members, file, changes, runs, slurm or []):
+            print(line)
+        return
+    failures = run_members(members, file, changes, runs, jobs, lambda line: print(line, flush=True))
+    finished = sum(member.run.finished for member in members)
+    print("\n".join([*failures, f"{finished} of {len(members)} members are finished."]))
+    if finished < len(members):
+        raise typer.Exit(1)
+    print(f"Compare them: segkit compare {file} --out report/")
+
+
+@experiments.command()
+def member(
+    file: ExperimentFile,
+    choices: Annotated[list[str] | None, typer.Argument(help="AXIS=VALUE for each axis.", show_default=False)] = None,
+    runs: Runs = Path("runs"),
+    overrides: SetOverrides = None,
+) -> None:
+    """Train one member of an experiment in this process, stage after stage: what 'run', sweeps and clusters call."""
+    from segkit.experiment import chains, prepare, read_experiment, select
+
+    members = select(read_experiment(file, overrides or [], runs=runs), choices or [])
+    found = list(chains(members))
+    if len(found) > 1:
+        raise InputError(f"{len(members)} members are {' and '.join(choices or ['here'])}; expected one. Give AXIS=VALUE for each axis.")
+    prepare(members)
+    for each in members:
+        train_and_print(each.experiment, each.run.path, overwrite=False)
+
+
+@experiments.command()
+def sweep(file: ExperimentFile, overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
+    """Print a Weights & Biases sweep over the axes: save it as sweep.yaml, then 'wandb sweep sweep.yaml' and 'wandb agent ID'."""
+    from segkit.experiment import read_experiment
+    from segkit.launch import sweep_values
+    from segkit.plain_yaml import dump
+
+    changes = ["tracking.wandb=online", *(overrides or [])]
+    print(dump(sweep_values(read_experiment(file, changes, runs=runs), file, changes, runs)), end="")
+
+
+def runs(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Folders with run folders in or below them. Default: runs.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List run folders: how far each has come, its scores, and when it last wrote something."""
+    import json
+
+    from segkit.compare.listing import find_runs, run_state
+
+    found = find_runs(folders or [Path("runs")])
+    if as_json:
+        print(json.dumps([run_state(path).values() for path in found], indent=2))
+    else:
+        print_runs(found)
+
+
+def print_runs(paths: "Sequence[Path]") -> None:
+    """Prints a table of run folders; what does not exist yet is new."""
+    from segkit.compare.listing import COLUMNS, run_state
+    from segkit.tracking.console import print_table
+    from segkit.tracking.run_dir import RunDir
+
+    started = [path for path in paths if RunDir(path).exists]
+    rows = [run_state(path).row() if path in started else (str(path), "", "", "new", *[""] * (len(COLUMNS) - 4)) for path in paths]
+    print_table(f"{len(paths)} runs, scores in per cent", COLUMNS, rows)
 
 
 def compare(

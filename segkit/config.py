@@ -30,22 +30,27 @@ class Resolved:
     sources: dict[str, str]
 
 
-def resolve(path: Path, overrides: Sequence[str] = ()) -> Resolved:
+def resolve(layers: Path | Sequence[Path | Tree], overrides: Sequence[str] = ()) -> Resolved:
     """The config of a file: its bases in order, then the file, then the overrides; the later wins.
 
     Where a later layer names another component, the options that earlier layers gave to the former one are dropped.
     `${a.b}` stands for the value of another key. Paths in values are left as written.
 
+    Args:
+        layers: the file, or several files and trees (as `plain_yaml.parse` gives them), each over the ones before.
+        overrides: `a.b=c` each.
     Raises:
         InputError: naming the file and line, or the override, that cannot be used.
     """
-    tree = _load_file(Path(path), "", ())
+    tree: Tree = {}
+    for layer in [layers] if isinstance(layers, Path) else layers:
+        tree = _merge(tree, _with_names(layer) if isinstance(layer, dict) else _load_file(layer, "", ()), COMPONENTS)
     given: Tree = {}
     for override in overrides:  # all overrides are one layer, so their order matters only for equal keys
-        key, layer = _parse_override(override)
-        _refuse_scalar_parent(given, key, override)
-        _refuse_scalar_parent(tree, key, override)
-        given = _merge(given, layer, ())
+        keys, single = _parse_override(override)
+        _refuse_scalar_parent(given, keys, override)
+        _refuse_scalar_parent(tree, keys, override)
+        given = _merge(given, single, ())
     tree = _merge(tree, given, COMPONENTS)
     sources = {key: leaf.source for key, leaf in leaves(tree)}
     return Resolved(_resolve_references(values_of(tree), sources), sources)

@@ -1,5 +1,7 @@
 """The one exception that means: what the user gave is wrong."""
 
+from collections.abc import Iterable
+
 
 class InputError(Exception):
     """Bad input: a config, dataset, weight file, checkpoint or run folder that cannot be used.
@@ -9,9 +11,9 @@ class InputError(Exception):
     """
 
 
-def nearest(word: str, known: list[str]) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the known word closest to `word`, or an empty string."""
     import difflib
 
-    match = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    match = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" Did you mean '{match[0]}'?" if match else ""

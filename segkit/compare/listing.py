@@ -1,0 +1,96 @@
+"""Run folders at a glance: how far each has come, and its scores."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from segkit.errors import InputError
+from segkit.plain_yaml import load
+from segkit.tracking.console import percent
+from segkit.tracking.run_dir import CONFIG, ENVIRONMENT, METRICS, RESULT, RunDir
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run folder.
+
+    Attributes:
+        state: `new` (nothing trained), `unfinished` or `finished`.
+        step: the last one that was recorded.
+        epoch: the last one that was validated.
+        validation_mean_iou, test_mean_iou: best so far, and of the best weights; None where there is none.
+        age_seconds: since something was last written.
+    """
+
+    path: str
+    name: str
+    method: str
+    seed: int
+    state: str
+    step: int
+    epoch: int
+    epochs: int | None
+    validation_mean_iou: float | None
+    test_mean_iou: float | None
+    age_seconds: float
+
+    def row(self) -> tuple[str, ...]:
+        """The same as text."""
+        epochs = f"{self.epoch}/{self.epochs}" if self.epochs else f"{self.epoch}"
+        scores = (percent(self.validation_mean_iou), percent(self.test_mean_iou))
+        return (self.path, self.method, str(self.seed), self.state, epochs, *scores, _age(self.age_seconds))
+
+    def values(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return asdict(self)
+
+
+COLUMNS = ("run", "method", "seed", "state", "epoch", "best validation mean IoU", "test mean IoU", "last written")
+
+
+def find_runs(paths: Iterable[Path]) -> list[Path]:
+    """Run folders in or below some folders, sorted within each.
+
+    Raises:
+        InputError: if one of the folders does not exist.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if not path.is_dir():
+            raise InputError(f"{path} is no folder; expected a run folder, or one with run folders below it. Check the path.")
+        for file in sorted(path.rglob(ENVIRONMENT)):
+            if RunDir(file.parent).exists:
+                found[file.parent] = None
+    return list(found)
+
+
+def run_state(path: Path) -> RunState:
+    """The state of one run folder."""
+    run = RunDir(path)
+    config = load(run.config_text(), str(path / CONFIG))
+    records = run.records()
+    validations = [record for record in records if record["kind"] == "validation"]
+    test = [record["mean_iou"] for record in records if record["kind"] == "test"]
+    written = [file.stat().st_mtime for file in (path / METRICS, path / RESULT, path / CONFIG) if file.exists()]
+    return RunState(
+        path=str(path),
+        name=str(config.get("name")),
+        method=(config.get("tracking") or {}).get("method") or config["model"]["decoder"]["name"],
+        seed=config.get("seed", 0),
+        state="finished" if run.finished else "unfinished" if run.precious else "new",
+        step=max((record["step"] for record in records), default=0),
+        epoch=max((record["epoch"] for record in validations), default=0),
+        epochs=config["training"].get("epochs"),
+        validation_mean_iou=max((record["mean_iou"] for record in validations), default=None),
+        test_mean_iou=test[-1] if test else None,
+        age_seconds=time.time() - max(written),
+    )
+
+
+def _age(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
