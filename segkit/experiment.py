@@ -118,7 +118,7 @@ def _read(path: Path) -> tuple[Tree, str]:
     if not path.is_file():
         raise InputError(f"The experiment file '{path}' does not exist. Check the path.")
     try:
-        tree = mapping_of(parse(path.read_text(encoding="utf-8-sig"), str(path)), str(path))
+        tree = mapping_of(parse(path.read_text(encoding="utf-8-sig"), str(path), dots=True), str(path))
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from None
     for key in tree:

@@ -33,17 +33,18 @@ class Leaf(NamedTuple):
 Tree = dict[str, Any]  # nested dict with a Leaf at each end
 
 
-def parse(text: str, origin: str, *, lines: bool = True) -> Tree | Leaf | None:
+def parse(text: str, origin: str, *, lines: bool = True, dots: bool = False) -> Tree | Leaf | None:
     """What one YAML text holds, or None if it is empty.
 
     Args:
         text: one YAML document.
         origin: what to call it in messages and sources.
         lines: whether `origin` is a file, so that line numbers help.
+        dots: whether keys may have dots.
     Raises:
         InputError: naming `origin` and the line.
     """
-    return _Reader(origin, lines).read(text)
+    return _Reader(origin, lines, dots).read(text)
 
 
 def load(text: str, origin: str = "text") -> dict[str, Any]:
@@ -118,8 +119,8 @@ for _name, _pattern in _SCALARS.items():
 class _Reader:
     """Plain values, with the line of each, out of one YAML document."""
 
-    def __init__(self, origin: str, lines: bool):
-        self.origin, self.lines, self.count = origin, lines, 0
+    def __init__(self, origin: str, lines: bool, dots: bool):
+        self.origin, self.lines, self.dots, self.count = origin, lines, dots, 0
 
     def read(self, text: str) -> Tree | Leaf | None:
         try:
@@ -181,7 +182,7 @@ class _Reader:
         if not isinstance(node, yaml.ScalarNode) or node.tag != f"{_TAG}str":
             raise InputError(f"{self.where(node)}: expected a key that is text, not {text or 'empty'}. Put it in quotes.")
         self.scalar(node, "str")
-        if not text or "." in text:
+        if not text or ("." in text and not self.dots):
             raise InputError(f"{self.where(node)}: key '{text}' is empty or has a dot. Write 'a: {{b: 1}}' for a.b.")
         return text
 

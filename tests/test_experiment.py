@@ -1,4 +1,4 @@
-"""`segkit experiment run`: stages, each from the best weights of the one before."""
+"""Experiment files: members from axes and stages, each with its config, and what may be trained."""
 
 import shutil
 from pathlib import Path
@@ -6,101 +6,178 @@ from pathlib import Path
 import pytest
 
 from segkit.build import load_experiment
-from segkit.experiment import read_stages
+from segkit.errors import InputError
+from segkit.experiment import chains, prepare, read_experiment, select
+from segkit.schema import experiment_values
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("fcn32s", "fcn16s", "fcn8s")
+BASE = """
+data: {name: streets, size: [32, 48], train_images: 8, val_images: 3, test_images: 4}
+model: {encoder: {name: vgg16, width: 0.0625}, decoder: {name: fcn8s, head_width: 16}}
+loss: {function: cross_entropy, class_weights: none}
+optimizer: {name: adamw, lr: 0.001}
+schedule: constant
+training: {epochs: 1, batch_size: 4}
+"""
 
 
 @pytest.fixture
-def file(tmp_path):
-    """An experiment of three stages whose configs stand beside it."""
+def write(tmp_path):
+    """Writes an experiment file over base.yaml and one config for each stage; its path."""
+    (tmp_path / "base.yaml").write_text(f"name: base{BASE}")
     for name in STAGES:
         (tmp_path / f"{name}.yaml").write_text(f"base: base.yaml\nname: {name}\nmodel: {{decoder: {{name: {name}, head_width: 16}}}}\n")
-    (tmp_path / "base.yaml").write_text(
-        "data: {name: streets}\nmodel: {encoder: vgg16}\nloss: {function: cross_entropy, class_weights: none}\n"
-        "optimizer: {name: adamw, lr: 0.001}\nschedule: constant\n"
-    )
-    path = tmp_path / "experiment.yaml"
-    path.write_text("name: staged\nstages:\n" + "".join(f"  {name}: {name}.yaml\n" for name in STAGES))
-    return path
+
+    def written(text: str, name: str = "name: trial\n") -> Path:
+        (tmp_path / "experiment.yaml").write_text(name + text)
+        return tmp_path / "experiment.yaml"
+
+    return written
 
 
-def test_each_stage_starts_from_the_one_before_and_finished_ones_are_skipped(segkit, tiny, file, tmp_path):
-    runs = tmp_path / "runs"
-    first_start = "model.initialize_from=null"
-    code, out, errors = segkit("experiment", "run", file, *tiny, "training.epochs=1", first_start, "--runs", runs)
-    assert (code, errors) == (0, "")
-    assert [line.split(":")[0] for line in out.splitlines() if "run folder" in line] == list(STAGES)
-    starts = [load_experiment(runs / "staged" / name / "config.yaml")[0].model.initialize_from for name in STAGES]
-    assert starts == [None, runs / "staged/fcn32s", runs / "staged/fcn16s"]
-
-    (runs / "staged/fcn8s/result.json").unlink()  # as if the last stage had been stopped at its very end
-    code, out, _ = segkit("experiment", "run", file, *tiny, "training.epochs=1", first_start, "--runs", runs)
-    assert code == 0
-    assert [line.split(" is finished")[0] for line in out.splitlines() if "is finished" in line] == [
-        str(runs / "staged/fcn32s"),
-        str(runs / "staged/fcn16s"),
+def test_there_is_a_member_for_each_combination_of_values(write):
+    members = read_experiment(write("base: base.yaml\naxes: {decoder: [fcn32s, segnet], seed: [3, 5], optimizer.lr: [0.1]}\n"))
+    assert [member.name for member in members] == [
+        "fcn32s-seed3-lr0.1",
+        "fcn32s-seed5-lr0.1",
+        "segnet-seed3-lr0.1",
+        "segnet-seed5-lr0.1",
     ]
-    assert (runs / "staged/fcn8s/result.json").is_file()
+    last = members[-1]
+    assert (last.experiment.model.decoder.name, last.experiment.seed, last.experiment.optimizer.options["lr"]) == ("segnet", 5, 0.1)
+    assert last.choices == {"decoder": "segnet", "seed": "5", "optimizer.lr": "0.1"}
+    assert last.experiment.name == "trial-segnet-seed5-lr0.1"
+    assert (last.experiment.tracking.group, last.experiment.tracking.method) == ("trial", "segnet-lr0.1")
+    assert last.run.path == Path("runs/trial/segnet-seed5-lr0.1")
 
 
-def test_a_stage_that_started_from_weights_that_are_gone_is_refused_and_overwriting_starts_all_again(segkit, tiny, file, tmp_path):
-    command = ("experiment", "run", file, *tiny, "training.epochs=1", "model.initialize_from=null", "--runs", tmp_path / "a b: #1")
+def test_the_later_layer_wins_files_before_set_before_values_before_the_command_line(write):
+    text = "base: base.yaml\nset: {training: {epochs: 7}, optimizer: {lr: 0.5, weight_decay: 0.25}}\naxes:\n  decoder:\n    a: fcn8s.yaml\n"
+    text += "    b: {optimizer: {lr: 0.125}}\n"
+    a, b = (member.experiment for member in read_experiment(write(text), ["optimizer.weight_decay=0.0625"]))
+    assert (a.training.epochs, a.optimizer.options["lr"], a.optimizer.options["weight_decay"]) == (7, 0.5, 0.0625)
+    assert (b.training.epochs, b.optimizer.options["lr"], b.optimizer.options["weight_decay"]) == (7, 0.125, 0.0625)
+
+
+def test_one_decoder_under_two_names_makes_two_members_of_equal_config(write):
+    a, b = read_experiment(write("base: base.yaml\naxes: {decoder: {one: {seed: 1}, other: {seed: 1}}}\n"))
+    one, other = (experiment_values(member.experiment) for member in (a, b))
+    assert one.pop("name") != other.pop("name")
+    assert one.pop("tracking") != other.pop("tracking")
+    assert one == other
+
+
+def test_stages_follow_one_another_within_each_combination(write):
+    text = "axes: {seed: [0, 1]}\nstages:\n" + "".join(f"  {name}: {name}.yaml\n" for name in STAGES)
+    members = read_experiment(write(text))
+    assert [[member.name for member in chain] for chain in chains(members)] == [
+        [f"seed{seed}-{stage}" for stage in STAGES] for seed in (0, 1)
+    ]
+    starts = [member.experiment.model.initialize_from for member in members]
+    folders = [[None, f"runs/trial/seed{seed}-fcn32s", f"runs/trial/seed{seed}-fcn16s"] for seed in (0, 1)]
+    assert starts == [path and Path(path) for chain in folders for path in chain]
+
+
+def test_members_are_selected_by_their_titles(write):
+    members = read_experiment(write("base: base.yaml\naxes: {decoder: [fcn32s, fcn16s, segnet], seed: [0, 1]}\n"))
+    found = select(members, ["decoder=fcn32s,segnet", "seed=1"])
+    assert [member.name for member in found] == ["fcn32s-seed1", "segnet-seed1"]
+    for condition, message in {
+        "decodr=fcn32s": "Did you mean 'decoder'? Axes: decoder, seed.",
+        "decoder": "expected AXIS=VALUE, such as decoder=fcn32s.",
+        "decoder=fcn32": "decoder has no 'fcn32'. Did you mean 'fcn32s'? It has fcn32s, fcn16s, segnet.",
+        "seed=7": "seed has no '7'. It has 0, 1.",
+    }.items():
+        with pytest.raises(InputError) as error:
+            select(members, [condition])
+        assert message in str(error.value)
+
+
+def test_a_stage_that_started_from_weights_that_are_gone_is_refused_and_overwriting_starts_all_again(segkit, write, tmp_path):
+    file = write("stages:\n" + "".join(f"  {name}: {name}.yaml\n" for name in STAGES))
+    command = ("experiment", "member", file, "--runs", tmp_path / "a b: #1")
     assert segkit(*command)[0] == 0
-    run = tmp_path / "a b: #1" / "staged"
+    run = tmp_path / "a b: #1" / "trial"
     shutil.rmtree(run / "fcn16s")
     code, _, errors = segkit(*command)
     assert code == 2
     assert f"{run / 'fcn8s'} did not start from {run / 'fcn16s'}, which is yet to be trained" in errors
+    with pytest.raises(InputError, match="fcn8s starts from fcn16s, which is neither trained nor asked for"):
+        shutil.rmtree(run / "fcn8s")
+        prepare(select(read_experiment(file, runs=tmp_path / "a b: #1"), ["stage=fcn8s"]))
+
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     elsewhere = f"data={{name: camvid, root: {tmp_path / 'nowhere'}}}"
-    code, _, errors = segkit(*command[:3], "training.epochs=1", elsewhere, *command[-2:], "--overwrite")
+    code, _, errors = segkit("experiment", "run", file, elsewhere, *command[-2:], "--overwrite")
     assert code == 2
     assert "is no folder" in errors
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
-    (run / "fcn32s/metrics.jsonl").write_text("")
-    assert segkit(*command, "--overwrite")[0] == 0
-    assert all((run / stage / "metrics.jsonl").read_text() for stage in STAGES)
+
+    prepare(read_experiment(file, runs=tmp_path / "a b: #1"), overwrite=True)
+    assert not (run / "fcn32s/result.json").exists()
+
+
+def test_the_stages_of_one_member_are_trained_one_after_the_other_by_hand(segkit, write, tmp_path):
+    file = write("axes: {seed: [0, 1]}\nstages:\n" + "".join(f"  {name}: {name}.yaml\n" for name in STAGES[:2]))
+    code, out, errors = segkit("experiment", "member", file, "seed=1", "--runs", tmp_path / "runs", "--set", "training.epochs=2")
+    assert (code, errors) == (0, "")
+    assert [line.split(":")[0] for line in out.splitlines() if "run folder" in line] == ["trial-seed1-fcn32s", "trial-seed1-fcn16s"]
+    stored = load_experiment(tmp_path / "runs/trial/seed1-fcn16s/config.yaml")[0]
+    assert (stored.seed, stored.training.epochs) == (1, 2)
+    assert stored.model.initialize_from == tmp_path / "runs/trial/seed1-fcn32s"
+    code, _, errors = segkit("experiment", "member", file, "--runs", tmp_path / "runs")
+    assert code == 2
+    assert "4 members are here; expected one. Give AXIS=VALUE for each axis." in errors
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name: staged\n", "has the keys name; expected exactly name (a text) and stages"),
-        ("name: staged\nstages: fcn32s.yaml\n", "expected a config file for each run, such as fcn32s:"),
-        ("name: staged\nstages: {a: fcn32s.yaml}\nseeds: [1]\n", "has the keys name, stages, seeds; expected exactly"),
-        ("name: staged\nstages: {a: nowhere.yaml}\n", "nowhere.yaml' does not exist"),
-        ("name: staged\nstages: {a: [1, 2]}\n", "expected a config file for each run"),
-        ("name: ../up\nstages: {a: fcn32s.yaml}\n", "'../up' names a folder: expected letters, digits"),
-        ("name: staged\nstages: {a/b: fcn32s.yaml}\n", "'a/b' names a folder: expected letters, digits"),
+        ("", "has neither axes nor stages"),
+        ("axes: {seed: [0]}\nseeds: [1]\n", "unknown key 'seeds'. Known keys: name, base, set, axes, stages."),
+        ("stages: fcn32s.yaml\n", "expected a config file for each stage, such as fcn32s:"),
+        ("stages: {}\n", "expected a config file for each stage"),
+        ("stages: {a: nowhere.yaml}\n", "nowhere.yaml' does not exist"),
+        ("stages: {a: [1, 2]}\n", "stages.a = [1, 2]: expected a config file, or keys and values"),
+        ("stages: {a/b: fcn32s.yaml}\n", "'a/b' names a folder: expected letters, digits"),
+        ("axes: [1]\n", "axes = [1]: expected names and values, such as seed: [0, 1, 2]"),
+        ("axes: {seed: 3}\n", "experiment.yaml:2: axes.seed = 3: expected a list of numbers or words, or titles"),
+        ("axes: {seed: []}\n", "axes.seed = []: expected a list"),
+        ("axes: {decoder: [{name: fcn8s}]}\n", "expected a list of numbers or words, or titles, each with a config file"),
+        ("axes: {stage: [1]}\n", "axes.stage: this name is taken by `stages`"),
+        ("base: [1]\naxes: {seed: [0]}\n", "base = [1]: expected a config file, or a list of them"),
+        ("base: base.yaml\nset: 3\naxes: {seed: [0]}\n", "set = 3: expected keys and values"),
+        ("base: base.yaml\naxes: {seed: [0, 0]}\n", "would both be called 'seed0'. Give the values of an axis titles"),
+        ("base: base.yaml\naxes: {seed: [0, x]}\n", "experiment.yaml: x has 1 problem:\n  seed = 'x'"),
+        ("base: base.yaml\naxes: {decoder: [fcn9s]}\n", "model.decoder.name = 'fcn9s'"),
+        ("base: base.yaml\naxes: {decoder: {a: {model: {decoder: {head_padding: none}}}}}\n", "the scores do not cover the border"),
     ],
-    ids=["no stages", "no mapping", "another key", "no config", "no path", "a path for a name", "a path for a stage"],
 )
-def test_a_mistake_in_the_file_is_named_before_anything_is_trained(segkit, file, tmp_path, text, message):
-    file.write_text(text)
-    code, out, errors = segkit("experiment", "run", file, "--runs", tmp_path / "runs")
+def test_a_mistake_in_the_file_is_named_before_anything_is_trained(segkit, write, tmp_path, text, message):
+    code, out, errors = segkit("experiment", "run", write(text), "--runs", tmp_path / "runs")
     assert (code, out) == (2, "")
     assert message in errors
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("decoder", "message"),
-    [("fcn9s", "fcn9s"), ("{name: fcn8s, head_padding: none}", "the scores do not cover the border of the image")],
-    ids=["unknown", "cannot be built"],
-)
-def test_a_mistake_in_a_later_stage_is_named_before_the_first_is_trained(segkit, file, tmp_path, decoder, message):
-    (tmp_path / "fcn8s.yaml").write_text(f"base: base.yaml\nname: fcn8s\nmodel: {{decoder: {decoder}}}\n")
-    code, _, errors = segkit("experiment", "run", file, "training.epochs=1", "--runs", tmp_path / "runs")
+@pytest.mark.parametrize("name", ["", "name: ../up\n", "name: [a]\n", "name: 3\n"])
+def test_the_name_of_an_experiment_names_a_folder(segkit, write, name):
+    code, _, errors = segkit("experiment", "run", write("axes: {seed: [0]}\n", name))
     assert code == 2
-    assert message in errors
-    assert not (tmp_path / "runs").exists()
+    assert "expected letters, digits, '.', '_' and '-', a letter or digit first" in errors
+
+
+@pytest.mark.parametrize("override", ["seed=3", "model.decoder=segnet", "name=x", "tracking.group=x"])
+def test_what_an_axis_sets_cannot_be_set_for_all(segkit, write, override):
+    code, _, errors = segkit("experiment", "run", write("base: base.yaml\naxes: {decoder: [fcn8s], seed: [0]}\n"), override)
+    assert code == 2
+    assert f"command line: {override}: the experiment sets {override.split('=')[0]} for each of its runs" in errors
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("experiments/*/experiment.yaml")), ids=lambda path: path.parent.name)
 def test_every_experiment_of_the_repository_is_valid(path):
-    assert [member.experiment.model.decoder.name for member in read_stages(path)]
+    assert [member.experiment.model.decoder.name for member in read_experiment(path)]
 
 
 def test_a_missing_file_is_named(segkit, tmp_path):

@@ -1,0 +1,164 @@
+"""Members in processes of their own: failures, signals, sweeps and clusters."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from segkit.experiment import read_experiment
+from segkit.launch import _share, member_command, submit
+from segkit.tracking.run_dir import RunDir
+
+ROOT = Path(__file__).parents[1]
+BASE = """
+model: {encoder: {name: vgg16, width: 0.0625}, decoder: {name: fcn8s, head_width: 16}}
+data: {name: streets, size: [32, 48], train_images: 8, val_images: 3, test_images: 4}
+loss: {function: cross_entropy, class_weights: none}
+optimizer: {name: adamw, lr: 0.001}
+schedule: constant
+training: {epochs: 2, batch_size: 4}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes an experiment file over a tiny config; its path."""
+    (tmp_path / "base.yaml").write_text(BASE)
+
+    def written(text: str) -> Path:
+        (tmp_path / "experiment.yaml").write_text(f"name: trial\nbase: base.yaml\n{text}")
+        return tmp_path / "experiment.yaml"
+
+    return written
+
+
+def test_a_failing_member_stops_no_other_and_the_same_command_trains_what_is_missing(segkit, write, tmp_path):
+    values = "{good: {}, bad: {optimizer: {lr: 1e+30}}, fine: {model: {decoder: segnet}}}"
+    command = ("experiment", "run", write(f"axes: {{decoder: {values}}}\n"), "--runs", tmp_path / "runs", "--jobs", 2)
+    code, out, errors = segkit(*command)
+    assert (code, errors) == (1, "")
+    lines = out.splitlines()
+    assert sum(line.startswith(("good finished: test mean IoU", "fine finished: test mean IoU")) for line in lines) == 2
+    log = tmp_path / "runs/trial/logs/bad.log"
+    assert any(line.startswith(f"FAILED: bad ended with exit code 1 ({log}: segkit: training stopped: step") for line in lines[-2:])
+    assert lines[-1] == "2 of 3 members are finished."
+
+    finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs/trial").rglob("result.json")}
+    assert len(finished) == 2
+    code, out, _ = segkit(*command, "--only", "decoder=good,bad")
+    assert code == 1
+    assert "good is finished" in out.splitlines()
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+
+
+def test_sigterm_ends_the_members_too_and_the_same_command_goes_on(write, tmp_path):
+    file = write("set: {training: {epochs: 30}}\naxes: {seed: [0, 1]}\n")
+    command = [sys.executable, "-m", "segkit", "experiment", "run", str(file), "--runs", str(tmp_path / "runs"), "--jobs", "2"]
+    members = [RunDir(tmp_path / f"runs/trial/seed{seed}") for seed in (0, 1)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 120
+        while not all(run.trained for run in members) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.terminate()
+        assert process.wait(timeout=60) == 143
+        with pytest.raises(ProcessLookupError):  # nobody of its process group is left
+            os.killpg(process.pid, 0)
+    finally:
+        process.kill()
+        process.wait()
+    assert not any(run.finished for run in members)
+    stopped = [run.records("validation")[-1]["step"] for run in members]
+    assert all(0 < step < 60 for step in stopped)
+    assert subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode == 0
+    for run in members:
+        assert [record["step"] for record in run.records("validation")] == list(range(2, 61, 2))
+        assert run.finished
+
+
+def test_a_sweep_names_every_combination_and_its_command_trains_one(segkit, write, tmp_path):
+    file = write("axes: {decoder: [fcn16s, fcn8s], seed: [0, 1]}\n")
+    narrow = ("training.epochs=1", "model.encoder.width=0.03125")
+    code, out, errors = segkit("experiment", "sweep", file, *narrow, "tracking.wandb=disabled", "--runs", tmp_path / "runs")
+    assert (code, errors) == (0, "")
+    sweep = yaml.safe_load(out)
+    assert {axis: parameter["values"] for axis, parameter in sweep["parameters"].items()} == {
+        "decoder": ["fcn16s", "fcn8s"],
+        "seed": ["0", "1"],
+    }
+    assert (sweep["method"], sweep["metric"]) == ("grid", {"name": "validation/mean_iou", "goal": "maximize"})
+    # what an agent runs: one combination in place of the macro
+    at = sweep["command"].index("${args_no_hyphens}")
+    command = [*sweep["command"][1:at], "decoder=fcn8s", "seed=1", *sweep["command"][at + 1 :]]
+    assert segkit(*command)[0] == 0
+    assert [path.parent.name for path in (tmp_path / "runs").rglob("result.json")] == ["fcn8s-seed1"]
+
+
+def test_a_cluster_trains_each_chain_of_stages_in_one_job(write, tmp_path):
+    file = write("axes: {seed: [0, 1]}\nstages: {coarse: {model: {decoder: {name: fcn16s, head_width: 16}}}, fine: {}}\n")
+    overrides = ["training.epochs=1"]
+    members = read_experiment(file, overrides, runs=tmp_path / "runs")
+    jobs = submit(
+        members, lambda chain: member_command(chain, file, overrides, tmp_path / "runs"), tmp_path / "jobs", cluster="local", parameters={}
+    )
+    assert [job.result() for job in jobs] == [0, 0]
+    assert all(member.run.finished for member in members)
+    assert members[1].experiment.model.initialize_from == tmp_path / "runs/trial/seed0-coarse"
+
+
+def test_a_job_that_was_cut_off_goes_back_into_the_queue_with_the_same_command():
+    from segkit.launch import Job
+
+    again = Job(["segkit", "x"]).checkpoint()
+    assert again.function == Job(["segkit", "x"])
+
+
+def test_without_slurm_the_launcher_is_refused(segkit, write, tmp_path):
+    file = write("axes: {seed: [0]}\n")
+    options = ("--launcher", "slurm", "--runs", tmp_path / "runs")
+    code, _, errors = segkit("experiment", "run", file, *options, "--slurm", "timeout_min=10")
+    assert code == 2
+    assert "--launcher slurm: " in errors
+    assert "Expected a machine with sbatch" in errors
+    code, _, errors = segkit("experiment", "run", file, *options, "--slurm", "ten")
+    assert (code, errors) == (2, "segkit: --slurm ten: expected KEY=VALUE, such as timeout_min=600.\n")
+
+
+def test_processes_share_cores_and_gpus(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 10)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    shares = [_share(slot, 3) for slot in range(3)]
+    assert [share["OMP_NUM_THREADS"] for share in shares] == ["3"] * 3
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["4", "6", "4"]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert (_share(0, 3)["OMP_NUM_THREADS"], _share(0, 3)["CUDA_VISIBLE_DEVICES"]) == ("2", "")
+
+
+def test_the_list_of_members_says_how_far_each_has_come(segkit, write, tmp_path):
+    file = write("axes: {decoder: [fcn16s, fcn8s]}\n")
+    assert segkit("experiment", "member", file, "decoder=fcn8s", "--runs", tmp_path)[0] == 0
+    code, out, _ = segkit("experiment", "run", file, "--list", "--runs", tmp_path)
+    assert code == 0
+    rows = {line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]] for line in out.splitlines() if "│" in line}
+    assert rows[str(tmp_path / "trial/fcn16s")][2] == "new"
+    assert rows[str(tmp_path / "trial/fcn8s")][:4] == ["fcn8s", "0", "finished", "2/2"]
+    assert rows["model.decoder.name"] == ["'fcn16s'", "'fcn8s'"]
+
+    code, out, _ = segkit("runs", tmp_path, "--json")
+    (state,) = json.loads(out)
+    result = RunDir(tmp_path / "trial/fcn8s").result()
+    assert (state["path"], state["state"], state["seed"], state["epoch"]) == (str(tmp_path / "trial/fcn8s"), "finished", 0, 2)
+    assert state["test_mean_iou"] == result["test"]["mean_iou"]
+    assert state["validation_mean_iou"] == result["best_validation_mean_iou"]
+    assert segkit("runs", tmp_path / "nowhere")[::2] == (
+        2,
+        f"segkit: {tmp_path / 'nowhere'} is no folder; expected a run folder, or one with run folders below it. Check the path.\n",
+    )
