@@ -186,11 +186,24 @@ def _intersection_and_union(matrices: np.ndarray) -> np.ndarray:
 
 
 def _summary(title: str, runs: Sequence[Scores], resampled: np.ndarray) -> MethodSummary:
-    values = np.array([(run.global_accuracy, run.class_average_accuracy, run.mean_iou) for run in runs])
-    means = values.mean(axis=0).tolist()
-    deviations = values.std(axis=0, ddof=1).tolist() if len(runs) > 1 else [None] * 3
-    pairs = [value for pair in zip(means, deviations, strict=True) for value in pair]
-    return MethodSummary(title, len(runs), *pairs, mean_iou_interval=_interval(resampled))
+    global_accuracy = [run.global_accuracy for run in runs]
+    class_average_accuracy = [run.class_average_accuracy for run in runs]
+    mean_iou = [run.mean_iou for run in runs]
+    return MethodSummary(
+        method=title,
+        runs=len(runs),
+        global_accuracy=float(np.mean(global_accuracy)),
+        global_accuracy_deviation=_deviation(global_accuracy),
+        class_average_accuracy=float(np.mean(class_average_accuracy)),
+        class_average_accuracy_deviation=_deviation(class_average_accuracy),
+        mean_iou=float(np.mean(mean_iou)),
+        mean_iou_deviation=_deviation(mean_iou),
+        mean_iou_interval=_interval(resampled),
+    )
+
+
+def _deviation(values: Sequence[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
 
 def _compare_pairs(

@@ -157,8 +157,8 @@ def test_p_over_three_seeds_is_students():
 
 
 def test_runs_are_paired_by_seed_and_others_are_left_out():
-    first, second = {0: 0.52, 1: 0.55, 2: 0.51}, {0: 0.50, 1: 0.54, 2: 0.48}
-    assert seeds_p({2: 0.51, 7: 0.53, 0: 0.52, 1: 0.55}, {8: 0.40, **second}) == seeds_p(first, second)
+    first, second = {1: 0.52, 2: 0.55, 4: 0.51}, {1: 0.50, 2: 0.54, 4: 0.48}
+    assert seeds_p({4: 0.51, 0: 0.53, 1: 0.52, 2: 0.55, 7: 0.55}, {3: 0.40, **second}) == seeds_p(first, second)
 
 
 def test_fewer_than_three_seeds_in_common_give_no_p():
