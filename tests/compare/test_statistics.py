@@ -1,0 +1,233 @@
+"""Intervals and p values against loops, formulas and scipy, and what they may not depend on."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from made_up_methods import make_methods
+from scipy import stats
+
+from segkit.compare.statistics import compare_methods, holm, images_p, resampled_mean_iou, seeds_p
+from segkit.metrics.confusion import scores
+
+same = pytest.approx
+
+
+def compare(methods, resamples=1000, **options):
+    """The comparison of methods A, B, ... with seeds 0, 1, ..."""
+    titles = dict(zip("ABCDEFGH", methods, strict=False))
+    return compare_methods(titles, {title: range(len(each)) for title, each in titles.items()}, resamples=resamples, **options)
+
+
+def mean_iou(matrices):
+    """Of matrices [S, N, K, K]: one score for each run, then their mean."""
+    return np.mean([scores(run.sum(axis=0)).mean_iou for run in matrices])
+
+
+@pytest.fixture(scope="module")
+def two():
+    """Two methods of 40 images, 1 run each, a little apart."""
+    return make_methods(np.random.default_rng(3), 40, [0, 0.05])
+
+
+@st.composite
+def any_methods(draw):
+    """Two methods [S, N, K, K] on the same labels, with classes and images that may be empty."""
+    images, classes = draw(st.integers(1, 5)), draw(st.integers(1, 5))
+    first, second = (draw(arrays.arrays(np.int64, (runs, images, classes, classes), elements=st.integers(0, 3))) for runs in (1, 2))
+    labelled = np.maximum(first.sum(axis=3).max(axis=0), second.sum(axis=3).max(axis=0))
+    assume(labelled.any())
+    for each in (first, second):  # pixels that are missing from a row were taken for class 0
+        each[..., 0] += labelled - each.sum(axis=3)
+    return first, second
+
+
+# --- scores ---
+
+
+@given(any_methods())
+def test_scores_are_those_of_the_summed_matrices_exactly(methods):
+    summary = compare(methods, 40).summaries[0]
+    expected = scores(methods[0][0].sum(axis=0))
+    assert (summary.global_accuracy, summary.class_average_accuracy) == (expected.global_accuracy, expected.class_average_accuracy)
+    assert summary.mean_iou == expected.mean_iou
+
+
+@given(any_methods(), st.integers(0, 9))
+def test_a_resample_has_the_score_of_its_summed_matrices(methods, seed):
+    methods = [each[:, methods[0].sum(axis=(0, 2, 3)) > 0] for each in methods]
+    images = methods[0].shape[1]
+    drawn = np.random.default_rng(seed).multinomial(images, [1 / images] * images, size=20)
+    found = resampled_mean_iou(dict(zip("AB", methods, strict=True)), 20, seed)
+    for title, matrices in zip("AB", methods, strict=True):
+        weighted = [mean_iou(weights[:, None, None] * matrices) for weights in drawn]
+        assert found[title] == same(weighted, abs=1e-12)
+
+
+def test_resamples_do_not_depend_on_how_many_there_are(two):
+    few, many = (resampled_mean_iou({"A": two[0]}, count, 5)["A"] for count in (700, 1100))
+    assert (few == many[:700]).all()
+    assert len(np.unique(many)) > 1000
+
+
+def test_deviations_are_over_seeds():
+    (method,) = make_methods(np.random.default_rng(0), 20, [0], runs=4, training_noise=0.2)
+    summary = compare([method]).summaries[0]
+    runs = [scores(run.sum(axis=0)) for run in method]
+    for key in ("global_accuracy", "class_average_accuracy", "mean_iou"):
+        values = [getattr(run, key) for run in runs]
+        assert getattr(summary, key) == same(sum(values) / 4)
+        assert getattr(summary, f"{key}_deviation") == same((sum((v - sum(values) / 4) ** 2 for v in values) / 3) ** 0.5)
+    assert summary.runs == 4
+
+
+# --- bootstrap over images ---
+
+
+def test_the_interval_is_that_of_scipys_bootstrap(two):
+    def difference(images):
+        return mean_iou(two[0][:, images]) - mean_iou(two[1][:, images])
+
+    theirs = stats.bootstrap((np.arange(40),), difference, paired=True, method="percentile", n_resamples=2000, vectorized=False, rng=1)
+    low, high = theirs.confidence_interval
+    assert compare(two, 20_000).pairs[0].interval == same((low, high), abs=0.06 * (high - low))
+    alone = stats.bootstrap(
+        (np.arange(40),), lambda images: mean_iou(two[0][:, images]), method="percentile", n_resamples=2000, vectorized=False, rng=1
+    ).confidence_interval
+    assert compare(two, 20_000).summaries[0].mean_iou_interval == same(tuple(alone), abs=0.06 * (alone.high - alone.low))
+
+
+def test_p_and_interval_are_those_of_a_loop_over_resamples(two):
+    generator = np.random.default_rng(7)
+    draws = [generator.integers(0, 40, 40) for _ in range(3000)]
+    differences = np.array([mean_iou(two[0][:, images]) - mean_iou(two[1][:, images]) for images in draws])
+    pair = compare(two, 20_000).pairs[0]
+    assert pair.difference == mean_iou(two[0]) - mean_iou(two[1]) < 0
+    assert 0.02 < pair.p_images < 0.5
+    assert pair.p_images == same(2 * np.mean(differences >= 0), abs=0.03)
+    assert pair.interval == same(tuple(np.percentile(differences, [2.5, 97.5])), abs=0.05 * np.ptp(pair.interval))
+
+
+def test_p_counts_resamples_that_turn_round_plus_one():
+    assert images_p(0.5, np.array([0.1, 0.2, 0.0, -0.1, *[0.3] * 95]), 100) == same(2 * 3 / 100)
+    assert images_p(-0.5, np.array([0.1, 0.2, *[-0.3] * 97]), 100) == same(2 * 3 / 100)
+    assert images_p(0.5, np.full(99, 0.5), 100) == same(2 / 100)
+    assert images_p(0.1, np.full(99, -0.1), 100) == 1
+
+
+def test_p_of_a_method_against_itself_is_exactly_1(two):
+    pair = compare([two[0], two[0].copy()]).pairs[0]
+    assert (pair.difference, pair.interval, pair.p, pair.distinguishable) == (0, (0, 0), 1, False)
+
+
+def test_rounding_is_no_difference():
+    generator, order = np.random.default_rng(0), [2, 0, 1]
+    ours = generator.multinomial(10, [0.5, 0.3, 0.2], (1, 30, 3))
+    theirs = ours[:, :, order][..., order]  # the same IoUs, of other classes: their means differ in the last digits alone
+    pair = compare([ours, theirs]).pairs[0]
+    assert 0 < np.abs(pair.interval).max() < 1e-15
+    assert pair.p_images == 1
+
+
+@pytest.mark.parametrize(("images", "p"), [(1, 1), (2, 1 / 2), (5, 1 / 16)])
+def test_five_images_or_fewer_tell_nothing_however_alike_they_are(two, images, p):
+    right = np.einsum("snij,ik->snik", two[0], np.eye(5, dtype=int))  # every pixel is right
+    pair = compare([right[:, :images], two[0][:, :images]]).pairs[0]
+    assert pair.interval[0] > 0.1
+    assert (pair.p_images, pair.distinguishable) == (p, False)
+
+
+def test_one_image_has_a_point_for_an_interval(two):
+    pair = compare([each[:, :1] for each in two]).pairs[0]
+    assert pair.interval == same((pair.difference, pair.difference))
+
+
+# --- t test over seeds ---
+
+
+def test_p_over_three_seeds_is_students():
+    first, second = {0: 0.52, 1: 0.55, 2: 0.51}, {0: 0.50, 1: 0.54, 2: 0.48}
+    d = np.array([0.02, 0.01, 0.03])
+    t = d.mean() / (np.sqrt(((d - d.mean()) ** 2).sum() / 2) / np.sqrt(3))
+    assert seeds_p(first, second) == same(1 - t / np.sqrt(2 + t**2))  # the distribution for 2 degrees of freedom, in closed form
+    assert seeds_p(second, first) == same(seeds_p(first, second))
+
+
+def test_runs_are_paired_by_seed_and_others_are_left_out():
+    first, second = {1: 0.52, 2: 0.55, 4: 0.51}, {1: 0.50, 2: 0.54, 4: 0.48}
+    assert seeds_p({4: 0.51, 0: 0.53, 1: 0.52, 2: 0.55, 7: 0.55}, {3: 0.40, **second}) == seeds_p(first, second)
+
+
+def test_fewer_than_three_seeds_in_common_give_no_p():
+    assert seeds_p({0: 0.5, 1: 0.6}, {0: 0.4, 1: 0.45}) is None
+    assert seeds_p({0: 0.5, 1: 0.6, 2: 0.5}, {1: 0.4, 2: 0.45, 3: 0.4}) is None
+
+
+def test_equal_differences_have_p_0_or_if_they_are_0_p_1():
+    scores = {0: 0.1, 1: 0.2, 2: 0.4}
+    assert seeds_p(scores, {seed: value - 0.1 for seed, value in scores.items()}) == 0
+    assert seeds_p(scores, dict(scores)) == 1
+    assert seeds_p(scores, {seed: value - 1e-16 for seed, value in scores.items()}) == 1
+
+
+def test_common_seeds_that_contradict_all_runs_have_p_1():
+    assert seeds_p({0: 0.5, 1: 0.51, 2: 0.5, 3: 0.1}, {0: 0.4, 1: 0.4, 2: 0.41}) == 1
+
+
+# --- Holm ---
+
+
+def test_holm_by_hand():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == same([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.7, 0.6]) == [1, 1]
+    assert holm([0.02]) == [0.02]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
+def test_holm_is_the_closed_test_of_bonferroni(p):
+    """A hypothesis is rejected if Bonferroni rejects every set of hypotheses that it is in."""
+    for i, corrected in enumerate(holm(p)):
+        sets = [chosen for size in range(1, len(p) + 1) for chosen in combinations(range(len(p)), size) if i in chosen]
+        assert corrected == same(max(min(1, len(chosen) * min(p[j] for j in chosen)) for chosen in sets))
+
+
+# --- what a result may not depend on ---
+
+
+def test_the_order_of_images_changes_no_score(two):
+    order = np.random.default_rng(0).permutation(40)
+    ours, theirs = compare(two, 5000), compare([each[:, order] for each in two], 5000)
+    assert ours.pairs[0].difference == theirs.pairs[0].difference
+    assert ours.summaries[1].mean_iou == theirs.summaries[1].mean_iou
+    assert ours.pairs[0].interval == same(theirs.pairs[0].interval, abs=0.05 * np.ptp(ours.pairs[0].interval))
+
+
+def test_the_other_order_of_methods_turns_the_sign_and_nothing_else(two):
+    ours, theirs = compare(two).pairs[0], compare(two[::-1]).pairs[0]
+    assert theirs.difference == -ours.difference
+    assert theirs.interval == same((-ours.interval[1], -ours.interval[0]))
+    assert (theirs.p_images, theirs.p) == (ours.p_images, ours.p)
+
+
+def test_a_third_method_changes_a_pair_only_through_holm(two):
+    constant = np.zeros_like(two[0])
+    constant[..., 0] = two[0].sum(axis=3)  # everything is class 0
+    alone, among = compare(two).pairs[0], compare([*two, constant]).pairs[0]
+    assert (among.interval, among.p) == (alone.interval, alone.p)
+    assert (alone.p_corrected, among.p_corrected) == (alone.p, same(alone.p))  # the largest of three is multiplied by 1
+    assert compare([*two, constant]).pairs[1].p_corrected == same(3 * 2 / 1001)
+
+
+def test_the_same_seed_gives_the_same_result(two):
+    assert compare(two, seed=4) == compare(two, seed=4)
+    assert compare(two, seed=4).pairs[0].interval != compare(two, seed=5).pairs[0].interval
+
+
+def test_images_without_labelled_pixels_change_nothing(two):
+    empty = [np.concatenate([each, np.zeros_like(each[:, :9])], axis=1) for each in two]
+    assert compare(empty) == compare(two)
+    assert compare(empty).images == 40

@@ -1,0 +1,188 @@
+"""Verdicts: how often they are right on methods that never were, their words, and what is refused."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up_methods import make_methods
+
+from segkit.compare.statistics import compare_methods
+from segkit.errors import InputError
+from segkit.metrics.confusion import scores
+
+FIRST_LIGHT = Path(__file__).parents[2] / "experiments" / "first_light" / "results"
+same = pytest.approx
+
+
+def compare(methods, resamples=1000, seeds=None):
+    titles = dict(zip("ABCDEFGH", methods, strict=False))
+    return compare_methods(titles, seeds or {title: range(len(each)) for title, each in titles.items()}, resamples=resamples)
+
+
+def pairs(repeats, images, skills, resamples=1000, **noise):
+    """Comparisons of two methods, each time with other images, other runs and other noise."""
+    made = (make_methods(np.random.default_rng([images, repeat]), images, skills, **noise) for repeat in range(repeats))
+    return [compare(methods, resamples).pairs[0] for methods in made]
+
+
+# --- how often verdicts are right ---
+
+
+def test_equal_methods_are_not_distinguishable():
+    assert sum(pair.distinguishable for pair in pairs(50, 100, [0, 0])) <= 5
+
+
+def test_equal_methods_are_not_distinguishable_over_three_seeds_however_noisy_training_is():
+    for noise in (0.05, 0.3):
+        assert sum(pair.distinguishable for pair in pairs(50, 100, [0, 0], runs=3, training_noise=noise)) <= 5
+
+
+def test_one_seed_of_a_noisy_training_says_nothing_about_the_next():
+    found = pairs(50, 100, [0, 0], training_noise=0.3)
+    assert sum(pair.distinguishable for pair in found) > 25  # these two networks do differ; their methods do not
+    assert {pair.rests_on for pair in found} == {"images only: one seed each"}
+
+
+@pytest.mark.parametrize("noise", [{"runs": 1}, {"runs": 5, "training_noise": 0.05}])
+def test_a_difference_of_3_points_is_found(noise):
+    worse, better = (scores(each[0].sum(axis=0)).mean_iou for each in make_methods(np.random.default_rng(0), 20_000, [0, 0.15]))
+    assert 0.027 < better - worse < 0.033
+    assert sum(pair.verdict.startswith("B > A (+") for pair in pairs(50, 100, [0, 0.15], **noise)) >= 45
+
+
+def test_the_interval_covers_the_difference_of_the_population():
+    population = make_methods(np.random.default_rng(0), 3000, [0, 0.1])
+    first, second = (scores(each[0].sum(axis=0)).mean_iou for each in population)
+    covered = []
+    for repeat in range(400):
+        drawn = np.random.default_rng([1, repeat]).integers(0, 3000, 80)
+        low, high = compare([each[:, drawn] for each in population], 400).pairs[0].interval
+        covered.append(low <= first - second <= high)
+    assert 0.90 <= np.mean(covered) <= 0.98
+
+
+# --- what a verdict follows from ---
+
+
+def test_a_difference_has_to_hold_for_other_images_and_for_other_seeds():
+    noisy = compare(make_methods(np.random.default_rng(5), 200, [0, 0.1], runs=3, training_noise=0.2)).pairs[0]
+    assert noisy.p_images < 0.05 < noisy.p_seeds
+    assert (noisy.p, noisy.distinguishable) == (noisy.p_seeds, False)
+    few = compare(make_methods(np.random.default_rng(0), 4, [0, 0.4], runs=5)).pairs[0]
+    assert few.p_seeds < 0.05 < few.p_images
+    assert (few.p, few.distinguishable) == (few.p_images, False)
+
+
+def test_p_is_corrected_over_all_pairs():
+    found = compare(make_methods(np.random.default_rng(2), 100, [0, 0.02, 0.06, 0.5])).pairs
+    assert [(pair.first, pair.second) for pair in found] == [("A", "B"), ("A", "C"), ("A", "D"), ("B", "C"), ("B", "D"), ("C", "D")]
+    lowest = 2 / 1001
+    for pair in (found[2], found[4], found[5]):
+        assert (pair.p, pair.p_corrected, pair.distinguishable) == (lowest, same(6 * lowest), True)
+    others = sorted((found[0], found[1], found[3]), key=lambda pair: pair.p)
+    assert others[0].p_corrected == same(min(1, 3 * others[0].p))
+    assert others[2].p_corrected >= others[1].p_corrected >= others[0].p_corrected
+
+
+# --- words ---
+
+
+def images_of(rights):
+    """A method [1, N, 2, 2]: of every 1000 pixels of class 0, so many are right; class 1 is perfect."""
+    return np.array([[[[right, 1000 - right], [0, 10**9]] for right in rights]])
+
+
+def test_the_better_method_is_named_first_with_points_of_mean_iou():
+    better, worse = images_of([800] * 10), images_of([760] * 10)
+    words = "(+2.0 [2.0, 2.0])"
+    assert compare([better, worse]).pairs[0].verdict == f"A > B {words}"
+    assert compare([worse, better]).pairs[0].verdict == f"B > A {words}"
+    assert compare([worse[:, :5], better[:, :5]]).pairs[0].verdict == f"B, A: not distinguishable {words}"
+    assert compare([worse, worse]).pairs[0].verdict == "A, B: not distinguishable (+0.0 [0.0, 0.0])"
+
+
+def test_an_interval_turns_with_the_methods():
+    mixed, even = images_of([900, 900, 700, 700, 900]), images_of([800] * 5)
+    pair = compare([even, mixed], 20_000).pairs[0]
+    assert pair.interval == same((-0.05, 0.03))
+    assert pair.verdict == "B, A: not distinguishable (+1.0 [-3.0, 5.0])"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "words"),
+    [
+        ([0], [0], "images only: one seed each"),
+        ([0], [5], "images only: one seed each"),
+        ([0], [0, 1], "images only: 1 seed in common"),
+        ([0, 1, 2], [3, 4, 5], "images only: no seed in common"),
+        ([0, 1, 2], [1, 2, 3], "images only: 2 seeds in common"),
+        ([0, 1, 2], [0, 1, 2], "images and 3 seeds"),
+        ([0, 1, 2, 3], [3, 2, 1, 0, 9], "images and 4 seeds"),
+    ],
+)
+def test_it_is_said_what_a_verdict_rests_on(first, second, words):
+    (runs,) = make_methods(np.random.default_rng(0), 6, [0], runs=5)
+    pair = compare([runs[: len(first)], runs[: len(second)]], seeds={"A": first, "B": second}).pairs[0]
+    assert pair.rests_on == words
+    assert (pair.p_seeds is None) == words.startswith("images only")
+
+
+def test_results_go_into_json_and_come_back():
+    found = asdict(compare(make_methods(np.random.default_rng(0), 6, [0, 0.1], runs=3)))
+    again = json.loads(json.dumps(found, allow_nan=False))
+    assert again["pairs"][0]["verdict"] == found["pairs"][0]["verdict"]
+    assert again["summaries"][1]["mean_iou_interval"] == list(found["summaries"][1]["mean_iou_interval"])
+
+
+def test_one_method_has_a_summary_and_no_pair():
+    found = compare(make_methods(np.random.default_rng(0), 6, [0]))
+    assert found.pairs == ()
+    assert (found.images, found.summaries[0].method, found.summaries[0].mean_iou_deviation) == (6, "A", None)
+
+
+def test_first_light_tells_fcn8s_from_segnet():
+    matrices = {}
+    for name in ("segnet", "fcn8s"):
+        with np.load(FIRST_LIGHT / name / "confusion_test.npz") as stored:
+            matrices[name] = stored["matrices"][None]
+    found = compare_methods(matrices, {"segnet": [0], "fcn8s": [0]})
+    assert found.pairs[0].verdict == "fcn8s > segnet (+3.0 [2.4, 3.6])"
+    for summary in found.summaries:
+        assert summary.mean_iou == json.loads((FIRST_LIGHT / summary.method / "result.json").read_text())["test"]["mean_iou"]
+
+
+# --- refusals ---
+
+METHOD = np.array([[[[3, 1], [0, 2]], [[2, 0], [1, 1]]]])  # 1 run, 2 images, 2 classes
+
+
+@pytest.mark.parametrize(
+    ("matrices", "seeds", "words"),
+    [
+        ({}, {}, "no method is given"),
+        ({"A": METHOD}, {"B": [0]}, "matrices of ['A'], seeds of ['B']: expected the same methods"),
+        ({"A": METHOD[0]}, {"A": [0]}, "A: confusion matrices have the shape [2, 2, 2]: expected [runs, images, classes, classes]"),
+        ({"A": METHOD[..., :1]}, {"A": [0]}, "A: confusion matrices have the shape [1, 2, 2, 1]"),
+        ({"A": METHOD[:, :0]}, {"A": [0]}, "A: confusion matrices have the shape [1, 0, 2, 2]"),
+        ({"A": METHOD - 1}, {"A": [0]}, "A: a confusion matrix holds -1: expected counts of pixels"),
+        ({"A": METHOD}, {"A": [0, 1]}, "A: 1 runs have the seeds [0, 1]: expected a different seed for each"),
+        ({"A": np.concatenate([METHOD, METHOD])}, {"A": [3, 3]}, "A: 2 runs have the seeds [3, 3]: expected a different seed for each"),
+        ({"A": METHOD * 0}, {"A": [0]}, "A: no image has a labelled pixel"),
+        ({"A": METHOD, "B": METHOD[:, :1]}, {"A": [0], "B": [0]}, "B has 1 images of 2 classes, A has 2 images of 2 classes"),
+        ({"A": METHOD, "B": METHOD[:, :, :1, :1]}, {"A": [0], "B": [0]}, "B has 2 images of 1 classes, A has 2 images of 2 classes"),
+        ({"A": METHOD, "B": METHOD[:, ::-1]}, {"A": [0], "B": [0]}, "B and A have different labels in image 0: expected the same images"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(matrices, seeds, words):
+    with pytest.raises(InputError) as refused:
+        compare_methods(matrices, seeds)
+    assert str(refused.value).startswith(words)
+
+
+def test_too_few_resamples_for_any_verdict_are_refused():
+    methods = make_methods(np.random.default_rng(0), 100, [0, 1, 2, 3])
+    assert all(pair.distinguishable for pair in compare(methods, 240).pairs)
+    with pytest.raises(InputError, match="resamples: 239 are too few to tell any of 6 pairs apart. Expected at least 240"):
+        compare(methods, 239)
