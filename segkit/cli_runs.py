@@ -100,7 +100,11 @@ def run_experiment(
         for line in submit_members(members, file, changes, runs, slurm or []):
             print(line)
         return
-    failures = run_members(members, file, changes, runs, jobs, lambda line: print(line, flush=True))
+    try:
+        failures = run_members(members, file, changes, runs, jobs, lambda line: print(line, flush=True))
+    except (KeyboardInterrupt, SystemExit) as stop:
+        print("segkit: interrupted, members too; the same command without --overwrite goes on.", file=sys.stderr)
+        raise typer.Exit(143 if isinstance(stop, SystemExit) else 130) from None
     finished = sum(member.run.finished for member in members)
     print("\n".join([*failures, f"{finished} of {len(members)} members are finished."]))
     if finished < len(members):

@@ -103,9 +103,10 @@ def test_a_stage_that_started_from_weights_that_are_gone_is_refused_and_overwrit
     code, _, errors = segkit(*command)
     assert code == 2
     assert f"{run / 'fcn8s'} did not start from {run / 'fcn16s'}, which is yet to be trained" in errors
+    shutil.rmtree(run / "fcn8s")
+    last = select(read_experiment(file, runs=tmp_path / "a b: #1"), ["stage=fcn8s"])
     with pytest.raises(InputError, match="fcn8s starts from fcn16s, which is neither trained nor asked for"):
-        shutil.rmtree(run / "fcn8s")
-        prepare(select(read_experiment(file, runs=tmp_path / "a b: #1"), ["stage=fcn8s"]))
+        prepare(last)
 
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     elsewhere = f"data={{name: camvid, root: {tmp_path / 'nowhere'}}}"

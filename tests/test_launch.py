@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -61,18 +60,21 @@ def test_sigterm_ends_the_members_too_and_the_same_command_goes_on(write, tmp_pa
     file = write("set: {training: {epochs: 30}}\naxes: {seed: [0, 1]}\n")
     command = [sys.executable, "-m", "segkit", "experiment", "run", str(file), "--runs", str(tmp_path / "runs"), "--jobs", "2"]
     members = [RunDir(tmp_path / f"runs/trial/seed{seed}") for seed in (0, 1)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **quiet)
     try:
         deadline = time.monotonic() + 120
         while not all(run.trained for run in members) and time.monotonic() < deadline:
             time.sleep(0.02)
         process.terminate()
-        assert process.wait(timeout=60) == 143
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 143
+        assert errors == "segkit: interrupted, members too; the same command without --overwrite goes on.\n"
         with pytest.raises(ProcessLookupError):  # nobody of its process group is left
             os.killpg(process.pid, 0)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     assert not any(run.finished for run in members)
     stopped = [run.records("validation")[-1]["step"] for run in members]
     assert all(0 < step < 60 for step in stopped)

@@ -37,7 +37,7 @@ def test_decoders_of_one_seed_see_the_same_images_in_the_same_order_from_the_sam
     assert found.methods == ("fcn32s", "fcn8s", "segnet")
     assert found.different == {}
     assert found.equal[1:3] == (SAMPLES, IMAGES)
-    # 13 convolutions of VGG16 with their biases; fc6, fc7, score_fr of both FCNs and nothing of SegNet, whose layers have names of their own
+    # 13 convolutions of VGG16 with their biases; fc6, fc7 and score_fr of both FCNs; SegNet's decoder shares none
     assert WEIGHTS.format(2 * 13 + 2 * 3) in found.equal
     assert found.settings["model.decoder.name"] == ("fcn32s", "fcn8s", "segnet")
     assert [row[0] for row in found.rows()] == list(found.settings)
