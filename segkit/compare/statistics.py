@@ -7,6 +7,7 @@ from itertools import combinations
 import numpy as np
 from scipy.stats import ttest_rel
 
+from segkit.compare.comparable import require_comparable
 from segkit.errors import InputError
 from segkit.metrics.confusion import Scores, scores
 
@@ -74,36 +75,38 @@ class Statistics:
     summaries: tuple[MethodSummary, ...]
     pairs: tuple[PairComparison, ...]
     images: int
+    block: int
     resamples: int
     seed: int
 
 
 def compare_methods(
-    matrices: Mapping[str, np.ndarray], seeds: Mapping[str, Sequence[int]], *, resamples: int = 10_000, seed: int = 0
+    matrices: Mapping[str, np.ndarray], seeds: Mapping[str, Sequence[int]], *, block: int = 1, resamples: int = 10_000, seed: int = 0
 ) -> Statistics:
     """Summary of every method and comparison of every pair.
 
-    The images count as independent draws. Frames of one drive are not: the answer is for other frames of these drives, not for other
-    drives. Images without a labelled pixel are left out. All methods and pairs meet the same resamples.
+    Images count as independent draws, which frames of one drive are not; `block` draws so many neighbours together. Images without a
+    labelled pixel are left out. All methods and pairs meet the same resamples.
 
     Args:
         matrices: title -> confusion matrices [S, N, K, K] of S runs on N images, rows = label. S may differ; the images and their order
             may not.
         seeds: title -> the S different seeds of its runs.
+        block: images in a row that are drawn together; the last block may be shorter.
         resamples: of the images.
         seed: of the resamples.
     Raises:
         InputError: if matrices and seeds do not fit together, or there are too few resamples for any verdict but "not distinguishable".
     """
-    counted = _require_comparable(matrices, seeds).sum(axis=1) > 0
+    counted = require_comparable(matrices, seeds).sum(axis=1) > 0
     _require_enough(resamples, len(matrices) * (len(matrices) - 1) // 2)
-    kept = {title: each[:, counted] for title, each in matrices.items()}
+    kept = {title: _blocks(each[:, counted], block) for title, each in matrices.items()}
     found = {title: [scores(run) for run in each.sum(axis=1)] for title, each in kept.items()}
     by_seed = {title: {s: run.mean_iou for s, run in zip(seeds[title], runs, strict=True)} for title, runs in found.items()}
     resampled = resampled_mean_iou(kept, resamples, seed)
-    images = int(counted.sum())
+    draws = -(-int(counted.sum()) // block)
     summaries = tuple(_summary(title, runs, resampled[title]) for title, runs in found.items())
-    return Statistics(summaries, _compare_pairs(by_seed, resampled, images), images, resamples, seed)
+    return Statistics(summaries, _compare_pairs(by_seed, resampled, draws), int(counted.sum()), block, resamples, seed)
 
 
 def resampled_mean_iou(matrices: Mapping[str, np.ndarray], resamples: int, seed: int) -> dict[str, np.ndarray]:
@@ -176,6 +179,11 @@ def holm(p: Sequence[float]) -> list[float]:
     corrected = np.empty(len(p))
     corrected[order] = np.maximum.accumulate(steps).clip(max=1)
     return corrected.tolist()
+
+
+def _blocks(matrices: np.ndarray, block: int) -> np.ndarray:
+    """Matrices [S, N, K, K], summed over each `block` images in a row."""
+    return np.add.reduceat(matrices, range(0, matrices.shape[1], block), axis=1, dtype=np.int64)
 
 
 def _intersection_and_union(matrices: np.ndarray) -> np.ndarray:
@@ -264,37 +272,3 @@ def _require_enough(resamples: int, pairs: int) -> None:
     least = round(2 * max(pairs, 1) / LEVEL)
     if resamples < least:
         raise InputError(f"resamples: {resamples} are too few to tell any of {pairs} pairs apart. Expected at least {least}.")
-
-
-def _require_comparable(matrices: Mapping[str, np.ndarray], seeds: Mapping[str, Sequence[int]]) -> np.ndarray:
-    """Labelled pixels of every image and class, [N, K]: one table for all runs of all methods."""
-    if not matrices:
-        raise InputError("no method is given: expected at least one. Name finished runs.")
-    if set(matrices) != set(seeds):
-        raise InputError(f"matrices of {list(matrices)}, seeds of {list(seeds)}: expected the same methods. Give both for each.")
-    for title, each in matrices.items():
-        _require_runs(title, each, seeds[title])
-    first = next(iter(matrices))
-    labelled = matrices[first][0].sum(axis=2)
-    for title, each in matrices.items():
-        ours = each.sum(axis=3)
-        if ours.shape[1:] != labelled.shape:
-            shapes = ["{} images of {} classes".format(*shape) for shape in (ours.shape[1:], labelled.shape)]
-            raise InputError(f"{title} has {shapes[0]}, {first} has {shapes[1]}: expected one test split. Compare them apart.")
-        other = (ours != labelled).any(axis=(0, 2))
-        if other.any():
-            found = f"{title} and {first} have different labels in image {other.argmax()}"
-            raise InputError(f"{found}: expected the same images in one order. Score them on one test split.")
-    if not labelled.any():
-        raise InputError(f"{first}: no image has a labelled pixel; expected some. Check the test split.")
-    return labelled
-
-
-def _require_runs(title: str, matrices: np.ndarray, seeds: Sequence[int]) -> None:
-    shape = list(matrices.shape)
-    if len(shape) != 4 or shape[2] != shape[3] or 0 in shape:
-        raise InputError(f"{title}: confusion matrices have the shape {shape}: expected [runs, images, classes, classes]. Stack its runs.")
-    if matrices.min() < 0:
-        raise InputError(f"{title}: a confusion matrix holds {matrices.min()}: expected counts of pixels. Score the run again.")
-    if len(seeds) != len(matrices) or len(set(seeds)) < len(seeds):
-        raise InputError(f"{title}: {len(matrices)} runs have the seeds {list(seeds)}: expected a different seed for each. Correct them.")

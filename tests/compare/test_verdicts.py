@@ -142,15 +142,27 @@ def test_one_method_has_a_summary_and_no_pair():
     assert (found.images, found.summaries[0].method, found.summaries[0].mean_iou_deviation) == (6, "A", None)
 
 
+def first_light():
+    """Confusion matrices of the two runs that the repository keeps, [1, N, K, K] each."""
+    files = {name: FIRST_LIGHT / name / "confusion_test.npz" for name in ("segnet", "fcn8s")}
+    return {name: np.load(file)["matrices"][None] for name, file in files.items()}
+
+
 def test_first_light_tells_fcn8s_from_segnet():
-    matrices = {}
-    for name in ("segnet", "fcn8s"):
-        with np.load(FIRST_LIGHT / name / "confusion_test.npz") as stored:
-            matrices[name] = stored["matrices"][None]
-    found = compare_methods(matrices, {"segnet": [0], "fcn8s": [0]})
+    found = compare_methods(first_light(), {"segnet": [0], "fcn8s": [0]})
     assert found.pairs[0].verdict == "fcn8s > segnet (+3.0 [2.4, 3.6])"
     for summary in found.summaries:
         assert summary.mean_iou == json.loads((FIRST_LIGHT / summary.method / "result.json").read_text())["test"]["mean_iou"]
+
+
+def test_frames_that_are_drawn_together_widen_the_interval_of_first_light():
+    """Frames of a drive resemble one another: drawn one by one they would count as more than they are."""
+    matrices, seeds = first_light(), {"fcn8s": [0], "segnet": [0]}
+    one, ten = (compare_methods(matrices, seeds, block=block).pairs[0] for block in (1, 10))
+    assert one.difference == ten.difference
+    assert 1.2 < np.ptp(ten.interval) / np.ptp(one.interval) < 1.7
+    summed = {name: np.add.reduceat(each, range(0, each.shape[1], 10), axis=1) for name, each in matrices.items()}
+    assert compare_methods(summed, seeds).pairs[0].interval == ten.interval
 
 
 # --- refusals ---
