@@ -166,7 +166,7 @@ def class_weights(config: Config, overrides: Overrides = None) -> None:
     print_table("training labels", columns, rows)
 
 
-for command in (cli_runs.train, cli_runs.compare, cli_runs.runs):
+for command in (cli_runs.train, cli_runs.compare, cli_runs.costs, cli_runs.runs):
     app.command()(command)
 app.add_typer(cli_runs.experiments, name="experiment")
 

@@ -187,3 +187,38 @@ def compare(
     if out is not None:
         for path in [*write_tables(tables, out), write_side_by_side(methods, out / "predictions.png", images)]:
             print(path)
+
+
+def costs(
+    paths: Annotated[list[Path], typer.Argument(help="Config files (YAML) or run folders.", show_default=False)],
+    measure: Annotated[bool, typer.Option("--measure", help="Also measure time and memory on this machine.")] = False,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="HxW", help="Image as the network gets it, pixels. Default: the first test image.", show_default=False),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="With --measure: how often each time is measured.")] = 10,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="With --measure: images of a training step. Default: the config's.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, in bytes and seconds, and nothing else.")] = False,
+    overrides: SetOverrides = None,
+) -> None:
+    """Count what models cost: parameters, multiplications, memory kept for the decoder, weight file; or also measure it.
+
+    With --size no dataset is needed.
+    """
+    import json
+    from dataclasses import asdict
+
+    from segkit.compare.ledger import cost_tables, legend
+    from segkit.costs import costs_of, read_size
+    from segkit.tracking.console import print_table
+
+    wanted = None if size is None else read_size(size)
+    found = costs_of(paths, measure=measure, size=wanted, rounds=rounds, batch_size=batch_size, overrides=overrides or [])
+    if as_json:
+        print(json.dumps([asdict(each) for each in found], indent=2))
+        return
+    for table in cost_tables(found):
+        print_table(table.title, table.columns, table.rows)
+    print("\n".join(legend(measured=measure)))

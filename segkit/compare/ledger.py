@@ -1,0 +1,207 @@
+"""What a model costs: each value counted from shapes, or measured on this machine."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
+
+from segkit.compare.tables import Table
+from segkit.models.features import Features, Needs, Stages, storage_multiplier
+from segkit.models.segmenter import Segmenter
+from segkit.tensors import Size
+
+FLOAT_BYTES, INDEX_BYTES = 4, 8  # float32; torch's int64 pooling indices
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median, and first and third quartile (`low`, `high`), of repeated measurements."""
+
+    median: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What one model costs; what was not, or cannot be, measured is None.
+
+    Attributes:
+        title: what the model is called.
+        size: (height, width) of the image, network pixels.
+        parameters: counted; trained values.
+        macs: counted; multiplications of convolutions and matrix products for one image, each with an addition; biases left out.
+        kept_bytes: counted; what the encoder must keep of one image for the decoder, float32 maps and int64 indices; None: the model is
+            no encoder and decoder.
+        kept_bytes_two_bit_indices: the same with 2 bits for each pooling index.
+        storage_multiplier: that of SegNet's Table 1; None where the encoder's stages differ in width.
+        file_bytes: counted; the weight file, or the tensors in it where there is none yet.
+        measured_on: device, precision and batch size of what follows.
+        peak_inference_bytes: memory that one forward pass adds to model and image.
+        peak_training_bytes: memory that training steps add to model and batch: gradients, optimizer state, activations.
+        forward_seconds: of one image, to class ids on the CPU.
+        step_seconds: of one training step.
+    """
+
+    title: str
+    size: Size
+    parameters: int
+    macs: int
+    kept_bytes: int | None
+    kept_bytes_two_bit_indices: int | None
+    storage_multiplier: int | None
+    file_bytes: int
+    measured_on: str | None = None
+    peak_inference_bytes: int | None = None
+    peak_training_bytes: int | None = None
+    forward_seconds: Spread | None = None
+    step_seconds: Spread | None = None
+
+
+def count(title: str, model: nn.Module, size: Size) -> Costs:
+    """Everything that follows from shapes; nothing is computed, so the model may be on the meta device.
+
+    A transposed convolution multiplies every pixel of its input by its whole kernel, also for pixels that are cropped later. A
+    convolution multiplies its padding, too.
+
+    Args:
+        model: in evaluation mode, from [B, 3, H, W] to logits. What is kept between encoder and decoder is counted of a `Segmenter`.
+        size: (height, width) of the image, pixels.
+    Raises:
+        InputError: if the image is too small for the net.
+    """
+    parts = [*model.named_parameters(), *model.named_buffers()]
+    with FakeTensorMode(), torch.no_grad():  # meta tensors that claim to be on the CPU: there is no autocast for the meta device
+        state = {name: torch.empty(part.shape, dtype=part.dtype) for name, part in parts}
+        image = torch.empty(1, 3, *size)
+        with FlopCounterMode(display=False) as counter:
+            functional_call(model, state, (image,))
+        kept = kept_two_bit = multiplier = None
+        if isinstance(model, Segmenter):
+            own = {name.removeprefix("encoder."): tensor for name, tensor in state.items() if name.startswith("encoder.")}
+            maps, indices = _kept(functional_call(model.encoder, own, (image, model.needs)), model.needs, model.stages)
+            kept, kept_two_bit = FLOAT_BYTES * maps + INDEX_BYTES * indices, FLOAT_BYTES * maps + -(-indices // 4)
+            multiplier = storage_multiplier(model.needs, model.stages) if len(set(model.stages.channels)) == 1 else None
+    return Costs(
+        title=title,
+        size=size,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        macs=counter.get_total_flops() // 2,
+        kept_bytes=kept,
+        kept_bytes_two_bit_indices=kept_two_bit,
+        storage_multiplier=multiplier,
+        file_bytes=sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values()),
+    )
+
+
+def _kept(features: Features, needs: Needs, stages: Stages) -> tuple[int, int]:
+    """Values of maps, and of pooling indices, that the encoder must keep; the decoder starts from the deepest map.
+
+    A map that the decoder reduces to K channels counts as K: it could be reduced before it is kept. Here it is reduced when the decoder
+    runs, so measured memory holds the whole map.
+    """
+    deepest = len(stages.channels) - 1
+    pooled = [x for stage, x in features.pooled.items() if stage != deepest]
+    values = 0
+    for x in [*pooled, *features.unpooled.values()]:
+        batch, channels, *pixels = x.shape
+        values += batch * min(channels, needs.kept_channels or channels) * prod(pixels)
+    return values, sum(x.numel() for x in features.indices.values())
+
+
+def interleaved(
+    tasks: Sequence[Callable[[], object]],
+    rounds: int,
+    *,
+    warm_up: int = 2,  # rounds
+    clock: Callable[[], float] = time.perf_counter,
+    progress: Callable[[int], None] | None = None,
+) -> list[Spread]:
+    """Seconds of each task. A round runs every task once, and each round starts one task later, so that drift of the machine cancels.
+
+    Args:
+        tasks: each returns when its work is done, on whatever device.
+        warm_up: rounds before the first that counts.
+        clock: seconds, from any start.
+        progress: called with 1 after each round.
+    """
+    seconds: list[list[float]] = [[] for _ in tasks]
+    for number in range(-warm_up, rounds):
+        for place in range(len(tasks)):
+            index = (number + place) % len(tasks)
+            started = clock()
+            tasks[index]()
+            elapsed = clock() - started
+            if number >= 0:
+                seconds[index].append(elapsed)
+        if progress is not None:
+            progress(1)
+    return [Spread(*np.quantile(each, (0.5, 0.25, 0.75)).tolist()) for each in seconds]
+
+
+def cost_tables(costs: Sequence[Costs]) -> list[Table]:
+    """What was counted, and what was measured if anything was: a row per model."""
+    sizes = {f"{cost.size[0]}x{cost.size[1]}" for cost in costs}
+    names = [cost.title if len(sizes) == 1 else f"{cost.title} {cost.size[0]}x{cost.size[1]}" for cost in costs]
+    image = f"image of {sizes.pop()} pixels" if len(sizes) == 1 else "image of the size beside each name"
+    rows = [
+        (
+            name,
+            *(_scaled(cost.parameters, 1e6), _scaled(cost.macs, 1e9)),
+            *(_scaled(cost.kept_bytes, 1e6), _scaled(cost.kept_bytes_two_bit_indices, 1e6)),
+            "-" if cost.storage_multiplier is None else str(cost.storage_multiplier),
+            _scaled(cost.file_bytes, 1e6),
+        )
+        for name, cost in zip(names, costs, strict=True)
+    ]
+    kept = ("kept for decoder, MB", "kept, 2-bit indices, MB")
+    columns = ("model", "parameters, M", "MACs, G", *kept, "storage multiplier", "weight file, MB")
+    tables = [Table(f"counted: one {image} (height x width)", columns, tuple(rows))]
+    conditions = dict.fromkeys(cost.measured_on for cost in costs if cost.measured_on is not None)
+    if conditions:
+        rows = [
+            (
+                name,
+                *(_milliseconds(cost.forward_seconds), _scaled(cost.peak_inference_bytes, 1e6)),
+                *(_milliseconds(cost.step_seconds), _scaled(cost.peak_training_bytes, 1e6)),
+            )
+            for name, cost in zip(names, costs, strict=True)
+        ]
+        columns = ("model", "inference, ms", "inference memory, MB", "training step, ms", "training memory, MB")
+        tables.append(Table(f"measured: {'; '.join(conditions)}", columns, tuple(rows)))
+    return tables
+
+
+def legend(*, measured: bool) -> list[str]:
+    """What the tables mean, a sentence or two a line."""
+    counted = [
+        "counted: from shapes alone. MACs: multiplications of convolutions and matrix products; no biases, no pooling or unpooling.",
+        "kept for decoder: what the encoder must keep of an image until the decoder uses it, without the deepest map: maps as float32,",
+        "of K channels if the decoder reduces them first; pooling indices as int64, as torch has them, or as 2 bits (windows of 2x2).",
+        "storage multiplier: as in SegNet's Table 1, for encoders whose stages have equal widths. 1 MB is 10^6 bytes.",
+    ]
+    return counted + measured * [
+        "measured: here, with random weights; median (quartiles) of rounds in which every model ran once. Inference: one image to class",
+        "ids, batch norm absorbed. Memory: what a pass, or training steps (gradients, optimizer state, activations), add at their peak to",
+        "what model and input take; on the CPU resident memory of a process of its own. -: cannot be measured here.",
+    ]
+
+
+def _scaled(value: int | None, unit: float) -> str:
+    if value is None:
+        return "-"
+    return f"{value / unit:,.2f}" if value >= unit / 10 or value == 0 else f"{value / unit:.2g}"
+
+
+def _milliseconds(seconds: Spread | None) -> str:
+    if seconds is None:
+        return "-"
+    median, low, high = (f"{1000 * value:,.1f}" for value in (seconds.median, seconds.low, seconds.high))
+    return f"{median} ({low} to {high})"
