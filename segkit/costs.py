@@ -145,7 +145,7 @@ def _measured(subjects: Sequence[_Subject], costs: Sequence[Costs], rounds: int)
 
 def _peak(subject: _Subject, prepare: Callable[[_Subject], Work], threads: int) -> int | None:
     torch.set_num_threads(threads)
-    return added_memory(prepare(subject), _device(subject))
+    return added_memory(prepare(subject), _device(subject).type)
 
 
 def _device(subject: _Subject) -> torch.device:

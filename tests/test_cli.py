@@ -30,7 +30,7 @@ def test_help_does_not_load_torch():
     code += "assert not {'torch', 'numpy', 'albumentations', 'pandas', 'pydantic'} & set(sys.modules), 'a heavy module was loaded'"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert all(command in ran.stdout for command in ("train", "evaluate", "predict", "show", "class-weights", "compare"))
+    assert all(command in ran.stdout for command in ("train", "evaluate", "predict", "show", "class-weights", "compare", "costs"))
 
 
 def test_version(segkit):

@@ -79,8 +79,8 @@ def count(title: str, model: nn.Module, size: Size) -> Costs:
     """
     parts = [*model.named_parameters(), *model.named_buffers()]
     with FakeTensorMode(), torch.no_grad():  # meta tensors that claim to be on the CPU: there is no autocast for the meta device
-        state = {name: torch.empty(part.shape, dtype=part.dtype) for name, part in parts}
-        image = torch.empty(1, 3, *size)
+        state = {name: torch.empty(part.shape, dtype=part.dtype, device="cpu") for name, part in parts}
+        image = torch.empty(1, 3, *size, device="cpu")
         with FlopCounterMode(display=False) as counter:
             functional_call(model, state, (image,))
         kept = kept_two_bit = multiplier = None

@@ -14,8 +14,6 @@ from os import getpid
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-import torch
-
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -48,21 +46,27 @@ def in_child(function: Callable[Arguments, Result], *args: Arguments.args, **kwa
             return None
 
 
-def added_memory(work: Work, device: torch.device) -> int | None:
+def added_memory(work: Work, device_type: str) -> int | None:
     """Bytes by which the work, done twice in a row, raises the peak over what is there before; None where this cannot be measured.
 
     The work is done once before: what libraries load or compile the first time is not counted. On CUDA this is memory of torch's
-    tensors; on the CPU the resident memory of this process, so that only a process of its own (`in_child`) gives it exactly.
+    tensors; on the CPU the resident memory of this process, so that only a process of its own (`in_child`) gives it exactly. Where a
+    system cannot set the peak of a process back (macOS), the work is not done before, and the peak is known only if it is a new one.
+
+    Args:
+        device_type: cpu, cuda, or another, whose memory is not known.
     """
+    if device_type == "cpu" and not _CLEAR.exists():
+        return _new_peak(work)
     work.run()
     work.forget()
     gc.collect()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+    if device_type == "cpu":
+        _CLEAR.write_text("5")  # the peak starts from here
+        before = _status("VmHWM")
         _twice(work)
-        return torch.cuda.max_memory_allocated(device) - before
-    return _added_resident(work) if device.type == "cpu" else None
+        return _status("VmHWM") - before
+    return _added_cuda(work) if device_type == "cuda" else None
 
 
 def _twice(work: Work) -> None:
@@ -70,18 +74,16 @@ def _twice(work: Work) -> None:
     work.run()
 
 
-def _added_resident(work: Work) -> int | None:
-    try:
-        _CLEAR.write_text("5")  # the peak starts from here
-        before = _status("VmHWM")
-    except (OSError, StopIteration):
-        return _raised_peak(work)
+def _added_cuda(work: Work) -> int:
+    import torch
+
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
     _twice(work)
-    return _status("VmHWM") - before
+    return torch.cuda.max_memory_allocated() - before
 
 
-def _raised_peak(work: Work) -> int | None:
-    """The same where the peak cannot be set back; None if the process was larger before."""
+def _new_peak(work: Work) -> int | None:
     largest = _largest_resident()
     before = 1024 * int(subprocess.check_output(["ps", "-o", "rss=", "-p", str(getpid())], text=True))
     _twice(work)
@@ -89,15 +91,15 @@ def _raised_peak(work: Work) -> int | None:
 
 
 def _status(key: str) -> int:
-    """Bytes that the kernel notes under a key, such as VmRSS."""
-    line = next(line for line in _STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
-    return 1024 * int(line.split()[1])
+    """Bytes that the kernel notes under a key, such as VmHWM; 0 if it notes none."""
+    lines = _STATUS.read_text().splitlines() if _STATUS.exists() else []
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{key}:")), 0)
 
 
 def _largest_resident() -> int:
-    """Bytes of the process at its largest."""
+    """Bytes of the process at its largest; Linux's ru_maxrss would include the parent's."""
     unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return _status("VmHWM") or unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def _give_back_what_is_freed() -> None:
