@@ -75,19 +75,25 @@ def run_experiment(
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Finished run folders of one dataset.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Folder for the table (CSV, Markdown) and the picture.")] = None,
-    images: Annotated[int, typer.Option(min=1, help="Test images in the picture.")] = 4,
+    out: Annotated[Path | None, typer.Option(help="Folder for tables, figures and a page (index.html).")] = None,
+    images: Annotated[int, typer.Option(min=1, help="Test images in the picture of predictions.")] = 4,
+    browser_images: Annotated[int, typer.Option(min=1, help="Test images in the page, at most.")] = 240,
 ) -> None:
-    """Put finished runs into one table, and their predictions side by side into one picture."""
+    """Put finished runs into one table; with --out, also into figures and a page that shows where they differ, image by image.
+
+    No model runs again: the page needs the dataset, and the predictions that training and 'segkit evaluate' store.
+    """
     from segkit.compare.collect import read_methods
-    from segkit.compare.tables import class_table, score_table, write_tables
-    from segkit.predict import write_side_by_side
+    from segkit.compare.tables import class_table, score_table
     from segkit.tracking.console import print_table
 
     methods = read_methods(runs)
-    tables = [("scores", score_table(methods)), ("classes", class_table(methods))]
-    for _, table in tables:
+    for table in (score_table(methods), class_table(methods)):
         print_table(table.title, table.columns, table.rows)
-    if out is not None:
-        for path in [*write_tables(tables, out), write_side_by_side(methods, out / "predictions.png", images)]:
-            print(path)
+    if out is None:
+        return
+    from segkit.report import write_report
+
+    report = write_report(methods, out, pictures=images, browser_images=browser_images)
+    print(*report.left_out, *report.files, sep="\n")
+    print("Open the last one in a browser: it holds everything, and needs no network.")
