@@ -78,6 +78,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Folder for tables, figures and a page (index.html).")] = None,
     images: Annotated[int, typer.Option(min=1, help="Test images in the picture of predictions.")] = 4,
     browser_images: Annotated[int, typer.Option(min=1, help="Test images in the page, at most.")] = 240,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="Change to the runs' configs, such as data.root=PATH.")] = None,
 ) -> None:
     """Put finished runs into one table; with --out, also into figures and a page that shows where they differ, image by image.
 
@@ -94,6 +95,6 @@ def compare(
         return
     from segkit.report import write_report
 
-    report = write_report(methods, out, pictures=images, browser_images=browser_images)
+    report = write_report(methods, out, overrides or [], pictures=images, browser_images=browser_images)
     print(*report.left_out, *report.files, sep="\n")
     print("Open the last one in a browser: it holds everything, and needs no network.")

@@ -13,20 +13,30 @@ from segkit.tracking.run_dir import CONFIG
 
 
 def write_report(
-    methods: Sequence[Method], out: Path, *, additions: Additions | None = None, pictures: int = 4, browser_images: int = 240
+    methods: Sequence[Method],
+    out: Path,
+    overrides: Sequence[str] = (),
+    *,
+    additions: Additions | None = None,
+    pictures: int = 4,
+    browser_images: int = 240,
 ) -> Report:
-    """Writes tables, figures and index.html into a folder; see `segkit.compare.report.write_report`."""
+    """Writes tables, figures and index.html into a folder; see `segkit.compare.report.write_report`.
+
+    Args:
+        overrides: changes to the configs of the runs, such as data.root on this machine.
+    """
     return report.write_report(
         methods,
         out,
-        open_dataset=lambda: open_test_split(methods),
+        open_dataset=lambda: open_test_split(methods, overrides),
         additions=additions,
         pictures=pictures,
         browser_images=browser_images,
     )
 
 
-def open_test_split(methods: Sequence[Method]) -> Dataset:
+def open_test_split(methods: Sequence[Method], overrides: Sequence[str] = ()) -> Dataset:
     """The test split of the first run whose config leads to it: runs from several machines may each have their own data.root.
 
     Raises:
@@ -35,7 +45,7 @@ def open_test_split(methods: Sequence[Method]) -> Dataset:
     problems = []
     for run in (run for method in methods for run in method.runs):
         try:
-            experiment, _ = build.load_experiment(run.folder.path / CONFIG)
+            experiment, _ = build.load_experiment(run.folder.path / CONFIG, overrides)
             return build.build_dataset(experiment, "test")
         except InputError as error:
             problems.append(error)

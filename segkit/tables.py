@@ -17,6 +17,7 @@ from segkit.schema import Experiment, experiment_values
 from segkit.signatures import show
 from segkit.tracking.console import percent
 
+
 def shown_values(experiment: Experiment, sources: dict[str, str]) -> list[str]:
     """`key = value  # source` for every value of an experiment."""
     values = flat(experiment_values(experiment))

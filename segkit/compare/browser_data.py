@@ -64,9 +64,7 @@ def browser_data(
 ) -> dict[str, Any]:
     """All that the browser shows: some `images` of the `total` in the test split, for every run of every method."""
     return {
-        "classes": [
-            {"name": name, "color": f"#{bytes(color.tolist()).hex()}"} for name, color in zip(class_names, palette, strict=True)
-        ],
+        "classes": [{"name": name, "color": f"#{bytes(color.tolist()).hex()}"} for name, color in zip(class_names, palette, strict=True)],
         "runs": [{"method": method.title, "seed": run.seed, "of": len(method.runs)} for method in methods for run in method.runs],
         "total": total,
         "images": images,
@@ -74,9 +72,9 @@ def browser_data(
 
 
 def packed(ids: RawLabels, size: tuple[int, int]) -> str:
-    """Class ids at (width, height), row by row, a byte each, as zlib in base64: what a browser unpacks exactly, whatever it does to colours."""
+    """Class ids at (width, height), row by row, a byte each, as zlib in base64: a browser unpacks exactly these."""
     scaled = ids if ids.shape == size[::-1] else np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
-    return base64.b64encode(zlib.compress(scaled.tobytes(), 9)).decode()
+    return base64.b64encode(zlib.compress(scaled.tobytes())).decode()
 
 
 def _jpeg(image: np.ndarray, size: tuple[int, int]) -> str:

@@ -39,10 +39,8 @@ def draw(
     names = methods[0].runs[0].result["class_names"]
     repeated = any(len(method.runs) > 1 for method in methods)
     bars = " Bars: one standard deviation over runs." if repeated else ""
-    found = [
-        Drawing("cost", charts.accuracy_against_cost(_mean_iou(methods), _costs(methods) | dict(costs)), f"Accuracy against cost.{bars}"),
-        Drawing("class_iou", charts.class_iou(_class_iou(methods), names), f"IoU of each class.{bars}"),
-    ]
+    figure = charts.accuracy_against_cost(_mean_iou(methods), _costs(methods) | dict(costs))
+    found = [Drawing("cost", figure, f"Accuracy against cost.{bars}")]
     if near is not None:
         figure = charts.accuracy_near_boundaries(_near_boundaries(methods, near), TRIMAP_WIDTHS)
         about = "Scores of the pixels within some distance of a boundary in the labels (trimap), and of all pixels."
@@ -51,6 +49,7 @@ def draw(
     figure = charts.learning_curves({"validation mean IoU (%)": _validation(methods), "training loss": _training_loss(methods)})
     about = f"Learning curves. The loss is averaged over up to {LOSS_POINTS} stretches of the training."
     found.append(Drawing("learning", figure, about + bands))
+    found.append(Drawing("class_iou", charts.class_iou(_class_iou(methods), names), f"IoU of each class.{bars}"))
     figure = charts.confusion({method.title: method.matrices.sum((0, 1)) for method in methods}, names)
     about = "Confusion matrices of all runs together: where the pixels of each labelled class (row) went, in per cent."
     return [*found, Drawing("confusion", figure, about)]

@@ -8,6 +8,7 @@ the axis says about the spread. Scores are per cent.
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -23,7 +24,7 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#00
 MARKERS = "osD^vPX*"
 LINES = ("-", "--", "-.", ":")
 DPI = 144
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
@@ -40,7 +41,7 @@ STYLE = {
     "text.parse_math": False,  # a name may hold a dollar sign
     "pdf.fonttype": 42,  # text stays text: publishers refuse Type 3 fonts
 }
-Curve = tuple[Sequence[float], np.ndarray]  # [T] steps, and values [S, T]
+Curve = tuple[Sequence[float] | np.ndarray, np.ndarray]  # [T] steps, and values [S, T]
 
 
 def write_figure(figure: Figure, path: Path) -> list[Path]:

@@ -214,7 +214,7 @@ function fillChoices() {
 function fillLegends() {
   const entry = ([name, color]) => {
     const item = make("li");
-    const swatch = make("span", "", { className: "swatch" });
+    const swatch = make("span", "", { className: color ? "swatch" : "swatch transparent" });
     swatch.style.background = color;
     item.append(swatch, name);
     return item;
@@ -222,7 +222,7 @@ function fillLegends() {
   const classes = data.classes.map(({ name, color }) => [name, color]);
   element("classes").replaceChildren(...[...classes, ["void", "#000000"]].map(entry));
   const shades = Object.values(SHADES).map(({ name, color }) => [name, `rgb(${color.join(" ")})`]);
-  element("shades").replaceChildren(...[...shades, ["void, or of no matter to the class", "transparent"]].map(entry));
+  element("shades").replaceChildren(...[...shades, ["void, or of no matter to the chosen class", ""]].map(entry));
 }
 
 function listen() {
@@ -238,7 +238,8 @@ function listen() {
   for (const [id, act] of Object.entries(acts)) element(id).addEventListener("click", act);
   const keys = { ArrowLeft: acts.previous, ArrowRight: acts.next, "[": acts["class-before"], "]": acts["class-after"] };
   document.addEventListener("keydown", (event) => {
-    if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest("select, .scroll") || !(event.key in keys)) return;
+    const command = (event.altKey || event.ctrlKey || event.metaKey) && !event.getModifierState("AltGraph"); // a bracket may need AltGr
+    if (command || event.target.closest("select, .scroll") || !(event.key in keys)) return;
     event.preventDefault();
     keys[event.key]();
   });
