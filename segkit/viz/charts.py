@@ -26,6 +26,7 @@ LINES = ("-", "--", "-.", ":")
 DPI = 144
 STYLE: dict[Any, Any] = {
     "font.size": 9,
+    "figure.constrained_layout.h_pad": 0.08,  # inches
     "axes.titlesize": 9,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
@@ -63,7 +64,8 @@ def accuracy_against_cost(mean_iou: Mapping[str, np.ndarray], costs: Mapping[str
         costs: label of the axis with its unit -> title -> cost. A method without a cost is left out of that panel. An axis is logarithmic
             where costs differ tenfold.
     """
-    figure, panels = _panels(len(costs), columns=3, size=(2.9, 2.7))
+    columns = 2 if len(costs) == 4 else 3
+    figure, panels = _panels(len(costs), columns=columns, size=(2.9, 2.7))
     for axes, (label, of_method) in zip(panels, costs.items(), strict=True):
         for index, (title, values) in enumerate(mean_iou.items()):
             if title in of_method:
@@ -76,7 +78,7 @@ def accuracy_against_cost(mean_iou: Mapping[str, np.ndarray], costs: Mapping[str
         axes.xaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
         axes.margins(0.15)
         axes.set_xlabel(label)
-    _label_left(panels, 3, "mean IoU (%)")
+    _label_left(panels, columns, "mean IoU (%)")
     _legend(figure, list(mean_iou), line=False)
     return figure
 
@@ -183,7 +185,7 @@ def confusion(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) ->
     _label_left(panels, columns, "label")
     figure.supxlabel("prediction", fontsize=9)
     if picture is not None:
-        figure.colorbar(picture, ax=panels, shrink=0.7, label="pixels of the label (%)")
+        figure.colorbar(picture, ax=panels, shrink=0.6, fraction=0.03, aspect=30, label="pixels of the label (%)")
     return figure
 
 
