@@ -14,7 +14,7 @@ from segkit.tracking.run_dir import RunDir
 ROOT = Path(__file__).parents[2]
 SMALL = [
     "data.size=[32,48]", "data.train_images=8", "data.val_images=3", "data.test_images=6", "model.encoder.width=0.0625",
-    "training.epochs=3", "training.batch_size=4", "evaluation.every_epochs=1",
+    "training.epochs=2", "training.batch_size=4", "evaluation.every_epochs=1",
 ]  # fmt: skip
 
 

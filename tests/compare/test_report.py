@@ -23,7 +23,7 @@ from segkit.data.dataset import Sample
 from segkit.errors import InputError
 from segkit.report import open_test_split, write_report
 
-HOSTILE = "</script><b>\"'&amp; 像 \u2028 $title $$ {x}"
+HOSTILE = "</script><b>\"'&amp; ü \u2028 $title $$ {x}"
 FIGURES = ("cost", "boundary", "learning", "class_iou", "confusion")
 
 
