@@ -170,23 +170,34 @@ def print_runs(paths: "Sequence[Path]") -> None:
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Finished run folders of one dataset.", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="Folder for the table (CSV, Markdown) and the picture.")] = None,
-    images: Annotated[int, typer.Option(min=1, help="Test images in the picture.")] = 4,
+    paths: Annotated[list[Path], typer.Argument(help="Run folders, folders of run folders, or an experiment file.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="Folder for tables, figures and a page (index.html).")] = None,
+    images: Annotated[int, typer.Option(min=1, help="Test images in the picture of predictions.")] = 4,
+    browser_images: Annotated[int, typer.Option(min=1, help="Test images in the page, at most.")] = 240,
+    block: Annotated[int, typer.Option(min=1, help="Test images in a row that count as one, such as frames of a drive.")] = 1,
+    measure: Annotated[bool, typer.Option("--measure", help="Also measure time and memory on this machine.")] = False,
+    runs: Annotated[Path, typer.Option(help="Where the runs of an experiment file are.")] = Path("runs"),
+    overrides: SetOverrides = None,
 ) -> None:
-    """Put finished runs into one table, and their predictions side by side into one picture."""
-    from segkit.compare.collect import read_methods
-    from segkit.compare.tables import class_table, score_table, write_tables
-    from segkit.predict import write_side_by_side
+    """Compare finished runs: scores, costs, and which differences are real; with --out also as figures and a page.
+
+    Runs that differ in their seed only are repetitions of one method. No model is scored again: the page needs the dataset, and the
+    predictions that training and 'segkit evaluate' store.
+    """
+    from segkit.comparison import finished_runs, open_comparison
     from segkit.tracking.console import print_table
 
-    methods = read_methods(runs)
-    tables = [("scores", score_table(methods)), ("classes", class_table(methods))]
-    for _, table in tables:
+    changes = overrides or []
+    finished, others = finished_runs(paths, runs=runs)
+    comparison = open_comparison(finished, changes, block=block, measure=measure)
+    for _, table in comparison.tables():
         print_table(table.title, table.columns, table.rows)
-    if out is not None:
-        for path in [*write_tables(tables, out), write_side_by_side(methods, out / "predictions.png", images)]:
-            print(path)
+    print("\n".join([*comparison.verdicts(), *comparison.notes, *(f"Not finished, left out: {path}" for path in others)]))
+    if out is None:
+        return
+    report = comparison.write(out, changes, pictures=images, browser_images=browser_images)
+    print(*report.left_out, *report.files, sep="\n")
+    print("Open the last one in a browser: it holds everything, and needs no network.")
 
 
 def costs(

@@ -1,4 +1,4 @@
-"""Predictions of trained runs, for image files and for pictures."""
+"""Predictions of trained runs for image files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,13 +9,11 @@ from PIL import Image
 from torch.nn import functional as F
 
 from segkit import build
-from segkit.compare.collect import Method
 from segkit.data.dataset import read_image
 from segkit.engine.device import choose_device, choose_precision
 from segkit.engine.inference import labels_at, predict_logits, sample_probabilities
 from segkit.errors import InputError
 from segkit.trained import open_trained
-from segkit.viz.figures import side_by_side
 from segkit.viz.overlay import overlay
 from segkit.viz.palette import palette_image
 
@@ -88,16 +86,3 @@ def prediction_files(images: Sequence[Path], out: Path, *, uncertainty: bool = F
                 raise InputError(f"{path} and {written[file]} would both be written to {file}. Predict them into different folders.")
             written[file] = path
     return files
-
-
-def write_side_by_side(methods: Sequence[Method], out: Path, count: int) -> Path:
-    """Writes a picture of `count` test images, evenly spread: image, labels, and the prediction of every method's first run."""
-    predictors = [Predictor(method.runs[0].folder.path) for method in methods]
-    dataset = build.build_dataset(predictors[0].experiment, "test")
-    rows = []
-    for index in np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int):
-        sample = dataset[int(index)]
-        predictions = {method.title: p(sample.image) for method, p in zip(methods, predictors, strict=True)}
-        rows.append((sample.image, sample.labels, predictions))
-    side_by_side(out, rows, class_names=dataset.class_names, palette=dataset.palette)
-    return out

@@ -9,14 +9,13 @@ from segkit import build
 from segkit.config import flat
 from segkit.data.class_weights import MedianFrequency, SegNetPublished
 from segkit.metrics import boundary
+from segkit.metrics.boundary import TRIMAP_WIDTHS
 from segkit.metrics.confusion import scores
 from segkit.metrics.conventions import CONVENTIONS, convention_scores
 from segkit.run import count_labels
 from segkit.schema import Experiment, experiment_values
 from segkit.signatures import show
 from segkit.tracking.console import percent
-
-TRIMAP_WIDTHS = (1, 2, 4, 8, 16)  # pixels on each side of a boundary
 
 
 def shown_values(experiment: Experiment, sources: dict[str, str]) -> list[str]:

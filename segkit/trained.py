@@ -114,7 +114,9 @@ def evaluate_trained(trained: Trained, split: str, *, observe: Observer | None =
 
     def keep(name: str, predicted: np.ndarray, labels: np.ndarray) -> None:
         if trained.run is not None:
-            palette_image(predicted, trained.palette).save(trained.run.prediction(split, name))
+            file = trained.run.prediction(split, name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            palette_image(predicted, trained.palette).save(file)
         if observe is not None:
             observe(name, predicted, labels)
 

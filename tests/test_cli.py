@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,10 +180,13 @@ def test_a_staged_fcn_starts_from_the_coarser_one(segkit, finished, tiny, tmp_pa
     np.testing.assert_allclose(before, after, atol=1e-6)
 
 
-def test_compare_writes_the_table_and_the_picture(segkit, finished, tmp_path):
+def test_compare_writes_tables_pictures_and_a_page_without_running_a_model(segkit, finished, tmp_path):
     runs = [finished("fcn32s"), finished("segnet")]
-    code, out, _ = segkit("compare", *runs, "--out", tmp_path / "out", "--images", 2)
-    assert code == 0
+    for run in runs:
+        shutil.rmtree(run / "checkpoints")
+    code, out, errors = segkit("compare", *runs, "--out", tmp_path / "out", "--images", 2, "--browser-images", 3)
+    assert (code, errors) == (0, "")
+    assert out.splitlines()[-2] == str(tmp_path / "out/index.html")
     assert all(word in out for word in ("method", "runs", "parameters", "global accuracy", "class average accuracy", "mean IoU", "seconds"))
     rows = (tmp_path / "out/scores.csv").read_text().splitlines()
     assert [row.split(",")[0] for row in rows] == ["method", "fcn32s", "segnet"]

@@ -1,6 +1,8 @@
-"""Tables of a comparison, as text for the terminal, CSV and Markdown."""
+"""Tables of a comparison: text for the terminal, CSV, Markdown and LaTeX."""
 
 import csv
+import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from segkit.compare.collect import Method
+from segkit.compare.statistics import Statistics
+from segkit.files import write_atomically
 from segkit.tracking.console import percent
+
+# What LaTeX and Markdown would not print as it stands. LaTeX takes a star or a bracket at the start of a row for a part of the row's end.
+_NAMES = {"\\": "backslash", "<": "less", ">": "greater", "|": "bar", "~": "asciitilde", "^": "asciicircum"}
+LATEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"} | {c: f"{{{c}}}" for c in "[*"} | {c: f"\\text{name}{{}}" for c, name in _NAMES.items()}
+)
+MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\`*<[|"})
 
 
 @dataclass(frozen=True)
@@ -42,22 +53,63 @@ def class_table(methods: Sequence[Method]) -> Table:
     return Table("IoU of each class, per cent", ("class", *(method.title for method in methods)), tuple(rows))
 
 
+def difference_table(statistics: Statistics) -> Table:
+    """Differences of mean IoU in points (per cent), a row per pair of methods, the better one first."""
+    rows = []
+    for pair in statistics.pairs:
+        names, values = (pair.first, pair.second), np.array([pair.difference, *pair.interval])
+        if pair.difference < 0:
+            names, values = names[::-1], -values[[0, 2, 1]]
+        p = ["-" if value is None else f"{value:.4f}" for value in (pair.p_images, pair.p_seeds, pair.p_corrected)]
+        verdict = "differ" if pair.distinguishable else "not distinguishable"
+        rows.append((" - ".join(names), *(f"{100 * value:+z.2f}" for value in values), *p, verdict, pair.rests_on))
+    columns = ("difference of mean IoU", "points", "low", "high", "p, images", "p, seeds", "p, corrected", "verdict", "rests on")
+    together = f", {statistics.block} in a row drawn together" if statistics.block > 1 else ""
+    about = f"95% intervals and p over {statistics.images} test images{together}, {statistics.resamples:,} resamples; p corrected by Holm"
+    return Table(f"differences of mean IoU in points; {about}", columns, tuple(rows))
+
+
 def _mean_and_deviation(values: Sequence[float]) -> str:
     return f"{values[0]:.1f}" if len(values) == 1 else f"{np.mean(values):.1f} +- {np.std(values, ddof=1):.1f}"
 
 
 def write_tables(tables: Sequence[tuple[str, Table]], out: Path) -> list[Path]:
-    """Writes OUT/NAME.csv for each (name, table), and all of them as OUT/table.md."""
-    out.mkdir(parents=True, exist_ok=True)
-    written = [out / f"{name}.csv" for name, _ in tables]
-    for path, (_, table) in zip(written, tables, strict=True):
-        with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([table.columns, *table.rows])
-    (out / "table.md").write_text("\n\n".join(markdown(table) for _, table in tables) + "\n", encoding="utf-8")
-    return [*written, out / "table.md"]
+    """Writes OUT/NAME.csv for each (name, table), and all of them as OUT/table.md and OUT/table.tex; the files."""
+    texts = {f"{name}.csv": _csv(table) for name, table in tables}
+    texts["table.md"] = "\n\n".join(markdown(table) for _, table in tables) + "\n"
+    texts["table.tex"] = "\n".join(latex(table) for _, table in tables)
+    for name, text in texts.items():
+        write_atomically(out / name, lambda partial, text=text: partial.write_text(text, encoding="utf-8", newline=""))
+    return [out / name for name in texts]
+
+
+def _csv(table: Table) -> str:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([table.columns, *table.rows])
+    return text.getvalue()
 
 
 def markdown(table: Table) -> str:
     """A title and a Markdown table."""
-    lines = [table.columns, ["---", *["--:"] * (len(table.columns) - 1)], *table.rows]
-    return f"{table.title}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    lines = [_cells(table.columns), ["---", *["--:"] * (len(table.columns) - 1)], *map(_cells, table.rows)]
+    return f"{_line(table.title).translate(MARKDOWN)}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _cells(cells: Sequence[str]) -> list[str]:
+    return [_line(cell).translate(MARKDOWN).replace("+-", "±") for cell in cells]
+
+
+def latex(table: Table) -> str:
+    """A LaTeX tabular that needs no package: the first column to the left, the others, numbers, to the right."""
+    head, *rows = (" & ".join(_latex_cell(cell) for cell in cells) + r" \\" for cells in (table.columns, *table.rows))
+    lines = [rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"\hline", head, r"\hline", *rows, r"\hline", r"\end{tabular}"]
+    return "\n".join([f"% {_line(table.title)}", *lines, ""])
+
+
+def _latex_cell(cell: str) -> str:
+    """A cell without special characters; in numbers, +- is a sign, and a missing one a dash."""
+    return "--" if cell == "-" else _line(cell).translate(LATEX).replace("+-", r"$\pm$")
+
+
+def _line(text: str) -> str:
+    return re.sub(r"\s+", " ", text)

@@ -15,6 +15,8 @@ from scipy.sparse.csgraph import maximum_flow
 
 from segkit.tensors import IGNORE
 
+TRIMAP_WIDTHS = (1, 2, 4, 8, 16)  # pixels on each side of a boundary, where scores near boundaries are shown
+
 Matching = Literal["one_to_one", "distance"]
 Void = Literal["dropped", "predicted"]
 Variant = Literal["code", "paper"]

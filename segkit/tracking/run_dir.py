@@ -147,10 +147,8 @@ class RunDir:
             return tuple(stored["ids"].tolist()), stored["matrices"].astype(np.int64)
 
     def prediction(self, split: str, name: str) -> Path:
-        """File of the predicted labels of the image `name` of a split (palette PNG); its folder exists."""
-        path = self.path / PREDICTIONS / split / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path
+        """File of the predicted labels of the image `name` of a split (palette PNG)."""
+        return self.path / PREDICTIONS / split / f"{name}.png"
 
     def finish(self, result: dict[str, Any]) -> None:
         """Writes result.json: the mark of a finished run."""

@@ -1,0 +1,91 @@
+"""index.html of a report: one file that needs no network."""
+
+import base64
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from string import Template
+from typing import Any
+
+from segkit.compare.tables import Table
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of the page: a PNG file's bytes, and what it shows."""
+
+    name: str
+    caption: str
+    png: bytes
+
+
+def page(
+    title: str,
+    *,
+    subtitle: str,
+    tables: Sequence[tuple[str, Table]],
+    pictures: Sequence[Picture],
+    verdicts: Sequence[str],
+    notes: Sequence[str],
+    browser: dict[str, Any] | None,
+) -> str:
+    """The text of index.html. All that is given is text, never HTML.
+
+    Args:
+        verdicts: sentences that say which differences are real.
+        notes: sentences at the end, such as what was left out.
+        browser: what `segkit.compare.browser_data` makes, or None: no paired browser.
+    """
+    parts = files("segkit.compare") / "browser"
+    texts = {name: (parts / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")}
+    return Template(texts["page.html"]).substitute(
+        title=escape(title),
+        subtitle=escape(subtitle),
+        style=texts["page.css"],
+        script=texts["page.js"],
+        verdicts=_list("Verdicts", verdicts),
+        tables="\n".join(_table(name, table) for name, table in tables),
+        figures="\n".join(_figure(picture) for picture in pictures),
+        hidden="" if browser else "hidden",
+        notes=_list("Notes", notes),
+        data=_json(browser),
+    )
+
+
+def _json(value: object) -> str:
+    """JSON that cannot end the script element it stands in."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _list(title: str, lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f'<section id="{title.lower()}"><h2>{title}</h2><ul>{items}</ul></section>'
+
+
+def _table(name: str, table: Table) -> str:
+    head = "".join(f'<th scope="col">{_cell(cell)}</th>' for cell in table.columns)
+    rows = "".join(
+        f'<tr><th scope="row">{_cell(row[0])}</th>' + "".join(f"<td>{_cell(cell)}</td>" for cell in row[1:]) + "</tr>" for row in table.rows
+    )
+    caption = f"<caption>{escape(table.title)}</caption>"
+    return (
+        f'<div class="scroll" id="table-{escape(name)}" tabindex="0"><table>{caption}'
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _cell(text: str) -> str:
+    return escape(text).replace("+-", "±")
+
+
+def _figure(picture: Picture) -> str:
+    source = base64.b64encode(picture.png).decode()
+    caption = escape(picture.caption)
+    return (
+        f'<figure id="figure-{escape(picture.name)}"><div class="scroll" tabindex="0"><img alt="{caption}" '
+        f'src="data:image/png;base64,{source}"></div><figcaption>{caption}</figcaption></figure>'
+    )

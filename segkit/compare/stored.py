@@ -1,0 +1,61 @@
+"""The test split together with what every run predicted for it. No model runs."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from segkit.compare.collect import Run
+from segkit.data.dataset import Dataset, Sample, read_index_mask
+from segkit.errors import InputError
+from segkit.tensors import IGNORE, RawLabels
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """A test image, its labels, and the class ids that each run predicted, uint8 [H, W]."""
+
+    sample: Sample
+    predictions: tuple[RawLabels, ...]
+
+
+def read_predictions(runs: Sequence[Run], dataset: Dataset) -> Iterator[Predicted]:
+    """Every test image in the order of the dataset, with the stored predictions of the runs.
+
+    Raises:
+        InputError: if predictions are missing, do not give the stored confusion matrices, or the dataset is not what was scored.
+    """
+    ids = runs[0].test[0]
+    for run in runs:
+        _require_stored(run, ids)
+    if len(dataset) != len(ids) or dataset.fingerprint() != runs[0].result["test_fingerprint"]:
+        raise InputError("the test labels are not those that the runs were scored on. Restore the dataset.")
+    for index, name in enumerate(ids):
+        sample = dataset[index]
+        if sample.id != name:
+            raise InputError(f"test image {index} is '{sample.id}', the runs have '{name}'. Restore the dataset.")
+        yield Predicted(sample, tuple(_read(run, index, sample) for run in runs))
+
+
+def _require_stored(run: Run, ids: tuple[str, ...]) -> None:
+    if run.test[0] != ids:
+        raise InputError(f"{run.folder.path} names its test images differently than the first run. Repeat 'segkit evaluate' for both.")
+    lacking = [name for name in ids if not run.folder.prediction("test", name).is_file()]
+    if lacking:
+        raise InputError(
+            f"{run.folder.path} lacks the predictions of {len(lacking)} of {len(ids)} test images. "
+            f"'segkit evaluate {run.folder.path}' stores them."
+        )
+
+
+def _read(run: Run, index: int, sample: Sample) -> RawLabels:
+    """The stored prediction, checked against the stored confusion matrix of the image."""
+    path, matrix = run.folder.prediction("test", sample.id), run.test[1][index]
+    predicted = read_index_mask(path)
+    counted = sample.labels != IGNORE
+    same = predicted.shape == sample.labels.shape
+    if same and not (predicted[counted] >= len(matrix)).any():
+        pairs = sample.labels[counted].astype(np.int64) * len(matrix) + predicted[counted]
+        if np.array_equal(np.bincount(pairs, minlength=matrix.size), matrix.ravel()):
+            return predicted
+    raise InputError(f"{path} does not give the image's confusion matrix. 'segkit evaluate {run.folder.path}' writes both again.")

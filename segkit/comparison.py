@@ -1,0 +1,104 @@
+"""A comparison of finished runs: who scores what, what it costs, and which differences are real."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from segkit.compare.collect import Method, read_methods
+from segkit.compare.ledger import Costs, cost_tables
+from segkit.compare.listing import find_runs
+from segkit.compare.report import Additions, Report
+from segkit.compare.statistics import Statistics, compare_methods
+from segkit.compare.tables import Table, class_table, difference_table, score_table
+from segkit.costs import costs_of
+from segkit.errors import InputError
+from segkit.experiment import read_experiment
+from segkit.report import write_report
+from segkit.tracking.run_dir import RunDir
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Some methods, their statistics and their costs.
+
+    Attributes:
+        costs: a row per method; none where they could not be counted.
+        notes: what was left out, and why.
+    """
+
+    methods: list[Method]
+    statistics: Statistics
+    costs: list[Costs]
+    notes: tuple[str, ...] = ()
+
+    def tables(self) -> list[tuple[str, Table]]:
+        """(file name, table) of scores, classes, differences and costs."""
+        return [("scores", score_table(self.methods)), ("classes", class_table(self.methods)), *self._additional()]
+
+    def verdicts(self) -> list[str]:
+        """A sentence about each pair of methods: whether they differ, and what that rests on."""
+        return [f"{pair.verdict}; {pair.rests_on}" for pair in self.statistics.pairs]
+
+    def write(self, out: Path, overrides: Sequence[str] = (), *, pictures: int = 4, browser_images: int = 240) -> Report:
+        """Writes tables, figures and index.html into a folder; see `segkit.compare.report.write_report`."""
+        additions = Additions(self._additional(), [*self.verdicts(), *self.notes], self._axes())
+        return write_report(self.methods, out, overrides, additions=additions, pictures=pictures, browser_images=browser_images)
+
+    def _additional(self) -> list[tuple[str, Table]]:
+        differences = [("differences", difference_table(self.statistics))] if self.statistics.pairs else []
+        names = ("costs_counted", "costs_measured")
+        return differences + list(zip(names, cost_tables(self.costs) if self.costs else [], strict=False))
+
+    def _axes(self) -> dict[str, dict[str, float]]:
+        """Axes of the figure of accuracy against cost."""
+        axes = {
+            "multiplications (G)": {c.title: c.macs / 1e9 for c in self.costs},
+            "memory kept for the decoder (MB)": {c.title: c.kept_bytes / 1e6 for c in self.costs if c.kept_bytes is not None},
+            "inference (ms)": {c.title: 1e3 * c.forward_seconds.median for c in self.costs if c.forward_seconds},
+            "training step (ms)": {c.title: 1e3 * c.step_seconds.median for c in self.costs if c.step_seconds},
+            "inference memory (MB)": {c.title: c.peak_inference_bytes / 1e6 for c in self.costs if c.peak_inference_bytes is not None},
+        }
+        return {label: values for label, values in axes.items() if values}
+
+
+def open_comparison(paths: Sequence[Path], overrides: Sequence[str] = (), *, block: int = 1, measure: bool = False) -> Comparison:
+    """Compares finished runs.
+
+    Args:
+        paths: run folders, as `finished_runs` gives them.
+        overrides: changes to their configs, such as data.root on this machine.
+        block: test images in a row that are drawn together; see `compare_methods`.
+        measure: also measure time and memory on this machine.
+    Raises:
+        InputError: if they cannot be compared.
+    """
+    methods = read_methods(paths)
+    statistics = compare_methods({m.title: m.matrices for m in methods}, {m.title: m.seeds for m in methods}, block=block)
+    try:
+        found = costs_of([method.runs[0].folder.path for method in methods], measure=measure, overrides=overrides)
+    except InputError as error:
+        return Comparison(methods, statistics, [], (f"Left out: costs: {error}",))
+    return Comparison(methods, statistics, [replace(each, title=m.title) for each, m in zip(found, methods, strict=True)])
+
+
+def finished_runs(paths: Sequence[Path], *, runs: Path = Path("runs")) -> tuple[list[Path], list[Path]]:
+    """Finished and other run folders of some run folders, folders of run folders, and experiment files.
+
+    Args:
+        runs: where the runs of experiments are.
+    Raises:
+        InputError: if there is nothing, or nothing is finished.
+    """
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_file():
+            found |= dict.fromkeys(member.run.path for member in read_experiment(path, runs=runs))
+        elif RunDir(path).exists or not path.is_dir():
+            found[path] = None  # also what is missing: it is named where it is opened
+        else:
+            found |= dict.fromkeys(find_runs([path]))
+    finished = [path for path in found if RunDir(path).finished or not path.is_dir()]
+    if not finished:
+        held = f"{len(found)} unfinished runs" if found else "no run"
+        raise InputError(f"{', '.join(map(str, paths))}: {held}; expected finished ones. Train them first.")
+    return finished, [path for path in found if path not in finished]

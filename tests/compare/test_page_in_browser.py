@@ -1,0 +1,220 @@
+"""The page of a report in a real browser: Chromium, without a window, from a file."""
+
+import io
+import json
+import re
+import shutil
+from base64 import b64decode
+
+import numpy as np
+import pytest
+from PIL import Image
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from segkit.compare.collect import read_methods
+from segkit.compare.page import page
+from segkit.report import open_test_split
+
+FLAGS = "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync"
+SHADES = {"both": (236, 236, 236), "a": (0, 114, 178), "b": (230, 159, 0), "same": (130, 130, 130), "different": (40, 40, 40)}
+HOSTILE = "</script><img src=x onerror=alert(1)>\"'&amp; 像 ${x}"
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (program and driver):
+        pytest.skip("chromium and chromedriver are not here")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in [*FLAGS.split(), f"user-data-dir={tmp_path_factory.mktemp('chromium')}"]:
+        options.add_argument(f"--{flag}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    browser = webdriver.Chrome(options=options, service=Service(driver))
+    yield browser
+    browser.quit()
+
+
+class Opened:
+    """A page that is open, and what is in it."""
+
+    def __init__(self, browser, path, hash="", width=1280):
+        self.browser = browser
+        metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        browser.get("about:blank")
+        browser.get_log("browser")
+        browser.get(f"file://{path}{hash}")
+        self.wait()
+
+    def find(self, id):
+        return self.browser.find_element(By.ID, id)
+
+    def wait(self):
+        """Until what is chosen is drawn."""
+        address = r"#a=(\d+)&b=(\d+)&class=(-?\d+)&sort=\w+&image=(.*)"
+
+        def drawn(browser):
+            a, b, index, image = re.fullmatch(address, browser.execute_script("return location.hash")).groups()
+            return self.find("view").get_attribute("data-drawn") == f"{image} {a} {b} {index}"
+
+        WebDriverWait(self.browser, 10, poll_frequency=0.05).until(drawn)
+
+    def choose(self, id, value):
+        Select(self.find(id)).select_by_value(str(value))
+        self.wait()
+
+    def press(self, key):
+        self.browser.execute_script("document.activeElement.blur()")
+        ActionChains(self.browser).send_keys(key).perform()
+        self.wait()
+
+    def strip(self):
+        """Ids of the images in their order."""
+        return self.browser.execute_script("return [...document.querySelectorAll('#strip button')].map((each) => each.title)")
+
+    def pixels(self, id):
+        """uint8 [H, W, 4] RGBA of a canvas."""
+        picture = self.browser.execute_script("return document.getElementById(arguments[0]).toDataURL()", id)
+        with Image.open(io.BytesIO(b64decode(picture.split(",")[1]))) as image:
+            return np.asarray(image.convert("RGBA"))
+
+    def errors(self):
+        return self.browser.get_log("browser")
+
+
+@pytest.fixture
+def opened(chromium, report):
+    return Opened(chromium, report / "index.html")
+
+
+@pytest.fixture(scope="module")
+def scores_of(trained):
+    """Id of an image -> mean IoU [3] of the three runs, by independent arithmetic; and its pixels of each class."""
+    found = {}
+    for path in trained:
+        with np.load(path / "confusion_test.npz") as file:
+            for name, matrix in zip(file["ids"].tolist(), file["matrices"].astype(float), strict=True):
+                union = matrix.sum(0) + matrix.sum(1) - matrix.diagonal()
+                found.setdefault(name, ([], matrix.sum(1)))[0].append(np.mean(matrix.diagonal()[union > 0] / union[union > 0]))
+    return found
+
+
+def expected_shades(trained, runs, name, chosen=None):
+    """uint8 [H, W, 4] of the disagreement of two runs on an image."""
+    (sample,) = [each for each in open_test_split(read_methods(trained)) if each.id == name]
+    label, (a, b) = sample.labels, (np.asarray(Image.open(trained[run] / f"predictions/test/{name}.png")) for run in runs)
+    shades = np.zeros((*label.shape, 4), np.uint8)
+    for (height, width), truth in np.ndenumerate(label):
+        one, other = a[height, width], b[height, width]
+        if truth == 255 or (chosen is not None and chosen not in (truth, one, other)):
+            continue
+        right = {(True, True): "both", (True, False): "a", (False, True): "b"}.get((one == truth, other == truth))
+        shades[height, width] = (*SHADES[right or ("same" if one == other else "different")], 255)
+    return shades
+
+
+def test_the_page_opens_from_a_file_on_the_first_run_of_two_methods_without_a_complaint(opened):
+    assert opened.errors() == []
+    assert opened.find("count").text == "6 of 6 test images."
+    options = [option.text for option in Select(opened.find("run-a")).options]
+    assert options == ["fcn32s, seed 0", "fcn32s, seed 1", "fcn8s"]
+    assert [Select(opened.find(id)).first_selected_option.text for id in ("run-a", "run-b")] == ["fcn32s, seed 0", "fcn8s"]
+
+
+@pytest.mark.parametrize(("sort", "key"), [("a", lambda d: -d), ("b", lambda d: d), ("most", lambda d: -abs(d))])
+def test_images_are_in_the_order_of_the_difference_of_their_scores(opened, scores_of, sort, key):
+    opened.choose("run-a", 1)
+    opened.choose("sort", sort)
+    difference = {name: values[1] - values[2] for name, (values, _) in scores_of.items()}
+    assert opened.strip() == sorted(difference, key=lambda name: key(difference[name]))
+    first = scores_of[opened.strip()[0]][0]
+    assert f"mean IoU A {100 * first[1]:.1f}, B {100 * first[2]:.1f}" in opened.find("scores").text
+
+
+def test_a_class_leaves_the_images_that_hold_it(opened, scores_of):
+    chosen = next(index for index in range(11) if 0 < sum(pixels[index] > 0 for _, pixels in scores_of.values()) < 6)
+    opened.choose("class", chosen)
+    holding = {name for name, (_, pixels) in scores_of.items() if pixels[chosen] > 0}
+    assert set(opened.strip()) == holding
+    assert f"{len(holding)} of them hold" in opened.find("count").text
+    assert "IoU of " in opened.find("scores").text
+
+
+def test_keys_and_buttons_move_through_images_and_classes(opened):
+    order = opened.strip()
+    current = lambda: opened.find("scores").text.split(": ")[1].split(". ")[0]  # noqa: E731
+    opened.press("\ue014")  # arrow right
+    assert current() == order[1]
+    assert not opened.find("previous").get_attribute("disabled")
+    opened.find("next").click()
+    opened.wait()
+    assert current() == order[2]
+    opened.press("\ue012")  # arrow left
+    opened.press("\ue012")
+    opened.press("\ue012")
+    assert current() == order[0]
+    assert opened.find("previous").get_attribute("disabled")
+    marked = opened.browser.find_elements(By.CSS_SELECTOR, "#strip [aria-current]")
+    assert [each.get_attribute("title") for each in marked] == [order[0]]
+    opened.press("]")
+    assert Select(opened.find("class")).first_selected_option.get_attribute("value") == "0"
+    opened.press("[")
+    assert Select(opened.find("class")).first_selected_option.get_attribute("value") == "-1"
+
+
+def test_the_panels_show_label_predictions_and_where_they_differ(opened, trained, methods):
+    dataset = open_test_split(methods)
+    opened.press("\ue014")
+    name = opened.strip()[1]
+    (sample,) = [each for each in dataset if each.id == name]
+    colors = np.vstack([dataset.palette, np.zeros((245, 3), np.uint8)])
+    for id, ids in (("label", sample.labels), ("b", np.asarray(Image.open(trained[2] / f"predictions/test/{name}.png")))):
+        np.testing.assert_array_equal(opened.pixels(id)[..., :3], colors[ids])
+    np.testing.assert_array_equal(opened.pixels("disagreement"), expected_shades(trained, (0, 2), name))
+    opened.choose("class", 3)
+    name = opened.strip()[0]
+    np.testing.assert_array_equal(opened.pixels("disagreement"), expected_shades(trained, (0, 2), name, chosen=3))
+
+
+def test_the_address_keeps_what_is_shown_and_a_bad_one_does_no_harm(chromium, report):
+    opened = Opened(chromium, report / "index.html", "#a=1&b=0&class=3&sort=b&image=streets-test-00004")
+    assert [Select(opened.find(id)).first_selected_option.get_attribute("value") for id in ("run-a", "run-b", "class", "sort")] == [
+        "1", "0", "3", "b",
+    ]  # fmt: skip
+    assert ": streets-test-00004. IoU of road" in opened.find("scores").text
+    opened = Opened(chromium, report / "index.html", "#a=9&b=x&class=-7&sort=z&image=%00none")
+    assert [Select(opened.find(id)).first_selected_option.get_attribute("value") for id in ("run-a", "run-b", "class", "sort")] == [
+        "0", "2", "-1", "a",
+    ]  # fmt: skip
+    assert opened.errors() == []
+
+
+def test_a_telephone_shows_the_page_without_scrolling_sideways(chromium, report):
+    opened = Opened(chromium, report / "index.html", width=390)
+    assert opened.browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]") == [390, 390]
+    assert opened.browser.execute_script("return document.getElementById('a').getBoundingClientRect().width") > 150
+
+
+def test_every_control_has_a_name(opened):
+    nameless = """return [...document.querySelectorAll('select, button, img, canvas')].filter((each) =>
+        !(each.labels && each.labels.length) && !each.textContent.trim() && !each.alt && !each.getAttribute('aria-label')).length"""
+    assert opened.browser.execute_script(nameless) == 0
+
+
+def test_names_that_look_like_code_are_shown_as_they_are(chromium, report, tmp_path):
+    text = (report / "index.html").read_text(encoding="utf-8")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
+    data["classes"][0]["name"] = data["runs"][0]["method"] = HOSTILE
+    text = page(HOSTILE, subtitle=HOSTILE, tables=[], pictures=[], verdicts=[HOSTILE], notes=[HOSTILE], browser=data)
+    (tmp_path / "index.html").write_text(text, encoding="utf-8")
+    opened = Opened(chromium, tmp_path / "index.html", "#class=0")
+    assert opened.errors() == []
+    assert opened.browser.title == opened.browser.find_element(By.TAG_NAME, "h1").text == HOSTILE
+    assert Select(opened.find("run-a")).options[0].text == f"{HOSTILE}, seed 0"
+    assert f"IoU of {HOSTILE} A " in opened.find("scores").text
+    assert opened.browser.find_elements(By.CSS_SELECTOR, "img[src='x']") == []
