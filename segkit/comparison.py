@@ -94,10 +94,10 @@ def finished_runs(paths: Sequence[Path], *, runs: Path = Path("runs")) -> tuple[
         if path.is_file():
             found |= dict.fromkeys(member.run.path for member in read_experiment(path, runs=runs))
         elif RunDir(path).exists or not path.is_dir():
-            found[path] = None  # also what is missing: it is named where it is opened
+            found[path] = None
         else:
             found |= dict.fromkeys(find_runs([path]))
-    finished = [path for path in found if RunDir(path).finished or not path.is_dir()]
+    finished = [path for path in found if RunDir(path).finished or (path in paths and not path.is_dir())]  # a missing one is named later
     if not finished:
         held = f"{len(found)} unfinished runs" if found else "no run"
         raise InputError(f"{', '.join(map(str, paths))}: {held}; expected finished ones. Train them first.")

@@ -1,0 +1,95 @@
+"""Comparisons as the command line opens them: which runs, what is said about them, and what is written."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from segkit.comparison import finished_runs, open_comparison
+from segkit.errors import InputError
+from segkit.tracking.run_dir import RunDir
+
+
+def test_repetitions_of_one_decoder_are_one_method_and_every_pair_gets_a_verdict(trained):
+    comparison = open_comparison(trained)
+    assert [(method.title, method.seeds) for method in comparison.methods] == [("fcn32s", (0, 1)), ("fcn8s", (0,))]
+    scores = [RunDir(path).result()["test"]["mean_iou"] for path in trained]
+    (pair,) = comparison.statistics.pairs
+    assert pair.difference == pytest.approx(np.mean(scores[:2]) - scores[2], abs=1e-12)
+    (verdict,) = comparison.verdicts()
+    assert verdict.startswith(pair.verdict)
+    assert verdict.endswith("; images only: 1 seed in common")
+    assert [cost.title for cost in comparison.costs] == ["fcn32s", "fcn8s"]
+    assert [cost.parameters for cost in comparison.costs] == [RunDir(trained[i]).result()["parameters"] for i in (0, 2)]
+
+
+def test_the_same_runs_under_two_names_are_not_distinguishable(trained, copies):
+    """An A/A comparison: one decoder, two titles."""
+    for path in copies[:2]:
+        config = (path / "config.yaml").read_text()
+        (path / "config.yaml").write_text(config.replace("method: null", "method: other name"))
+    comparison = open_comparison([*trained[:2], *copies[:2]])
+    assert [method.title for method in comparison.methods] == ["fcn32s", "other name"]
+    assert comparison.verdicts() == ["fcn32s, other name: not distinguishable (+0.0 [0.0, 0.0]); images only: 2 seeds in common"]
+
+
+def test_folders_of_runs_and_experiments_stand_for_their_finished_runs(trained, copies, tmp_path):
+    (copies[1] / "result.json").unlink()
+    assert finished_runs([copies[0].parent]) == ([copies[0], copies[2]], [copies[1]])
+    assert finished_runs([copies[2], copies[0].parent])[0] == [copies[2], copies[0]]
+
+    folder = tmp_path / "runs" / "trial"
+    for path, name in zip(trained, ("fcn32s-seed0", "fcn32s-seed1", "fcn8s-seed0"), strict=True):
+        shutil.copytree(path, folder / name)
+    shutil.rmtree(folder / "fcn32s-seed1")
+    file = tmp_path / "experiment.yaml"
+    file.write_text(f"name: trial\nbase: {trained[0] / 'config.yaml'}\naxes: {{decoder: [fcn32s, fcn8s], seed: [0, 1]}}\n")
+    found, others = finished_runs([file], runs=tmp_path / "runs")
+    assert [path.name for path in found] == ["fcn32s-seed0", "fcn8s-seed0"]
+    assert [path.name for path in others] == ["fcn32s-seed1", "fcn8s-seed1"]
+
+
+def test_nothing_finished_is_an_error(copies, tmp_path):
+    for path in copies:
+        (path / "result.json").unlink()
+    with pytest.raises(InputError, match="3 unfinished runs; expected finished ones"):
+        finished_runs([copies[0].parent])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no run; expected finished ones"):
+        finished_runs([tmp_path / "empty"])
+    assert finished_runs([tmp_path / "nowhere"])[0] == [tmp_path / "nowhere"]  # named where it is opened
+
+
+def test_costs_that_cannot_be_counted_are_left_out_and_said(copies):
+    for path in copies:
+        config = (path / "config.yaml").read_text()
+        start = config.index("data:")
+        end = config.index("transforms:")
+        (path / "config.yaml").write_text(f"{config[:start]}data: {{name: camvid, root: /nowhere}}\n{config[end:]}")
+    comparison = open_comparison(copies)
+    assert comparison.costs == []
+    assert [name for name, _ in comparison.tables()] == ["scores", "classes", "differences"]
+    assert comparison.notes[0].startswith("Left out: costs: ")
+    assert "/nowhere" in comparison.notes[0]
+
+
+def test_compare_prints_and_writes_scores_differences_and_costs(segkit, trained, tmp_path):
+    code, out, errors = segkit("compare", trained[0].parent, "--out", tmp_path / "out", "--browser-images", 2, "--block", 2)
+    assert (code, errors) == (0, "")
+    assert "2 in a row drawn together" in out
+    with (tmp_path / "out/differences.csv").open(newline="") as file:
+        columns, row = csv.reader(file)
+    table = dict(zip(columns, row, strict=True))
+    pair = open_comparison(trained, block=2).statistics.pairs[0]
+    assert abs(float(table["points"])) == round(abs(100 * pair.difference), 2)
+    assert float(table["points"]) >= 0
+    assert float(table["low"]) <= float(table["points"]) <= float(table["high"])
+    assert (table["verdict"], table["p, seeds"]) == ("not distinguishable", "-")
+    with (tmp_path / "out/costs_counted.csv").open(newline="") as file:
+        assert [row[0] for row in csv.reader(file)] == ["model", "fcn32s", "fcn8s"]
+    page = (tmp_path / "out/index.html").read_text()
+    assert pair.verdict.replace(">", "&gt;") in page
+    assert "kept for decoder, MB" in page
+    assert "index.html" in json.loads((tmp_path / "out/report.json").read_text())["files"]
