@@ -37,17 +37,19 @@ from segkit.models.decoders.segnet_basic import segnet_basic, segnet_basic_encod
 from segkit.models.encoders.alexnet import AlexNet
 from segkit.models.encoders.googlenet import GoogLeNet
 from segkit.models.encoders.segnet_basic import SegNetBasicEncoder
+from segkit.models.encoders.smp import smp_encoder
 from segkit.models.encoders.vgg import VGG16
 from segkit.models.features import NORMALIZATIONS
 from segkit.models.segmenter import Segmenter
+from segkit.models.smp import smp_model
 from segkit.models.weights import load_exactly, read_metadata, read_weights
 from segkit.plain_yaml import Tree
-from segkit.schema import Experiment, Tables, validate
+from segkit.schema import Experiment, Model, Tables, validate
 
 DATASETS = {"camvid": camvid, "voc": voc, "folder": folder, "streets": Streets}
 CLASSES = {"camvid": (road_classes.CLASS_NAMES, road_classes.PALETTE), "voc": (VOC_CLASSES, VOC_PALETTE)}
 CLASSES["streets"] = CLASSES["camvid"]
-ENCODERS = {"vgg16": VGG16, "alexnet": AlexNet, "googlenet": GoogLeNet, "segnet_basic": SegNetBasicEncoder}
+ENCODERS = {"vgg16": VGG16, "alexnet": AlexNet, "googlenet": GoogLeNet, "segnet_basic": SegNetBasicEncoder, "smp": smp_encoder}
 DECODERS = {
     "fcn32s": fcn32s,
     "fcn16s": fcn16s,
@@ -62,6 +64,7 @@ DECODERS = {
     "fcn_basic_no_addition_no_dim_reduction": fcn_basic_no_addition_no_dim_reduction,
     "bilinear_interpolation": BilinearInterpolation,
 }
+WHOLE_MODELS = {"smp": smp_model}
 LOSSES = {"cross_entropy": CrossEntropy}
 CLASS_WEIGHTS = {"none": NoWeights, "median_frequency": MedianFrequency, "segnet_published": SegNetPublished}
 OPTIMIZERS = {"sgd": sgd, "caffe_sgd": caffe_sgd, "adamw": adamw}
@@ -69,6 +72,7 @@ SCHEDULES = {"constant": constant, "step": step, "poly": poly, "one_cycle": one_
 
 TABLES: Tables = {
     "data": DATASETS,
+    "model": WHOLE_MODELS,
     "model.encoder": ENCODERS,
     "model.decoder": DECODERS,
     "loss.function": LOSSES,
@@ -113,14 +117,22 @@ def build_model(experiment: Experiment, num_classes: int, *, restore: bool = Fal
     """
     torch.manual_seed(experiment.seed)
     source = experiment.model.initialize_from
-    encoder = ENCODERS[experiment.model.encoder.name](restore or source is not None, **experiment.model.encoder.options)
-    decoder = DECODERS[experiment.model.decoder.name](encoder.stages, num_classes, **experiment.model.decoder.options)
-    model = Segmenter(encoder, decoder)
+    model = _starting_model(experiment.model, num_classes, restore=restore or source is not None)
     if source is not None:
         model.pretrained_names = frozenset(name for name, _ in model.named_parameters() if name.startswith("encoder."))
         if not restore:
             initialize(model, source)
     return model.to(memory_format=torch.channels_last) if experiment.training.channels_last else model
+
+
+def _starting_model(parts: Model, num_classes: int, *, restore: bool) -> Segmenter:
+    """The model that a config names, whole or by encoder and decoder."""
+    if parts.whole is not None:
+        return WHOLE_MODELS[parts.whole.name](num_classes, restore, **parts.whole.options)
+    assert parts.encoder is not None
+    assert parts.decoder is not None
+    encoder = ENCODERS[parts.encoder.name](restore, **parts.encoder.options)
+    return Segmenter(encoder, DECODERS[parts.decoder.name](encoder.stages, num_classes, **parts.decoder.options))
 
 
 def initialize(model: Segmenter, source: Path) -> None:
@@ -151,7 +163,7 @@ def require_normalization(model: Segmenter, file: Path, name: str) -> None:
     if theirs != ours:
         raise InputError(
             f"{name} was trained with input {names.get(theirs, theirs)}, this model expects {names[ours]}. "
-            "Set model.encoder.normalization, or the weights, as that run has them."
+            "Set model.encoder.normalization (of a whole model, model.normalization), or the weights, as that run has them."
         )
 
 

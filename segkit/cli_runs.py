@@ -48,7 +48,7 @@ def train_and_print(experiment: "Experiment", path: Path, overwrite: bool) -> No
         print(f"{folder.path} is finished; nothing was trained. --overwrite starts it again.")
         result = folder.result()
     else:
-        print(f"{experiment.name}: {experiment.model.decoder.name} on {experiment.data.name}, run folder {folder.path}", flush=True)
+        print(f"{experiment.name}: {experiment.model.title} on {experiment.data.name}, run folder {folder.path}", flush=True)
         try:
             result = train_run(experiment, folder, overwrite=overwrite)
         except KeyboardInterrupt:

@@ -16,6 +16,8 @@ from segkit.signatures import show
 
 __all__ = ["Resolved", "config_hash", "dump", "flat", "load", "resolve"]
 
+WHOLE = "model"  # the component that has others below it, unless it has a name of its own
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -33,7 +35,8 @@ class Resolved:
 def resolve(layers: Path | Sequence[Path | Tree], overrides: Sequence[str] = ()) -> Resolved:
     """The config of a file: its bases in order, then the file, then the overrides; the later wins.
 
-    Where a later layer names another component, the options that earlier layers gave to the former one are dropped.
+    Where a later layer names another component, the options that earlier layers gave to the former one are dropped. A whole model is
+    such a component: its name drops encoder, decoder and initialize_from, and a decoder drops it.
     `${a.b}` stands for the value of another key. Paths in values are left as written.
 
     Args:
@@ -51,7 +54,7 @@ def resolve(layers: Path | Sequence[Path | Tree], overrides: Sequence[str] = ())
         _refuse_scalar_parent(given, keys, override)
         _refuse_scalar_parent(tree, keys, override)
         given = _merge(given, single, ())
-    tree = _merge(tree, given, COMPONENTS)
+    tree = _plain_options(_merge(tree, given, COMPONENTS))
     sources = {key: leaf.source for key, leaf in leaves(tree)}
     return Resolved(_resolve_references(values_of(tree), sources), sources)
 
@@ -150,10 +153,27 @@ def _merge(low: Tree, high: Tree, components: Collection[str], prefix: str = "")
     for key, item in high.items():
         old, path = result.get(key), prefix + key
         if isinstance(old, dict) and isinstance(item, dict):
-            renamed = "name" in old and "name" in item and values_of(old["name"]) != values_of(item["name"])
-            item = _merge({} if renamed and path in components else old, item, components, f"{path}.")
+            item = _merge({} if path in components and _replaces(old, item, path) else old, item, components, f"{path}.")
         result[key] = item
     return result
+
+
+def _replaces(old: Tree, item: Tree, path: str) -> bool:
+    """Whether `item` is another component than `old`: it has another name, or only one of the two is a whole model."""
+    if path == WHOLE and "name" not in item:
+        return "name" in old and "decoder" in item
+    if path == WHOLE and "name" not in old:
+        return True
+    return "name" in old and "name" in item and values_of(old["name"]) != values_of(item["name"])
+
+
+def _plain_options(tree: Tree) -> Tree:
+    """`tree` with the options of a whole model that are called as components elsewhere as plain text again."""
+    model = tree.get(WHOLE)
+    if not isinstance(model, dict) or "name" not in model:
+        return tree
+    bare = {key: item["name"] for key, item in model.items() if isinstance(item, dict) and item.keys() == {"name"}}
+    return {**tree, WHOLE: {**model, **bare}}
 
 
 def _resolve_references(values: dict[str, Any], sources: Mapping[str, str]) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def conclude(experiment: Experiment, run: RunDir, trainee: Trainee, dataset: Dat
     run.write("test", {"step": trainee.progress.best_step, **test})
     result = {
         "name": experiment.name,
-        "decoder": experiment.model.decoder.name,
+        "decoder": experiment.model.title,
         "config_hash": config.config_hash(identity(experiment_values(experiment))),
         "parameters": sum(p.numel() for p in trainee.model.parameters()),
         "seconds": round(trainee.progress.seconds, 1),

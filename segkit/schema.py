@@ -17,9 +17,11 @@ from segkit.signatures import bounds, check_options, expected, show, signature_o
 
 _STRICT = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
-# Where an experiment holds a component, and what one is called in messages.
+# Where an experiment holds a component, and what one is called in messages. `model` holds one where it has a name of its own: it has no
+# encoder and no decoder then.
 COMPONENTS = {
     "data": "dataset",
+    "model": "whole model",
     "model.encoder": "encoder",
     "model.decoder": "decoder",
     "loss.function": "loss function",
@@ -61,11 +63,20 @@ class Section(BaseModel):
 
 
 class Model(Section):
-    """What is trained: an encoder and, on top of it, a decoder."""
+    """What is trained: an encoder and, on top of it, a decoder; or a whole model, whose name and options stand in their place."""
 
-    encoder: Component
-    decoder: Component
+    encoder: Component | None = None
+    decoder: Component | None = None
+    whole: Component | None = Field(default=None, alias="name")
     initialize_from: Annotated[Path, Strict(False)] | None = None  # checkpoint whose weights are loaded first
+
+    @property
+    def title(self) -> str:
+        """What comparisons call it: the decoder; of a whole model its name, architecture and encoder, such as smp-unet-resnet34."""
+        if self.whole is None:
+            return self.decoder.name if self.decoder else ""
+        words = [self.whole.name, *(self.whole.options.get(key) for key in ("architecture", "encoder"))]
+        return "-".join(str(word).lower() for word in words if word)
 
 
 class Loss(Section):
@@ -129,7 +140,7 @@ class Evaluation(Section):
 class Tracking(Section):
     """What a run is called, and who else is told of it. Nothing here changes a result, so it is no part of a run's identity."""
 
-    method: Annotated[str, Field(min_length=1)] | None = None  # what comparisons call it; null: its decoder
+    method: Annotated[str, Field(min_length=1)] | None = None  # what comparisons call it; null: its decoder or whole model
     group: Annotated[str, Field(min_length=1)] | None = None  # the experiment that it belongs to
     wandb: Literal["disabled", "offline", "online"] = "disabled"
     project: Annotated[str, Field(min_length=1)] = "segkit"  # in Weights & Biases
@@ -194,6 +205,9 @@ def identity(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Model):
+        whole = {"encoder": value.encoder, "decoder": value.decoder} if value.whole is None else _plain(value.whole)
+        return {key: _plain(item) for key, item in {**whole, "initialize_from": value.initialize_from}.items()}
     if isinstance(value, Section):
         return {key: _plain(getattr(value, key)) for key in type(value).model_fields}
     if isinstance(value, Component):
@@ -214,7 +228,14 @@ class _Check:
         tree = {key: dict(item) if isinstance(item, Mapping) else item for key, item in self.values.items()}
         for name in filter(None, _SECTIONS):
             tree.setdefault(name, {})  # so that its missing keys are named, not the section
+        model = tree["model"]
+        whole = isinstance(model, dict) and "name" in model
+        if whole:
+            given = {key: value for key, value in model.items() if key != "initialize_from"}
+            tree["model"] = {"name": self.component("model", True, given), "initialize_from": model.get("initialize_from")}
         for key in COMPONENTS:
+            if key == "model" or (whole and key.startswith("model.")):
+                continue
             *parent, last = key.split(".")
             section = tree[parent[0]] if parent else tree
             if isinstance(section, dict):
@@ -229,7 +250,7 @@ class _Check:
     def component(self, key: str, given: bool, value: Any) -> Component:
         """The component at `key`; one without a name after a problem was written down."""
         table, kind = self.tables[key], COMPONENTS[key]
-        available = ", ".join(sorted(table))
+        available = ", ".join(sorted(table)) + ("; or an encoder and a decoder in place of a name" if key == "model" else "")
         options = {"name": value} if isinstance(value, str) else value
         name = options.get("name") if isinstance(options, Mapping) else None
         if not given or (isinstance(options, Mapping) and "name" not in options):
@@ -264,9 +285,9 @@ class _Check:
         key = f"{place}.{last}" if place else last
         fields = _SECTIONS[place].model_fields
         if kind == "extra_forbidden":
-            self.unknown(key, list(fields))
+            self.unknown(key, _keys(_SECTIONS[place]))
         elif key in _SECTIONS:
-            self.wrong(key, f"expected a section with the keys {', '.join(_SECTIONS[key].model_fields)}.")
+            self.wrong(key, f"expected a section with the keys {', '.join(_keys(_SECTIONS[key]))}.")
         elif kind == "missing" and key.endswith(parts[-1]):
             self.missing(key, _expected_field(fields[last]))
         elif kind == "no_length":
@@ -305,6 +326,10 @@ class _Check:
         source = self.sources.get(key) or self.sources.get(key.removesuffix(".name")) or next(below, "the config")
         text = show(value)
         return text if len(text) <= 80 else f"{text[:77]}...", source.partition(": ")[0]
+
+
+def _keys(section: type[Section]) -> list[str]:
+    return [info.alias or name for name, info in section.model_fields.items()]
 
 
 def _expected_field(info: FieldInfo) -> str:

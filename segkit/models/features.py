@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Literal
 
 from jaxtyping import Float
@@ -22,12 +23,14 @@ class Normalization:
     deviation: tuple[float, float, float]
 
 
-NormalizationName = Literal["caffe", "fcn", "torchvision", "raw"]
-# Source: the means of VGG's authors (BGR 103.939, 116.779, 123.68); FCN's for VOC (infer.py); torchvision's mean and deviation, times 255.
+NormalizationName = Literal["caffe", "fcn", "torchvision", "inception", "raw"]
+# Source: the means of VGG's authors (BGR 103.939, 116.779, 123.68); FCN's for VOC (infer.py); torchvision's mean and deviation, times 255;
+# timm's IMAGENET_INCEPTION_MEAN and _STD, times 255: -1 to 1.
 NORMALIZATIONS = {
     "caffe": Normalization((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
     "fcn": Normalization((122.67891434, 116.66876762, 104.00698793), (1.0, 1.0, 1.0)),
     "torchvision": Normalization((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
+    "inception": Normalization((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
     "raw": Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 
@@ -72,11 +75,20 @@ class Stages:
             )
 
     def require_halving(self, decoder: str) -> None:
-        """Raises InputError unless every stage halves the map before it, from the image on: `decoder` doubles it as often."""
+        """Raises InputError unless every stage halves the map before it, from the image on, as 2x2 pooling does: `decoder` doubles it as
+        often, and an even kernel puts a pixel in the middle of two."""
         if self.strides != tuple(2**n for n in range(1, len(self.strides) + 1)):
             strides = ", ".join(map(str, self.strides))
             raise InputError(
                 f"model.decoder = '{decoder}' needs an encoder of strides 2, 4, 8, ...; this one has {strides}. Use segnet_basic or vgg16."
+            )
+        between = [
+            path.coordinates.inverse().shift - Fraction(stride - 1, 2) for path, stride in zip(self.paths, self.strides, strict=True)
+        ]
+        if any(shift.denominator != 1 for shift in between):
+            raise InputError(
+                f"model.decoder = '{decoder}' enlarges by even kernels and needs maps that lie as after 2x2 pooling; this encoder's lie "
+                "half a pixel away. Use fcn32s, fcn16s or fcn8s, or the encoder segnet_basic or vgg16."
             )
 
 

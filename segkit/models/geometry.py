@@ -43,6 +43,7 @@ class Layer:
     dilation: int = 1
     ceil: bool = False
     transposed: bool = False
+    padding_after: int | None = None  # at the right and bottom; None: as at the left and top
 
     @property
     def extent(self) -> int:
@@ -61,7 +62,7 @@ class Layer:
         """Pixels of its output; below 1 if the window does not fit."""
         if self.transposed:
             return (pixels - 1) * self.stride + self.extent - 2 * self.padding
-        room = pixels + 2 * self.padding - self.extent
+        room = pixels + self.padding + (self.padding if self.padding_after is None else self.padding_after) - self.extent
         if not self.ceil:
             return room // self.stride + 1
         rounded_up = -(-room // self.stride) + 1
@@ -87,6 +88,15 @@ def pooling(kernel: int, stride: int, padding: int = 0) -> Layer:
 def deconvolution(kernel: int, stride: int = 1, padding: int = 0) -> Layer:
     """A transposed convolution."""
     return Layer(kernel, stride, padding, transposed=True)
+
+
+def sampling(stride: int, position: Fraction) -> Layer:
+    """A map of ceil(n / stride) pixels for n of the image, whose pixel i lies at `stride` x i + `position`, a multiple of 1/2, of the image.
+
+    What stands for many layers of which only this is known; its window is as small as it can be.
+    """
+    kernel = int(2 * position) + 1
+    return Layer(kernel, stride, padding_after=kernel - 1)
 
 
 def crop(offset: int) -> CoordinateMap:
