@@ -44,7 +44,8 @@ from segkit.models.segmenter import Segmenter
 from segkit.models.smp import smp_model
 from segkit.models.weights import load_exactly, read_metadata, read_weights
 from segkit.plain_yaml import Tree
-from segkit.schema import Experiment, Model, Tables, validate
+from segkit.schema import Experiment, Model, Tables
+from segkit.validation import validate
 
 DATASETS = {"camvid": camvid, "voc": voc, "folder": folder, "streets": Streets}
 CLASSES = {"camvid": (road_classes.CLASS_NAMES, road_classes.PALETTE), "voc": (VOC_CLASSES, VOC_PALETTE)}

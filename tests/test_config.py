@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from segkit.config import resolve
 from segkit.errors import InputError
-from segkit.schema import COMPONENTS, validate
+from segkit.schema import COMPONENTS
+from segkit.validation import validate
 
 BASE = """\
 name: run

@@ -9,7 +9,8 @@ import pytest
 from segkit.config import config_hash, dump, load, resolve
 from segkit.errors import InputError
 from segkit.ranges import Count
-from segkit.schema import COMPONENTS, Component, experiment_values, validate
+from segkit.schema import COMPONENTS, Component, experiment_values
+from segkit.validation import validate
 
 
 class Folder:
@@ -18,6 +19,9 @@ class Folder:
 
 class FCN:
     def __init__(self, stages: int, *, width: Count = 4096, mode: Literal["fixed", "learned"] = "fixed"): ...
+
+
+def unet(num_classes: int, *, encoder: str, architecture: str = "Unet", decoder_channels: Count | None = None): ...
 
 
 def plain(*_: object): ...
@@ -30,6 +34,7 @@ TABLES = dict.fromkeys(COMPONENTS, {"plain": plain}) | {
     "data": {"folder": Folder},
     "model.decoder": {"fcn8s": FCN, "fcn32s": FCN, "segnet": plain},
     "optimizer": {"sgd": sgd},
+    "model": {"plain": plain, "unet": unet},
 }
 BASE = """\
 name: run
@@ -158,7 +163,11 @@ MISTAKES = {
     "training.gradient_clip=0": "training.gradient_clip = 0 (command line): expected a number > 0 or null.",
     "training=3": f"training = 3 (command line): expected a section with the keys {TRAINING_KEYS}.",
     "training=null": f"training = null (command line): expected a section with the keys {TRAINING_KEYS}.",
-    "model=vgg": "model = 'vgg' (command line): expected a section with the keys encoder, decoder, initialize_from.",
+    "model=vgg": (
+        "model.name = 'vgg' (command line): unknown whole model. Available: plain, unet; or an encoder and a decoder in place of a name."
+    ),
+    "model=3": "model = 3 (command line): expected a section with the keys encoder, decoder, name, initialize_from.",
+    "model.whole=plain": "model.whole = 'plain' (command line): unknown key. Known keys: encoder, decoder, name, initialize_from.",
     "model.initialize_from=3": "model.initialize_from = 3 (command line): expected a path or null.",
     "name=a b": ("name = 'a b' (command line): expected text of letters, digits, '.', '_' and '-' that starts with a letter or digit."),
     "seed=-1": "seed = -1 (command line): expected an integer >= 0 and <= 9223372036854775807.",
@@ -188,6 +197,46 @@ MISTAKES = {
 @pytest.mark.parametrize("override", MISTAKES)
 def test_a_mistake_is_answered_with_its_sentence(folder, override):
     assert problems(override) == [f"  {MISTAKES[override]}"]
+
+
+def test_a_whole_model_stands_in_place_of_encoder_and_decoder(folder):
+    write("b.yaml", "base: a.yaml\nmodel: {name: unet, encoder: vgg, decoder_channels: 8}\n")
+    model = experiment("model.encoder=resnet", path="b.yaml").model
+    assert model.whole == Component("unet", {"encoder": "resnet", "architecture": "Unet", "decoder_channels": 8})
+    assert (model.encoder, model.decoder, model.title) == (None, None, "unet-unet-resnet")
+    assert experiment().model.title == "fcn8s"
+
+
+def test_a_saved_whole_model_is_the_same_model(folder):
+    first = experiment("model={name: unet, encoder: vgg, initialize_from: runs/a}")
+    values = experiment_values(first)
+    assert values["model"] == {
+        "name": "unet", "encoder": "vgg", "architecture": "Unet", "decoder_channels": None, "initialize_from": "runs/a"
+    }  # fmt: skip
+    write("saved.yaml", dump(values))
+    assert experiment(path="saved.yaml") == first
+    assert pickle.loads(pickle.dumps(first)) == first
+
+
+WHOLE_MISTAKES = {
+    "model.decoder_channels=0": "model.decoder_channels = 0 (command line): expected an integer >= 1 or null.",
+    "model.encodr=vgg": (
+        "model.encodr = 'vgg' (command line): unknown key of unet. Did you mean 'encoder'? "
+        "Known keys: name, encoder, architecture, decoder_channels."
+    ),
+    "model.encoder=7": "model.encoder = 7 (command line): expected text.",
+    "model.encoder.width=7": "model.encoder = {name: 'vgg', width: 7} (b.yaml:2): expected text.",
+    "model.initialize_from=7": "model.initialize_from = 7 (command line): expected a path or null.",
+    "model.decoder=segnet": (
+        "model.encoder is missing: expected the name of the encoder: plain. Set it in the file or on the command line: model.encoder=..."
+    ),
+}
+
+
+@pytest.mark.parametrize("override", WHOLE_MISTAKES)
+def test_a_mistake_in_a_whole_model_is_answered_with_its_sentence(folder, override):
+    write("b.yaml", "base: a.yaml\nmodel: {name: unet, encoder: vgg}\n")
+    assert problems(override, path="b.yaml") == [f"  {WHOLE_MISTAKES[override]}"]
 
 
 def test_what_is_missing_is_named_with_the_way_to_set_it(folder):

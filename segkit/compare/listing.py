@@ -8,6 +8,7 @@ from typing import Any
 
 from segkit.errors import InputError
 from segkit.plain_yaml import load
+from segkit.titles import model_title
 from segkit.tracking.console import percent
 from segkit.tracking.run_dir import CONFIG, ENVIRONMENT, METRICS, RESULT, RunDir
 
@@ -77,7 +78,7 @@ def run_state(path: Path) -> RunState:
     return RunState(
         path=str(path),
         name=str(config.get("name")),
-        method=(config.get("tracking") or {}).get("method") or config["model"]["decoder"]["name"],
+        method=(config.get("tracking") or {}).get("method") or model_title(config["model"]),
         seed=config.get("seed", 0),
         state="finished" if run.finished else "unfinished" if run.precious else "new",
         step=max((record["step"] for record in records), default=0),

@@ -82,10 +82,8 @@ class Stages:
             raise InputError(
                 f"model.decoder = '{decoder}' needs an encoder of strides 2, 4, 8, ...; this one has {strides}. Use segnet_basic or vgg16."
             )
-        between = [
-            path.coordinates.inverse().shift - Fraction(stride - 1, 2) for path, stride in zip(self.paths, self.strides, strict=True)
-        ]
-        if any(shift.denominator != 1 for shift in between):
+        first_pixels = [path.coordinates.inverse().shift for path in self.paths]
+        if any((first - Fraction(stride - 1, 2)).denominator != 1 for first, stride in zip(first_pixels, self.strides, strict=True)):
             raise InputError(
                 f"model.decoder = '{decoder}' enlarges by even kernels and needs maps that lie as after 2x2 pooling; this encoder's lie "
                 "half a pixel away. Use fcn32s, fcn16s or fcn8s, or the encoder segnet_basic or vgg16."

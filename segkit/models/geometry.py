@@ -91,9 +91,9 @@ def deconvolution(kernel: int, stride: int = 1, padding: int = 0) -> Layer:
 
 
 def sampling(stride: int, position: Fraction) -> Layer:
-    """A map of ceil(n / stride) pixels for n of the image, whose pixel i lies at `stride` x i + `position`, a multiple of 1/2, of the image.
+    """A map of ceil(n / stride) pixels for n of the image; its pixel i lies at `stride` x i + `position` there, a multiple of 1/2.
 
-    What stands for many layers of which only this is known; its window is as small as it can be.
+    It stands for layers of which only this is known, so its window says nothing of what they see.
     """
     kernel = int(2 * position) + 1
     return Layer(kernel, stride, padding_after=kernel - 1)

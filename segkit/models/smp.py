@@ -87,7 +87,8 @@ def smp_model(
         depth: stages of the encoder; null: smp's default, 5, and 3 for PSPNet.
         output_stride: pixels of the image per pixel of the deepest map, by dilation, for DeepLabV3, DeepLabV3Plus and PAN; null: smp's
             default of 8, 16 and 16.
-        decoder_channels: one number, or for Unet, UnetPlusPlus and MAnet one per stage, deepest first; of FPN its pyramid; null: smp's default.
+        decoder_channels: one number (FPN: of its pyramid), or for Unet, UnetPlusPlus and MAnet one per stage, deepest first; null: smp's
+            default.
     Raises:
         InputError: if smp has no such encoder, or encoder, architecture and options do not go together, or the weights do not fit.
     Source: Iakubovskii, segmentation_models.pytorch 0.6.
