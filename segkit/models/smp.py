@@ -125,7 +125,7 @@ def _options(constructor: Any, depth: int | None, output_stride: int | None, dec
     }
     for ours, (theirs, value) in given.items():
         if value is not None and theirs not in known:
-            raise InputError(f"model.{ours} = {value}: {architecture} has no such option. Set it to null.")
+            raise InputError(f"model.{ours} = {show(value)}: {architecture} has no such option. Set it to null.")
     options: dict[str, Any] = {theirs: value for theirs, value in given.values() if value is not None}
     return options | ({"upsampling": 2**depth} if architecture == "PSPNet" and depth else {})
 

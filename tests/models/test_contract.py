@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from segkit.build import DECODERS, ENCODERS
+from segkit.build import DECODERS, ENCODERS, WHOLE_MODELS
 from segkit.errors import InputError
 from segkit.models.decoders.fcn import fcn8s
 from segkit.models.decoders.segnet import SegNet
@@ -25,7 +25,10 @@ VARIANTS = {
     "alexnet": ("alexnet", {"width": 1 / 8}),
     "googlenet": ("googlenet", {"width": 1 / 4, "padding": 100}),
     "segnet_basic": ("segnet_basic", {"width": 1 / 8, "dropout": 0.5}),
+    "smp": ("smp", {"encoder": "tu-test_efficientnet"}),
+    "smp_patches": ("smp", {"encoder": "tu-test_convnext"}),
 }
+WHOLE = {name: {"architecture": name, "encoder": "tu-test_efficientnet"} for name in ("Unet", "FPN", "Linknet", "Segformer")}
 FCN = {"fcn32s", "fcn16s", "fcn8s"}
 SEGNET = {"segnet", *(name for name in DECODERS if name.startswith("segnet_basic"))}
 OF_ONE_WIDTH = {
@@ -42,6 +45,8 @@ FITTING = {
     "alexnet": FCN,
     "googlenet": FCN,
     "segnet_basic": set(DECODERS),
+    "smp": FCN,
+    "smp_patches": FCN,
 }
 PADDED = {"vgg16_pad100", "alexnet", "googlenet"}  # by enough for fc6 without padding
 
@@ -62,15 +67,20 @@ def every_model():
             for options in choices(DECODERS[name], variant):
                 words = [variant, name, *(str(v) for k, v in options.items() if k not in SMALL)]
                 yield pytest.param((variant, name, options), id="-".join(words))
+    for name, options in WHOLE.items():
+        yield pytest.param(("whole", "smp", options), id=f"smp-{name}")
 
 
 def build(recipe, seed=0):
     """A model whose score layers have left their zero start."""
     variant, decoder, options = recipe
     torch.manual_seed(seed)
-    row, encoder_options = VARIANTS[variant]
-    encoder = ENCODERS[row](**encoder_options)
-    model = Segmenter(encoder, DECODERS[decoder](encoder.stages, K, **options))
+    if variant == "whole":
+        model = WHOLE_MODELS[decoder](K, **options)
+    else:
+        row, encoder_options = VARIANTS[variant]
+        encoder = ENCODERS[row](**encoder_options)
+        model = Segmenter(encoder, DECODERS[decoder](encoder.stages, K, **options))
     for layer in model.modules():
         if isinstance(layer, nn.Conv2d) and not layer.weight.any():
             nn.init.normal_(layer.weight, std=0.1)

@@ -173,7 +173,7 @@ def _make_averaging(network: nn.Module) -> None:
         nn.init.constant_(parameter, 0.0 if name.endswith("bias") else weight)
     for module in network.modules():
         if isinstance(module, normalizations):
-            module.register_forward_hook(lambda module, arguments, output: arguments[0])
+            module.register_forward_hook(lambda module, arguments, output: arguments[0].clone())
         elif isinstance(module, nn.Conv2d | nn.Linear):
             module.register_forward_hook(lambda module, arguments, x: x.detach() if x.ndim == 2 or x.shape[-2:] == (1, 1) else None)
 
