@@ -28,7 +28,7 @@ VARIANTS = {
     "smp": ("smp", {"encoder": "tu-test_efficientnet"}),
     "smp_patches": ("smp", {"encoder": "tu-test_convnext"}),
 }
-WHOLE = {name: {"architecture": name, "encoder": "tu-test_efficientnet"} for name in ("Unet", "FPN", "Linknet", "Segformer")}
+WHOLE = {name: {"architecture": name, "encoder": "tu-test_efficientnet"} for name in ("Unet", "FPN")}
 FCN = {"fcn32s", "fcn16s", "fcn8s"}
 SEGNET = {"segnet", *(name for name in DECODERS if name.startswith("segnet_basic"))}
 OF_ONE_WIDTH = {
@@ -46,7 +46,7 @@ FITTING = {
     "googlenet": FCN,
     "segnet_basic": set(DECODERS),
     "smp": FCN,
-    "smp_patches": FCN,
+    "smp_patches": {"fcn8s"},
 }
 PADDED = {"vgg16_pad100", "alexnet", "googlenet"}  # by enough for fc6 without padding
 

@@ -14,7 +14,7 @@ from segkit.models.encoders.alexnet import AlexNet
 from segkit.models.encoders.googlenet import GoogLeNet
 from segkit.models.encoders.segnet_basic import SegNetBasicEncoder
 from segkit.models.encoders.vgg import VGG16
-from segkit.models.geometry import CoordinateMap, Layer, Path, aligning_kernel, convolution, crop, crop_offsets, deconvolution
+from segkit.models.geometry import CoordinateMap, Layer, Path, aligning_kernel, convolution, crop, crop_offsets, deconvolution, sampling
 from segkit.models.segmenter import Segmenter
 
 IMAGE = CoordinateMap()
@@ -214,6 +214,15 @@ def test_maps_of_different_stride_are_refused():
     paths = VGG16(width=THIN).stages.paths
     with pytest.raises(ValueError, match="no crop aligns"):
         crop_offsets(paths[4].coordinates, paths[3].coordinates)
+
+
+@given(st.integers(0, 5), st.integers(0, 62), st.integers(1, 300))
+def test_a_sampled_map_has_the_size_and_position_that_it_was_given(power, halves, pixels):
+    stride, position = 2**power, Fraction(halves, 2)
+    layer = sampling(stride, position)
+    assert layer.size(pixels) == -(-pixels // stride)
+    back = layer.coordinates.inverse()
+    assert [back.scale * i + back.shift for i in (0, 7)] == [position, 7 * stride + position]
 
 
 def test_no_enlargement_aligns_maps_a_quarter_pixel_apart():
