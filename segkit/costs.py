@@ -96,8 +96,8 @@ def _open(path: Path, overrides: Sequence[str]) -> _Subject:
 
 
 def _titles(subjects: Sequence[_Subject]) -> list[str]:
-    """What each is called: its method, else its decoder; where that is not unique its file or folder, else its path."""
-    titles = [each.experiment.tracking.method or each.experiment.model.decoder.name for each in subjects]
+    """What each is called: its method, else its model; where that is not unique its file or folder, else its path."""
+    titles = [each.experiment.tracking.method or each.experiment.model.title for each in subjects]
     names = [each.path.stem if each.path.is_file() else each.path.resolve().name for each in subjects]
     return [
         title if titles.count(title) == 1 else name if names.count(name) == 1 else str(each.path)
