@@ -23,6 +23,7 @@ Architecture = Literal[
     "Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLabV3", "DeepLabV3Plus", "PAN", "UPerNet", "Segformer"
 ]
 CHANNELS = {"FPN": "decoder_pyramid_channels", "PSPNet": "psp_out_channels", "Segformer": "decoder_segmentation_channels"}
+PROBE = (256, 512)  # (height, width) of an image that every model must give logits of that size for, pixels
 SMALLEST_MAP = {"PAN": 8}  # pixels of the deepest map that a decoder takes: PAN halves it three times
 
 
@@ -73,7 +74,7 @@ def smp_model(
     """A model of segmentation-models-pytorch: logits at the size of any image, by padding.
 
     An image is padded at its right and bottom, edge pixels repeated, to a multiple of 32 pixels, and the logits are cut back. Training
-    needs two images a batch where the decoder pools to 1x1 under batch norm (DeepLabV3, DeepLabV3Plus, PAN, PSPNet, UPerNet). Layers that
+    needs two images a batch where the decoder pools to 1x1 under batch norm (DeepLabV3, DeepLabV3Plus, PAN, UPerNet). Layers that
     smp builds and does not use, such as the deeper half of PSPNet's encoder, count as parameters and stay untrained.
 
     Args:
@@ -101,18 +102,12 @@ def smp_model(
     what = f"model.architecture = '{architecture}' with model.encoder = '{encoder}'"
     with refused(what):
         whole = constructor(encoder_name=encoder, encoder_weights=None, classes=num_classes, **options)
-        network, channels, stride = whole.encoder, tuple(whole.encoder.out_channels), whole.encoder.output_stride
-        levels = tuple(level for level, count in enumerate(channels) if level and count)
-        stages = _stages(channels, levels, stride)
-        size = (8 * MULTIPLE, 16 * MULTIPLE)
-        found = _logits_size(whole, size)
-    if found != size:
-        raise InputError(f"{what} gives logits of {show(found)} pixels for an image of {show(size)}. Leave depth and output_stride out.")
+        found = _logits_size(whole)
+    if found != PROBE:
+        raise InputError(f"{what} gives logits of {show(found)} pixels for an image of {show(PROBE)}. Leave depth and output_stride out.")
     if weights is not None and not restore:
-        load_encoder(network, encoder, weights, normalization, depth=len(channels) - 1, section="model")
-    minimum_size = max(SMALLEST_MAP.get(architecture, 1) * stride - MULTIPLE + 1, 1)
-    decoder = SMPDecoder(whole.decoder, whole.segmentation_head, channels, levels, minimum_size)
-    return Segmenter(SMPEncoder(network, levels, stages, normalization, pretrained=weights is not None, crops=False), decoder)
+        load_encoder(whole.encoder, encoder, weights, normalization, depth=len(whole.encoder.out_channels) - 1, section="model")
+    return _in_parts(whole, normalization, pretrained=weights is not None, smallest_map=SMALLEST_MAP.get(architecture, 1))
 
 
 def _options(constructor: Any, depth: int | None, output_stride: int | None, decoder_channels: int | tuple | None) -> dict[str, Any]:
@@ -130,16 +125,24 @@ def _options(constructor: Any, depth: int | None, output_stride: int | None, dec
     return options | ({"upsampling": 2**depth} if architecture == "PSPNet" and depth else {})
 
 
-def _stages(channels: tuple[int, ...], levels: tuple[int, ...], output_stride: int) -> Stages:
-    """Maps of these levels. Their positions are nominal, as after 2x2 pooling: smp's decoders enlarge by interpolation and ask for none."""
-    strides = [min(2**level, output_stride) for level in levels]
-    return Stages(tuple(channels[level] for level in levels), tuple(Path((pooling(s, s),)) for s in strides), has_indices=False)
+def _in_parts(whole: Any, normalization: NormalizationName, *, pretrained: bool, smallest_map: int) -> Segmenter:
+    """The same layers as encoder and decoder.
+
+    Positions of maps are nominal, as after 2x2 pooling: smp's decoders enlarge by interpolation and ask for none.
+    """
+    channels, stride = tuple(whole.encoder.out_channels), whole.encoder.output_stride
+    levels = tuple(level for level, count in enumerate(channels) if level and count)
+    paths = tuple(Path((pooling(s, s),)) for s in (min(2**level, stride) for level in levels))
+    stages = Stages(tuple(channels[level] for level in levels), paths, has_indices=False)
+    minimum_size = max(smallest_map * stride - MULTIPLE + 1, 1)
+    decoder = SMPDecoder(whole.decoder, whole.segmentation_head, channels, levels, minimum_size)
+    return Segmenter(SMPEncoder(whole.encoder, levels, stages, normalization, pretrained=pretrained, crops=False), decoder)
 
 
 @torch.no_grad()
-def _logits_size(whole: nn.Module, size: Size) -> Size:
-    """(height, width) of the logits of an image of that size; nothing is computed."""
+def _logits_size(whole: nn.Module) -> Size:
+    """(height, width) of the logits of an image of size `PROBE`; nothing is computed."""
     state = {name: tensor.to("meta") for name, tensor in (*whole.named_parameters(), *whole.named_buffers())}
-    logits = functional_call(whole.eval(), state, (torch.zeros(1, 3, *size, device="meta"),))
+    logits = functional_call(whole.eval(), state, (torch.zeros(1, 3, *PROBE, device="meta"),))
     whole.train()
     return size_of(logits)

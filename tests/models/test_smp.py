@@ -1,5 +1,6 @@
 """Whole models of smp, and what is asked of weights from the hub. The contract that they share with all models is in test_contract.py."""
 
+import json
 from typing import get_args
 
 import huggingface_hub.constants
@@ -15,6 +16,7 @@ from segkit.models.smp_hub import require_fit
 
 SMALL = "tu-test_efficientnet"
 K = 5
+IMAGENET = {"input_space": "RGB", "input_range": [0, 1], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 @pytest.mark.parametrize("architecture", get_args(Architecture))
@@ -128,7 +130,20 @@ def test_without_network_named_weights_are_one_sentence_and_restoring_needs_none
     assert smp_model(K, True, **options).pretrained_names
 
 
-IMAGENET = {"input_space": "RGB", "input_range": [0, 1], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+@pytest.mark.parametrize(("space", "sentence"), [("RGB", None), ("BGR", "these weights expect BGR images .* No normalization here fits")])
+def test_weights_of_the_hub_are_loaded_if_they_expect_the_input_that_they_get(offline, tmp_path, space, sentence):
+    settings = smp.encoders.encoders["resnet18"]["pretrained_settings"]["imagenet"]
+    folder = tmp_path / "hub" / f"models--{settings['repo_id'].replace('/', '--')}" / "snapshots" / settings["revision"]  # as if downloaded
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(IMAGENET | {"input_space": space}))
+    weights = smp_encoder(encoder="resnet18").network.state_dict()
+    save_file(weights, folder / "model.safetensors")
+    if sentence:
+        with pytest.raises(InputError, match=sentence):
+            smp_encoder(encoder="resnet18", weights="imagenet")
+    else:
+        found = smp_encoder(encoder="resnet18", weights="imagenet")
+        assert all(torch.equal(tensor, weights[name]) for name, tensor in found.network.state_dict().items())
 
 
 @pytest.mark.parametrize(
