@@ -46,7 +46,7 @@ def resolve(layers: Path | Sequence[Path | Tree], overrides: Sequence[str] = ())
         InputError: naming the file and line, or the override, that cannot be used.
     """
     tree: Tree = {}
-    for layer in [layers] if isinstance(layers, Path) else layers:
+    for layer in [Path(layers)] if isinstance(layers, str | Path) else layers:
         tree = _merge(tree, _with_names(layer) if isinstance(layer, dict) else _load_file(layer, "", ()), COMPONENTS)
     given: Tree = {}
     for override in overrides:  # all overrides are one layer, so their order matters only for equal keys
