@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,6 +13,7 @@ experiments = typer.Typer(help="Runs that belong together, from one file.", no_a
 
 Config = Annotated[Path, typer.Argument(help="Config file (YAML).", show_default=False)]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the config: a.b=c ...", show_default=False)]
+SetOverrides = Annotated[list[str] | None, typer.Option("--set", help="Change to the config: a.b=c. Repeatable.")]
 
 
 def train(
@@ -71,6 +72,20 @@ def run_experiment(
     prepare(members, overwrite=overwrite)
     for member in members:
         train_and_print(member.experiment, member.run.path, overwrite=False)
+
+
+def sync(
+    run: Annotated[Path, typer.Argument(help="Run folder that 'segkit train' wrote.", show_default=False)],
+    mode: Annotated[Literal["online", "offline"], typer.Option(help="offline: into RUN/wandb, for a later 'wandb sync'.")] = "online",
+    overrides: SetOverrides = None,
+) -> None:
+    """Send a run to Weights & Biases: curves, scores, pictures and best weights. Sending it again changes nothing there.
+
+    A run that was tracked during training stays the same W&B run. The id is in RUN/wandb.json.
+    """
+    from segkit.sync import sync as send
+
+    print(send(run, mode, overrides or []))
 
 
 def compare(

@@ -22,20 +22,23 @@ from segkit.losses.cross_entropy import CrossEntropy
 from segkit.metrics.confusion import Scores, scores
 from segkit.schema import Experiment, experiment_values, identity
 from segkit.signatures import show
+from segkit.sync import outcome, tracked, validation_pictures
 from segkit.tracking.console import TrainingConsole, progress_bar
 from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
+from segkit.tracking.tracker import Tracker
 from segkit.trained import Trained, differences, evaluate_trained
 
 
 class _Logs:
-    """Writes each record to the run folder and shows it."""
+    """Writes each record to the run folder, shows it, and passes it on."""
 
-    def __init__(self, run: RunDir, console: TrainingConsole):
-        self.run, self.console = run, console
+    def __init__(self, run: RunDir, console: TrainingConsole, tracker: Tracker):
+        self.run, self.console, self.tracker = run, console, tracker
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
         self.run.write(kind, record)
         self.console.write(kind, record)
+        self.tracker.write(kind, record)
 
 
 def check_folder(experiment: Experiment, run: RunDir) -> None:
@@ -89,25 +92,26 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
             found = evaluate(plain, checks, num_classes=len(training.class_names), device=device, precision=precision, progress=progress)
         return scores(found.matrix)
 
-    total = build.total_steps(experiment, len(training))
-    with TrainingConsole(total, done=trainee.progress.step, best=trainee.progress.best_mean_iou) as console:
-        train(
-            trainee,
-            loss,
-            console.steps(steps),
-            validate=validate,
-            log=_Logs(run, console),
-            checkpoints=run.checkpoints,
-            identity=about,
-            steps_per_epoch=steps_per_epoch(len(training), settings.batch_size),
-            total_steps=total,
-            validate_every_epochs=experiment.evaluation.every_epochs,
-            log_every=settings.log_every,
-            device=device,
-            precision=precision,
-            gradient_clip=settings.gradient_clip,
-        )
-    return conclude(experiment, run, trainee, test)
+    total, done = build.total_steps(experiment, len(training)), trainee.progress
+    with tracked(experiment, run) as tracker:
+        with TrainingConsole(total, done=done.step, best=done.best_mean_iou) as console:
+            train(
+                trainee,
+                loss,
+                console.steps(steps),
+                validate=validate,
+                log=_Logs(run, console, tracker),
+                checkpoints=run.checkpoints,
+                identity=about,
+                steps_per_epoch=steps_per_epoch(len(training), settings.batch_size),
+                total_steps=total,
+                validate_every_epochs=experiment.evaluation.every_epochs,
+                log_every=settings.log_every,
+                device=device,
+                precision=precision,
+                gradient_clip=settings.gradient_clip,
+            )
+        return conclude(experiment, run, trainee, test, tracker)
 
 
 def count_labels(dataset: Dataset, split: str) -> ClassCounts:
@@ -135,10 +139,10 @@ def _assemble(experiment: Experiment, training: Dataset, device: torch.device, *
     return Trainee(model, optimizer, schedule, Progress()), build.build_loss(experiment, training).to(device)
 
 
-def conclude(experiment: Experiment, run: RunDir, trainee: Trainee, dataset: Dataset) -> dict[str, Any]:
-    """Scores the best weights on the test split and marks the run as finished."""
-    best = run.checkpoints / checkpoint.BEST
-    found = evaluate_trained(Trained(run.path, experiment, best, dataset.class_names, dataset.palette, run), "test")
+def conclude(experiment: Experiment, run: RunDir, trainee: Trainee, dataset: Dataset, tracker: Tracker) -> dict[str, Any]:
+    """Scores the best weights on the test split, marks the run as finished, and tells the tracker."""
+    trained = Trained(run.path, experiment, run.checkpoints / checkpoint.BEST, dataset.class_names, dataset.palette, run)
+    found = evaluate_trained(trained, "test")
     test = asdict(scores(found.matrix))
     run.write("test", {"step": trainee.progress.best_step, **test})
     result = {
@@ -154,4 +158,5 @@ def conclude(experiment: Experiment, run: RunDir, trainee: Trainee, dataset: Dat
         "test": test,
     }
     run.finish(result)
+    tracker.conclude(lambda: outcome(trained, run, validation_pictures))
     return result
