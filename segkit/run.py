@@ -1,10 +1,12 @@
 """One run, from a config to scores: train it, score it."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from segkit import build, config
 from segkit.data.class_weights import ClassCounts, cached_count
@@ -86,12 +88,6 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
     if not resumes:
         run.start({CONFIG: config.dump(values), CLASSES: classes_text(training.class_names, training.palette)})
 
-    def validate(model: nn.Module) -> Scores:
-        with console.validation(len(validation)) as progress:
-            plain = absorb_batch_norm(model)  # as it will be scored
-            found = evaluate(plain, checks, num_classes=len(training.class_names), device=device, precision=precision, progress=progress)
-        return scores(found.matrix)
-
     total, done = build.total_steps(experiment, len(training)), trainee.progress
     with tracked(experiment, run) as tracker:
         with TrainingConsole(total, done=done.step, best=done.best_mean_iou) as console:
@@ -99,7 +95,7 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
                 trainee,
                 loss,
                 console.steps(steps),
-                validate=validate,
+                validate=_validation(checks, validation, console, device=device, precision=precision),
                 log=_Logs(run, console, tracker),
                 checkpoints=run.checkpoints,
                 identity=about,
@@ -112,6 +108,20 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
                 gradient_clip=settings.gradient_clip,
             )
         return conclude(experiment, run, trainee, test, tracker)
+
+
+def _validation(
+    batches: DataLoader, dataset: Dataset, console: TrainingConsole, *, device: torch.device, precision: torch.dtype
+) -> Callable[[nn.Module], Scores]:
+    """Scores a model on a split, with a bar on the console."""
+
+    def validate(model: nn.Module) -> Scores:
+        with console.validation(len(dataset)) as progress:
+            plain = absorb_batch_norm(model)  # as it will be scored
+            found = evaluate(plain, batches, num_classes=len(dataset.class_names), device=device, precision=precision, progress=progress)
+        return scores(found.matrix)
+
+    return validate
 
 
 def count_labels(dataset: Dataset, split: str) -> ClassCounts:

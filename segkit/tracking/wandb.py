@@ -6,10 +6,11 @@ import os
 import secrets
 import shutil
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from subprocess import Popen
+from threading import Thread
 from typing import Any, Literal
 
 import wandb
@@ -50,8 +51,9 @@ class About:
 class WandbTracker:
     """One session of a W&B run. It starts by telling all that metrics.jsonl holds, so each session is complete by itself.
 
-    W&B's own step is the training step. W&B keeps what it has of a step and ignores what comes later for it, so telling a run twice
-    changes nothing. What belongs to one step is sent in one piece, when a later step comes or the run ends well.
+    W&B's own step is the training step. Online, the SDK drops steps up to the last one that the server has, so telling a run twice
+    changes nothing. What belongs to one step is sent in one piece, when a later step comes or the run ends well. The run folder holds
+    one session: the next one replaces it.
 
     Raises:
         Exception: of any kind, from any method: use it within `Guarded`.
@@ -60,6 +62,7 @@ class WandbTracker:
     def __init__(self, run: RunDir, about: About):
         self.run, self.about = run, about
         self.row: dict[str, Any] = {}
+        self.service: Popen[bytes] | None = None
         self.finish_seconds = float(os.environ.get("WANDB_FINISH_TIMEOUT", FINISH_SECONDS))
         folder = run.path / WANDB
         shutil.rmtree(folder, ignore_errors=True)  # an earlier session: all of it is told again
@@ -69,6 +72,7 @@ class WandbTracker:
         try:
             with _hooks_kept():
                 self.session = self._start()
+            self.service = _service()
             self._define()
             for record in run.records():
                 self.write(record["kind"], record)
@@ -98,6 +102,7 @@ class WandbTracker:
             dir=str(self.run.path),
             mode=self.about.mode,
             resume="allow",
+            reinit="create_new",  # not the wandb.run of this process, which a failure would leave there for the next run
             name=self.about.name,
             group=self.about.group,
             job_type="train",
@@ -163,7 +168,7 @@ class WandbTracker:
         scores = {f"test/{key}": test[key] for key in (*SCORES, "classes_averaged")}
         about = {key: result[key] for key in ("parameters", "best_step", "best_validation_mean_iou")}
         self.session.summary.update(scores | about)
-        self._log_weights(found)
+        _within(self.finish_seconds, lambda: self._log_weights(found), self.service)  # asks the server
 
     def _log_weights(self, found: Outcome) -> None:
         keys = ("name", "decoder", "config_hash", "best_step", "best_validation_mean_iou")
@@ -179,17 +184,21 @@ class WandbTracker:
         Raises:
             TimeoutError: if not all was sent by then.
         """
-        if exit_code == 0:
-            self._send()
         try:
-            _within(self.finish_seconds + 5, lambda: self.session.finish(exit_code=exit_code))
+            if exit_code == 0:
+                self._send()
+            _within(self.finish_seconds + 5, lambda: self.session.finish(exit_code=exit_code), self.service)
         finally:
             self._stop()
 
     def _stop(self) -> None:
         """Ends W&B's service process, so that nothing of it is left at the exit of this process."""
+        service = self.service or _service()
         with suppress(Exception, SystemExit):
-            _within(10, wandb.teardown)
+            _within(10, wandb.teardown, service)
+        if service is not None:
+            service.kill()
+            service.wait()
         if self.data_folder is None:
             os.environ.pop("WANDB_DATA_DIR", None)
 
@@ -204,7 +213,13 @@ def _hooks_kept() -> Iterator[None]:
         sys.exit, sys.excepthook = kept
 
 
-def _within(seconds: float, call: Callable[[], object]) -> None:
+def _service() -> Popen[bytes] | None:
+    """W&B's service process, to which it has no public way."""
+    connection = getattr(wandb_setup._singleton, "_connection", None)
+    return None if connection is None or connection._proc is None else connection._proc._process
+
+
+def _within(seconds: float, call: Callable[[], object], service: Popen[bytes] | None) -> None:
     """Calls in a thread. If it hangs, W&B's service process is killed, since everything that waits for it would hang.
 
     Raises:
@@ -219,13 +234,12 @@ def _within(seconds: float, call: Callable[[], object]) -> None:
         except BaseException as error:
             raised.append(error)
 
-    thread = threading.Thread(target=run, daemon=True)
+    thread = Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
-        service = getattr(wandb_setup.singleton(), "_connection", None)  # W&B has no public way to its process
-        if service is not None and service._proc is not None:
-            service._proc._process.kill()
+        if service is not None:
+            service.kill()
         raise TimeoutError(f"W&B did not answer within {seconds:.0f} s")
     if raised:
         raise raised[0]

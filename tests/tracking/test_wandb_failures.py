@@ -9,9 +9,13 @@ from threading import Thread
 
 import pytest
 import torch
+import wandb
 from safetensors.torch import load_file
+from wandb.sdk import wandb_setup
 from wandb_runs import REPOSITORY, TINY, read_session, services
 
+from segkit.build import load_experiment
+from segkit.sync import start_tracker
 from segkit.tracking.run_dir import RunDir
 
 LONGER = [*TINY, "training.epochs=12"]
@@ -96,6 +100,17 @@ def test_a_service_that_dies_or_hangs_changes_nothing(undisturbed, tmp_path, sen
     assert_same_run(run, undisturbed)
     with pytest.raises(ProcessLookupError):
         os.kill(service, 0)
+
+
+def test_nothing_is_left_of_a_service_that_dies_just_before_the_end(finished):
+    run = finished("fcn8s")
+    tracker = start_tracker(load_experiment(run / "config.yaml")[0], RunDir(run), "offline")
+    (service,) = services(os.getpid())
+    os.kill(service, signal.SIGKILL)
+    os.waitid(os.P_PID, service, os.WEXITED | os.WNOWAIT)
+    with pytest.raises(ConnectionResetError):
+        tracker.close(0)
+    assert (wandb.run, wandb_setup._singleton) == (None, None)  # nothing for the next run or the exit of this process
 
 
 # --- the start ---
