@@ -65,8 +65,6 @@ class WandbTracker:
         self.service: Popen[bytes] | None = None
         self.finish_seconds = float(os.environ.get("WANDB_FINISH_TIMEOUT", FINISH_SECONDS))
         folder = run.path / WANDB
-        shutil.rmtree(folder, ignore_errors=True)  # an earlier session: all of it is told again
-        folder.mkdir(exist_ok=True)
         self.data_folder = os.environ.get("WANDB_DATA_DIR")
         os.environ["WANDB_DATA_DIR"] = self.data_folder or str(folder.resolve())  # tables wait there for their upload
         try:
@@ -85,6 +83,9 @@ class WandbTracker:
         wandb.setup(settings=wandb.Settings(silent=True))
         if self.about.mode == "online" and not wandb.login(prompt=False, verify=False):
             raise InputError("there is no W&B login; run 'wandb login', or set WANDB_API_KEY")
+        folder = self.run.path / WANDB
+        shutil.rmtree(folder, ignore_errors=True)  # an earlier session: all of it is told again
+        folder.mkdir(exist_ok=True)
         run_id, project, entity = self._known()
         settings = wandb.Settings(
             init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT", INIT_SECONDS)),

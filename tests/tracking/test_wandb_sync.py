@@ -95,13 +95,15 @@ def test_what_is_no_run_folder_is_refused(segkit, tmp_path):
 
 
 def test_telling_needs_a_login_or_the_offline_mode(segkit, copy):
+    sync(copy, "offline")
+    before = sorted(copy.rglob("*"))
     code, _, errors = segkit("sync", copy)
     assert code == 2
     assert errors == (
         f"segkit: {copy} was not sent to W&B: there is no W&B login; run 'wandb login', or set WANDB_API_KEY. "
         "Repeat the command later, or add --mode offline.\n"
     )
-    assert not (copy / "wandb.json").exists()
+    assert sorted(copy.rglob("*")) == before
 
 
 def test_a_sweeps_agent_says_which_run_it_is(copy, monkeypatch):
