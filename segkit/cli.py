@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from segkit import __version__, cli_runs
-from segkit.cli_runs import Config, Overrides
+from segkit.cli_runs import Config, Overrides, SetOverrides
 from segkit.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ app = typer.Typer(
 
 Run = Annotated[Path, typer.Argument(help="Run folder that 'segkit train' wrote, or a config together with --weights.", show_default=False)]
 Weights = Annotated[Path | None, typer.Option(help="Weight file to use instead of the run's best.", show_default=False)]
-SetOverrides = Annotated[list[str] | None, typer.Option("--set", help="Change to the config: a.b=c. Repeatable.")]
 Split = Literal["train", "val", "test"]
 Convention = Literal["fcn", "segnet", "voc", "detectron2", "paddleseg", "all"]
 
@@ -166,7 +165,7 @@ def class_weights(config: Config, overrides: Overrides = None) -> None:
     print_table("training labels", columns, rows)
 
 
-for command in (cli_runs.train, cli_runs.compare, cli_runs.costs, cli_runs.runs):
+for command in (cli_runs.train, cli_runs.compare, cli_runs.costs, cli_runs.runs, cli_runs.sync):
     app.command()(command)
 app.add_typer(cli_runs.experiments, name="experiment")
 

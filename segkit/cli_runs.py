@@ -17,6 +17,7 @@ experiments = typer.Typer(help="Runs that belong together, from one file.", no_a
 
 Config = Annotated[Path, typer.Argument(help="Config file (YAML).", show_default=False)]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the config: a.b=c ...", show_default=False)]
+SetOverrides = Annotated[list[str] | None, typer.Option("--set", help="Change to the config: a.b=c. Repeatable.")]
 
 
 def train(
@@ -59,7 +60,6 @@ def train_and_print(experiment: "Experiment", path: Path, overwrite: bool) -> No
 
 
 Runs = Annotated[Path, typer.Option(help="Where run folders go: RUNS/NAME/MEMBER.")]
-SetOverrides = Annotated[list[str] | None, typer.Option("--set", help="Change to every config: a.b=c. Repeatable.")]
 ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML).", show_default=False)]
 
 
@@ -167,6 +167,20 @@ def print_runs(paths: "Sequence[Path]") -> None:
     started = [path for path in paths if RunDir(path).exists]
     rows = [run_state(path).row() if path in started else (str(path), "", "", "new", *[""] * (len(COLUMNS) - 4)) for path in paths]
     print_table(f"{len(paths)} runs, scores in per cent", COLUMNS, rows)
+
+
+def sync(
+    run: Annotated[Path, typer.Argument(help="Run folder that 'segkit train' wrote.", show_default=False)],
+    mode: Annotated[Literal["online", "offline"], typer.Option(help="offline: into RUN/wandb, for a later 'wandb sync'.")] = "online",
+    overrides: SetOverrides = None,
+) -> None:
+    """Send a run to Weights & Biases: curves, scores, pictures and best weights. Sending it again changes nothing there.
+
+    A run that was tracked during training stays the same W&B run. The id is in RUN/wandb.json.
+    """
+    from segkit.sync import sync as send
+
+    print(send(run, mode, overrides or []))
 
 
 def compare(

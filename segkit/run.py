@@ -1,10 +1,12 @@
 """One run, from a config to scores: train it, score it."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
 
 from segkit import build, config
 from segkit.data.class_weights import ClassCounts, cached_count
@@ -22,20 +24,23 @@ from segkit.losses.cross_entropy import CrossEntropy
 from segkit.metrics.confusion import Scores, scores
 from segkit.schema import Experiment, experiment_values, identity
 from segkit.signatures import show
+from segkit.sync import outcome, tracked, validation_pictures
 from segkit.tracking.console import TrainingConsole, progress_bar
 from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
+from segkit.tracking.tracker import Tracker
 from segkit.trained import Trained, differences, evaluate_trained
 
 
 class _Logs:
-    """Writes each record to the run folder and shows it."""
+    """Writes each record to the run folder, shows it, and passes it on."""
 
-    def __init__(self, run: RunDir, console: TrainingConsole):
-        self.run, self.console = run, console
+    def __init__(self, run: RunDir, console: TrainingConsole, tracker: Tracker):
+        self.run, self.console, self.tracker = run, console, tracker
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
         self.run.write(kind, record)
         self.console.write(kind, record)
+        self.tracker.write(kind, record)
 
 
 def check_folder(experiment: Experiment, run: RunDir) -> None:
@@ -83,31 +88,40 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
     if not resumes:
         run.start({CONFIG: config.dump(values), CLASSES: classes_text(training.class_names, training.palette)})
 
+    total, done = build.total_steps(experiment, len(training)), trainee.progress
+    with tracked(experiment, run) as tracker:
+        with TrainingConsole(total, done=done.step, best=done.best_mean_iou) as console:
+            train(
+                trainee,
+                loss,
+                console.steps(steps),
+                validate=_validation(checks, validation, console, device=device, precision=precision),
+                log=_Logs(run, console, tracker),
+                checkpoints=run.checkpoints,
+                identity=about,
+                steps_per_epoch=steps_per_epoch(len(training), settings.batch_size),
+                total_steps=total,
+                validate_every_epochs=experiment.evaluation.every_epochs,
+                log_every=settings.log_every,
+                device=device,
+                precision=precision,
+                gradient_clip=settings.gradient_clip,
+            )
+        return conclude(experiment, run, trainee, test, tracker)
+
+
+def _validation(
+    batches: DataLoader, dataset: Dataset, console: TrainingConsole, *, device: torch.device, precision: torch.dtype
+) -> Callable[[nn.Module], Scores]:
+    """Scores a model on a split, with a bar on the console."""
+
     def validate(model: nn.Module) -> Scores:
-        with console.validation(len(validation)) as progress:
+        with console.validation(len(dataset)) as progress:
             plain = absorb_batch_norm(model)  # as it will be scored
-            found = evaluate(plain, checks, num_classes=len(training.class_names), device=device, precision=precision, progress=progress)
+            found = evaluate(plain, batches, num_classes=len(dataset.class_names), device=device, precision=precision, progress=progress)
         return scores(found.matrix)
 
-    total = build.total_steps(experiment, len(training))
-    with TrainingConsole(total, done=trainee.progress.step, best=trainee.progress.best_mean_iou) as console:
-        train(
-            trainee,
-            loss,
-            console.steps(steps),
-            validate=validate,
-            log=_Logs(run, console),
-            checkpoints=run.checkpoints,
-            identity=about,
-            steps_per_epoch=steps_per_epoch(len(training), settings.batch_size),
-            total_steps=total,
-            validate_every_epochs=experiment.evaluation.every_epochs,
-            log_every=settings.log_every,
-            device=device,
-            precision=precision,
-            gradient_clip=settings.gradient_clip,
-        )
-    return conclude(experiment, run, trainee, test)
+    return validate
 
 
 def count_labels(dataset: Dataset, split: str) -> ClassCounts:
@@ -135,10 +149,10 @@ def _assemble(experiment: Experiment, training: Dataset, device: torch.device, *
     return Trainee(model, optimizer, schedule, Progress()), build.build_loss(experiment, training).to(device)
 
 
-def conclude(experiment: Experiment, run: RunDir, trainee: Trainee, dataset: Dataset) -> dict[str, Any]:
-    """Scores the best weights on the test split and marks the run as finished."""
-    best = run.checkpoints / checkpoint.BEST
-    found = evaluate_trained(Trained(run.path, experiment, best, dataset.class_names, dataset.palette, run), "test")
+def conclude(experiment: Experiment, run: RunDir, trainee: Trainee, dataset: Dataset, tracker: Tracker) -> dict[str, Any]:
+    """Scores the best weights on the test split, marks the run as finished, and tells the tracker."""
+    trained = Trained(run.path, experiment, run.checkpoints / checkpoint.BEST, dataset.class_names, dataset.palette, run)
+    found = evaluate_trained(trained, "test")
     test = asdict(scores(found.matrix))
     run.write("test", {"step": trainee.progress.best_step, **test})
     result = {
@@ -154,4 +168,5 @@ def conclude(experiment: Experiment, run: RunDir, trainee: Trainee, dataset: Dat
         "test": test,
     }
     run.finish(result)
+    tracker.conclude(lambda: outcome(trained, run, validation_pictures))
     return result

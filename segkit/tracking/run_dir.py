@@ -18,6 +18,7 @@ from segkit.files import write_atomically
 
 CONFIG, CLASSES, ENVIRONMENT = "config.yaml", "classes.yaml", "environment.json"
 METRICS, RESULT, PREDICTIONS = "metrics.jsonl", "result.json", "predictions"
+WANDB, WANDB_ID = "wandb", "wandb.json"  # a session of W&B, and the id of the W&B run
 
 
 class RunDir:
@@ -83,9 +84,9 @@ class RunDir:
 
     def remove(self) -> None:
         """Deletes what a run writes, and nothing else."""
-        for folder in (self.checkpoints, self.path / PREDICTIONS):
+        for folder in (self.checkpoints, self.path / PREDICTIONS, self.path / WANDB):
             shutil.rmtree(folder, ignore_errors=True)
-        for pattern in (RESULT, METRICS, "confusion_*.npz", ENVIRONMENT, CLASSES, CONFIG):
+        for pattern in (RESULT, METRICS, "confusion_*.npz", WANDB_ID, ENVIRONMENT, CLASSES, CONFIG):
             for file in self.path.glob(pattern):
                 file.unlink()
 

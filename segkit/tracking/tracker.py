@@ -1,0 +1,125 @@
+"""Who else is told of a run, and the guard that keeps their failures away from training."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from segkit.errors import InputError
+from segkit.tensors import RawImage, RawLabels
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image with its labels and what was predicted.
+
+    Attributes:
+        name: id of the image.
+        image, labels, predicted: as on disk, 255 = void.
+        composed: the three side by side in the dataset's colours, uint8 [H, 3W, 3].
+    """
+
+    name: str
+    image: RawImage
+    labels: RawLabels
+    predicted: RawLabels
+    composed: RawImage
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What there is to tell of a finished run.
+
+    Attributes:
+        result: as in result.json.
+        matrix: int64 [K, K] of the test split, rows = label.
+        pictures: of the validation split.
+        files: best weights, and what is needed to use them.
+    """
+
+    result: dict[str, Any]
+    matrix: np.ndarray
+    pictures: Sequence[Picture]
+    files: Sequence[Path]
+
+
+class Tracker(Protocol):
+    """Told of a run while it goes on; made when the run starts or goes on."""
+
+    @property
+    def place(self) -> str | None: ...
+
+    def write(self, kind: str, record: dict[str, Any]) -> None: ...
+
+    def conclude(self, outcome: Callable[[], Outcome]) -> None: ...
+
+    def close(self, exit_code: int) -> None: ...
+
+
+class NoTracker:
+    """Nobody is told."""
+
+    place: str | None = None
+
+    def write(self, kind: str, record: dict[str, Any]) -> None:
+        """Does nothing."""
+
+    def conclude(self, outcome: Callable[[], Outcome]) -> None:
+        """Does nothing; the outcome is not asked for."""
+
+    def close(self, exit_code: int) -> None:
+        """Does nothing."""
+
+
+class Guarded:
+    """A tracker that never raises: the first failure is one line on standard error, and the end of it.
+
+    Args:
+        start: makes the tracker.
+        again: what the line says about how the run is told later.
+    """
+
+    def __init__(self, start: Callable[[], Tracker], *, again: str):
+        self.again = again
+        self.failed = False
+        self.tracker: Tracker = NoTracker()
+        self._attempt(lambda: setattr(self, "tracker", start()))
+
+    @property
+    def place(self) -> str | None:
+        """Where the run can be seen; None: nowhere."""
+        return self.tracker.place
+
+    def write(self, kind: str, record: dict[str, Any]) -> None:
+        """Passes a record on."""
+        if not self.failed:
+            self._attempt(lambda: self.tracker.write(kind, record))
+
+    def conclude(self, outcome: Callable[[], Outcome]) -> None:
+        """Passes on the outcome of a finished run; the failure to make it counts as the tracker's."""
+        if not self.failed:
+            self._attempt(lambda: self.tracker.conclude(outcome))
+
+    def close(self, exit_code: int) -> None:
+        """Ends what can be ended; after a failure the tracker is told that the run is not complete there."""
+        self._attempt(lambda: self.tracker.close(exit_code or int(self.failed)))
+
+    def _attempt(self, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Exception as error:  # of any kind: no failure of a tracker is worth a run
+            if not self.failed:
+                print(f"segkit: W&B is off for the rest of this run: {reason(error)}. {self.again}", file=sys.stderr)
+            self.failed = True
+
+
+def reason(error: Exception) -> str:
+    """An error in one line of at most 300 characters."""
+    text = " ".join(str(error).split()).rstrip(".")
+    if isinstance(error, InputError):
+        return text
+    text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return text if len(text) <= 300 else f"{text[:297]}..."
