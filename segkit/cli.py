@@ -28,6 +28,9 @@ Split = Literal["train", "val", "test"]
 Convention = Literal["fcn", "segnet", "voc", "detectron2", "paddleseg", "all"]
 
 
+app.command()(cli_runs.train)
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         print(f"segkit {__version__}")
@@ -165,7 +168,7 @@ def class_weights(config: Config, overrides: Overrides = None) -> None:
     print_table("training labels", columns, rows)
 
 
-for command in (cli_runs.train, cli_runs.compare, cli_runs.costs, cli_runs.runs, cli_runs.sync):
+for command in (cli_runs.compare, cli_runs.costs, cli_runs.runs, cli_runs.sync):
     app.command()(command)
 app.add_typer(cli_runs.experiments, name="experiment")
 
