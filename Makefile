@@ -13,8 +13,9 @@ demo: $(READY)
 		$(BIN)/segkit train configs/streets/$$decoder.yaml --run runs/demo/$$decoder --overwrite || exit $$?; done
 	@$(BIN)/segkit compare $(DEMO:%=runs/demo/%) --out runs/demo
 
+# a worker per core, a thread per worker
 test: $(READY)
-	$(BIN)/python -m pytest -q -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadfile
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow
