@@ -5,15 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from segkit.compare.collect import Method, read_methods
+from segkit.compare.figures import Drawing, draw
 from segkit.compare.ledger import Costs, cost_tables
 from segkit.compare.listing import find_runs
+from segkit.compare.pictures import predictions_picture
 from segkit.compare.report import Additions, Report
 from segkit.compare.statistics import Statistics, compare_methods
+from segkit.compare.stored import read_predictions
 from segkit.compare.tables import Table, class_table, difference_table, score_table
 from segkit.costs import costs_of
 from segkit.errors import InputError
 from segkit.experiment import read_experiment
-from segkit.report import write_report
+from segkit.report import open_test_split, write_report
 from segkit.tracking.run_dir import RunDir
 
 
@@ -38,6 +41,22 @@ class Comparison:
     def verdicts(self) -> list[str]:
         """A sentence about each pair of methods: whether they differ, and what that rests on."""
         return [f"{pair.verdict}; {pair.rests_on}" for pair in self.statistics.pairs]
+
+    def figures(self) -> list[Drawing]:
+        """Figures of cost, learning, IoU of each class, and confusion."""
+        return draw(self.methods, costs=self._axes(), near=None)
+
+    def picture(self, images: Sequence[str], overrides: Sequence[str] = ()) -> Drawing:
+        """Some test images, given by their ids, their labels, and what the first run of each method predicted.
+
+        Args:
+            overrides: changes to the configs, such as data.root on this machine.
+        Raises:
+            InputError: if the dataset, a stored prediction or an image is missing.
+        """
+        dataset = open_test_split(self.methods, overrides)
+        first = [method.runs[0] for method in self.methods]
+        return predictions_picture(self.methods, list(read_predictions(first, dataset, images)), dataset)
 
     def write(self, out: Path, overrides: Sequence[str] = (), *, pictures: int = 4, browser_images: int = 240) -> Report:
         """Writes tables, figures and index.html into a folder; see `segkit.compare.report.write_report`."""

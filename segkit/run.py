@@ -124,6 +124,16 @@ def _validation(
     return validate
 
 
+def complete_run(experiment: Experiment, run: RunDir) -> dict[str, Any]:
+    """What result.json holds: trains what is left of the run, or nothing if it is finished.
+
+    Raises:
+        InputError: if the folder holds another experiment.
+    """
+    check_folder(experiment, run)
+    return run.result() if run.finished else train_run(experiment, run)
+
+
 def count_labels(dataset: Dataset, split: str) -> ClassCounts:
     """Pixels of each class, with a progress bar while they are counted."""
     with progress_bar(f"reading {split} labels", len(dataset)) as advance:

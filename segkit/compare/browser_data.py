@@ -11,7 +11,6 @@ from PIL import Image
 
 from segkit.compare.collect import Method
 from segkit.compare.stored import Predicted
-from segkit.metrics.confusion import scores
 from segkit.tensors import RawLabels
 
 WIDTH, THUMBNAIL_WIDTH = 640, 112  # pixels, at most
@@ -24,7 +23,7 @@ def browsed_images(methods: Sequence[Method], limit: int) -> list[int]:
     The difference is that of the highest and the lowest mean IoU of the image, each the mean over the runs of a method; over the runs, if
     there is one method.
     """
-    per_run = [np.array([[scores(matrix).mean_iou for matrix in of_run] for of_run in method.matrices]) for method in methods]
+    per_run = [method.image_mean_iou for method in methods]
     compared = per_run[0] if len(methods) == 1 else np.stack([values.mean(0) for values in per_run])
     differences = np.nan_to_num(compared.max(0) - compared.min(0), nan=-1)
     count = len(differences)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from segkit.errors import InputError
+from segkit.metrics.confusion import scores
 from segkit.plain_yaml import load
 from segkit.tracking.run_dir import CONFIG, RunDir
 
@@ -58,6 +59,11 @@ class Method:
     def matrices(self) -> np.ndarray:
         """Confusion matrices of every test image, int64 [S, N, K, K] over the runs."""
         return np.stack([run.test[1] for run in self.runs])
+
+    @cached_property
+    def image_mean_iou(self) -> np.ndarray:
+        """Mean IoU of every test image over the classes that its labels or its prediction hold, [S, N] over the runs; NaN without labels."""
+        return np.array([[scores(matrix).mean_iou for matrix in of_run] for of_run in self.matrices])
 
 
 def read_methods(paths: Sequence[Path]) -> list[Method]:

@@ -12,15 +12,20 @@ from segkit.metrics.confusion import scores
 from segkit.viz import charts
 
 LOSS_POINTS = 40  # of a curve of the training loss
+CSS_DPI = 96  # pixels per inch on a web page
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, the name of its files, and what it shows in a sentence or two."""
+    """A figure, the name of its files, and what it shows in a sentence or two. A notebook shows the figure."""
 
     name: str
     figure: Figure
     caption: str
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        width, height = self.figure.get_size_inches()
+        return charts.png(self.figure), {"width": round(CSS_DPI * width), "height": round(CSS_DPI * height)}
 
 
 def draw(
@@ -53,6 +58,18 @@ def draw(
     figure = charts.confusion({method.title: method.matrices.sum((0, 1)) for method in methods}, names)
     about = "Confusion matrices of all runs together: where the pixels of each labelled class (row) went, in per cent."
     return [*found, Drawing("confusion", figure, about)]
+
+
+def training_history(methods: Sequence[Method]) -> Drawing:
+    """How training went: loss, learning rate and gradient norm of the steps that were recorded, and validation mean IoU."""
+    panels = {
+        "training loss": _training_loss(methods),
+        "validation mean IoU (%)": _validation(methods),
+        "learning rate": {method.title: _curve(method, "train", "lr") for method in methods},
+        "gradient norm": {method.title: _curve(method, "train", "gradient_norm") for method in methods},
+    }
+    about = f"The loss is averaged over up to {LOSS_POINTS} stretches of the training; the gradient norm is that before clipping."
+    return Drawing("history", charts.learning_curves(panels), about)
 
 
 def _mean_iou(methods: Sequence[Method]) -> dict[str, np.ndarray]:

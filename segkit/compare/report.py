@@ -7,6 +7,7 @@ not write again, and nothing else in the folder is touched. The page is written 
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from segkit.compare.browser_data import browsed_images, browser_data, browser_im
 from segkit.compare.collect import Method
 from segkit.compare.figures import draw
 from segkit.compare.page import Picture, page
+from segkit.compare.pictures import predictions_picture
 from segkit.compare.stored import Predicted, read_predictions
 from segkit.compare.tables import Table, class_table, score_table, write_tables
 from segkit.data.dataset import Dataset
@@ -22,10 +24,10 @@ from segkit.errors import InputError
 from segkit.files import write_atomically
 from segkit.metrics.boundary import TRIMAP_WIDTHS, trimap_matrices
 from segkit.tracking.console import progress_bar
-from segkit.viz.charts import write_figure
-from segkit.viz.figures import side_by_side
+from segkit.viz.charts import png, write_figure
 
 PAGE, CONTENTS, PREDICTIONS = "index.html", "report.json", "predictions.png"
+FRAME_HEIGHT = 900  # pixels of the page within a notebook
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,14 @@ class Additions:
 
 @dataclass(frozen=True)
 class Report:
-    """What was written, the page last, and what was left out and why, a sentence each."""
+    """What was written, the page last, and what was left out and why, a sentence each. A notebook shows the page."""
 
     files: tuple[Path, ...]
     left_out: tuple[str, ...]
+
+    def _repr_html_(self) -> str:
+        text = self.files[-1].read_text(encoding="utf-8")  # given whole: a notebook's server may not find the file
+        return f'<iframe title="Comparison" srcdoc="{escape(text)}" width="100%" height="{FRAME_HEIGHT}" style="border: 0"></iframe>'
 
 
 @dataclass
@@ -56,13 +62,13 @@ class _Pictures:
     """What needs the images, labels and stored predictions of the test split.
 
     Attributes:
-        palette: uint8 [K, 3] RGB.
+        dataset: the test split.
         near: confusion matrices of each run near label boundaries, int64 [R, D, K, K].
-        rows: samples of the picture of predictions.
+        rows: samples of the picture of predictions, with those of each method's first run.
         images: those of the browser.
     """
 
-    palette: np.ndarray
+    dataset: Dataset
     near: np.ndarray
     rows: list[Predicted] = field(default_factory=list)
     images: list[dict] = field(default_factory=list)
@@ -102,7 +108,9 @@ def write_report(
     figures = [write_figure(drawing.figure, out / drawing.name) for drawing in drawings]
     files += [file for pair in figures for file in pair]
     if stored is not None:
-        files.append(_write_predictions(methods, stored, out / PREDICTIONS))
+        picture = png(predictions_picture(methods, stored.rows, stored.dataset).figure)
+        files.append(out / PREDICTIONS)
+        write_atomically(files[-1], lambda partial: partial.write_bytes(picture))
     text = page(
         f"Comparison: {', '.join(method.title for method in methods)}",
         subtitle=_subtitle(methods),
@@ -110,7 +118,7 @@ def write_report(
         pictures=[Picture(each.name, each.caption, pair[0].read_bytes()) for each, pair in zip(drawings, figures, strict=True)],
         verdicts=given.verdicts,
         notes=left_out,
-        browser=stored and browser_data(methods, _class_names(methods), stored.palette, stored.images, len(methods[0].runs[0].test[0])),
+        browser=stored and browser_data(methods, _class_names(methods), stored.dataset.palette, stored.images, len(methods[0].runs[0].test[0])),
     )
     _finish(out, files, earlier, text)
     return Report((*files, out / CONTENTS, out / PAGE), left_out)
@@ -135,8 +143,9 @@ def _read_stored(methods: Sequence[Method], dataset: Dataset, *, pictures: int, 
     runs = [run for method in methods for run in method.runs]
     matrices = np.concatenate([method.matrices for method in methods])
     count, num_classes = matrices.shape[1], matrices.shape[2]
-    found = _Pictures(dataset.palette, np.zeros((len(runs), len(TRIMAP_WIDTHS), num_classes, num_classes), np.int64))
+    found = _Pictures(dataset, np.zeros((len(runs), len(TRIMAP_WIDTHS), num_classes, num_classes), np.int64))
     browsed = set(browsed_images(methods, browser_images))
+    first = np.cumsum([0, *(len(method.runs) for method in methods[:-1])]).tolist()
     shown = set(np.linspace(0, count - 1, min(pictures, count)).round().astype(int).tolist())
     with progress_bar("reading predictions", count) as advance:
         for index, each in enumerate(read_predictions(runs, dataset)):
@@ -145,7 +154,7 @@ def _read_stored(methods: Sequence[Method], dataset: Dataset, *, pictures: int, 
             if index in browsed:
                 found.images.append(browser_image(each, matrices[:, index]))
             if index in shown:
-                found.rows.append(each)
+                found.rows.append(Predicted(each.sample, tuple(each.predictions[run] for run in first)))
             advance(1)
     return found
 
@@ -154,18 +163,6 @@ def _by_title(methods: Sequence[Method], per_run: np.ndarray) -> dict[str, np.nd
     """Title -> the part of [R, ...] that belongs to the runs of that method."""
     ends = np.cumsum([len(method.runs) for method in methods])[:-1]
     return dict(zip([method.title for method in methods], np.split(per_run, ends), strict=True))
-
-
-def _write_predictions(methods: Sequence[Method], stored: _Pictures, path: Path) -> Path:
-    """The picture of predictions: those of each method's first run."""
-    first = np.cumsum([0, *(len(method.runs) for method in methods[:-1])]).tolist()
-    titles = [method.title for method in methods]
-    rows = [
-        (each.sample.image, each.sample.labels, {title: each.predictions[run] for title, run in zip(titles, first, strict=True)})
-        for each in stored.rows
-    ]
-    side_by_side(path, rows, class_names=_class_names(methods), palette=stored.palette)
-    return path
 
 
 def _class_names(methods: Sequence[Method]) -> list[str]:

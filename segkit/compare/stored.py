@@ -7,7 +7,7 @@ import numpy as np
 
 from segkit.compare.collect import Run
 from segkit.data.dataset import Dataset, Sample, read_index_mask
-from segkit.errors import InputError
+from segkit.errors import InputError, nearest
 from segkit.tensors import IGNORE, RawLabels
 
 
@@ -19,18 +19,25 @@ class Predicted:
     predictions: tuple[RawLabels, ...]
 
 
-def read_predictions(runs: Sequence[Run], dataset: Dataset) -> Iterator[Predicted]:
-    """Every test image in the order of the dataset, with the stored predictions of the runs.
+def read_predictions(runs: Sequence[Run], dataset: Dataset, images: Sequence[str] | None = None) -> Iterator[Predicted]:
+    """Test images with the stored predictions of the runs.
 
+    Args:
+        images: ids of the images that are wanted, in this order; None: all of them, in the order of the dataset.
     Raises:
-        InputError: if predictions are missing, do not give the stored confusion matrices, or the dataset is not what was scored.
+        InputError: if predictions are missing, do not give the stored confusion matrices, the dataset is not what was scored, or there is
+            no such image.
     """
     ids = runs[0].test[0]
     for run in runs:
         _require_stored(run, ids)
     if len(dataset) != len(ids) or dataset.fingerprint() != runs[0].result["test_fingerprint"]:
         raise InputError("the test labels are not those that the runs were scored on. Restore the dataset.")
-    for index, name in enumerate(ids):
+    places = {name: index for index, name in enumerate(ids)}
+    for name in ids if images is None else images:
+        if name not in places:
+            raise InputError(f"no test image is called '{name}'.{nearest(name, ids)} The first is '{ids[0]}'.")
+        index = places[name]
         sample = dataset[index]
         if sample.id != name:
             raise InputError(f"test image {index} is '{sample.id}', the runs have '{name}'. Restore the dataset.")

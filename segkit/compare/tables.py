@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from segkit.compare.collect import Method
 from segkit.compare.statistics import Statistics
 from segkit.files import write_atomically
 from segkit.tracking.console import percent
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 # What LaTeX and Markdown would not print as it stands. LaTeX takes a star or a bracket at the start of a row for a part of the row's end.
 _NAMES = {"\\": "backslash", "<": "less", ">": "greater", "|": "bar", "~": "asciitilde", "^": "asciicircum"}
@@ -29,6 +33,13 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+
+    def frame(self) -> "DataFrame":
+        """The same for a notebook: text, with the rows' names as index."""
+        from pandas import DataFrame
+
+        rows = [[cell.replace("+-", "±") for cell in row] for row in self.rows]
+        return DataFrame(rows, columns=list(self.columns)).set_index(self.columns[0])
 
 
 def score_table(methods: Sequence[Method]) -> Table:
@@ -51,6 +62,16 @@ def class_table(methods: Sequence[Method]) -> Table:
         found = [[run.result["test"]["iou"][index] for run in method.runs] for method in methods]
         rows.append((name, *(percent(None if None in each else float(np.mean(each))) for each in found)))
     return Table("IoU of each class, per cent", ("class", *(method.title for method in methods)), tuple(rows))
+
+
+def image_table(methods: Sequence[Method]) -> Table:
+    """Mean IoU of each test image in per cent, mean over the runs of each method.
+
+    The worst image, by the mean over methods, comes first; images without a labelled pixel come last.
+    """
+    ids, values = methods[0].runs[0].test[0], np.stack([method.image_mean_iou.mean(0) for method in methods], axis=1)
+    rows = [(ids[index], *map(percent, values[index])) for index in np.argsort(values.mean(1), kind="stable")]
+    return Table("mean IoU of each test image, per cent, worst first", ("image", *(method.title for method in methods)), tuple(rows))
 
 
 def difference_table(statistics: Statistics) -> Table:

@@ -5,10 +5,11 @@ apart, and shapes that are left in grey print. Its repetitions are the first axi
 the axis says about the spread. Scores are per cent.
 """
 
+import io
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from matplotlib import rc_context
@@ -48,11 +49,22 @@ Curve = tuple[Sequence[float] | np.ndarray, np.ndarray]  # [T] steps, and values
 def write_figure(figure: Figure, path: Path) -> list[Path]:
     """Writes PATH.png and PATH.pdf, the same bytes for the same figure; the files."""
     files = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
-    for file, stamp in zip(files, ({}, {"CreationDate": None}), strict=True):
-        kind = file.suffix[1:]
-        with rc_context(STYLE), warnings.catch_warnings(action="ignore", category=UserWarning):  # a name in letters that no font has
-            write_atomically(file, lambda partial, k=kind, m=stamp: figure.savefig(partial, format=k, dpi=DPI, metadata=m))
+    for file in files:
+        write_atomically(file, lambda partial, kind=file.suffix[1:]: _save(figure, partial, kind))
     return files
+
+
+def png(figure: Figure) -> bytes:
+    """What `write_figure` writes into PATH.png."""
+    file = io.BytesIO()
+    _save(figure, file, "png")
+    return file.getvalue()
+
+
+def _save(figure: Figure, file: Path | IO[bytes], kind: str) -> None:
+    stamp = {"CreationDate": None} if kind == "pdf" else {}
+    with rc_context(STYLE), warnings.catch_warnings(action="ignore", category=UserWarning):  # a name in letters that no font has
+        figure.savefig(file, format=kind, dpi=DPI, metadata=stamp)
 
 
 @rc_context(STYLE)
