@@ -119,7 +119,8 @@ comparison.picture(images.index[:4])
 images.head(4)
 
 # %% [markdown]
-# Any RGB image can be labelled. Read your own with `segkit.data.dataset.read_image(PATH)`, or use `segkit predict RUN IMAGE ... --out FOLDER`.
+# Any RGB image can be labelled. `segkit.data.dataset.read_image(PATH)` reads your own; `segkit predict RUN IMAGE ... --out FOLDER` writes
+# pictures of many.
 
 # %%
 predictor = Predictor(RUN)

@@ -9,7 +9,8 @@
 # %% [markdown]
 # # Compare decoders
 #
-# **You learn** how to train several decoders under one recipe, to check that they were treated alike, and to tell real differences from noise.
+# **You learn** how to train several decoders under one recipe, to check that they were treated alike, and to tell real differences from
+# noise.
 #
 # **It takes** about a quarter of an hour on two idle CPU cores the first time (twelve runs of about a minute), and seconds after that: what
 # is finished is not trained again, and what was interrupted goes on. With `SEGKIT_FAST=1` in the environment it takes half a minute, and
@@ -55,7 +56,8 @@ print(len(members), "runs, the first in", members[0].run.path)
 # ## Are they treated alike?
 #
 # A comparison of decoders is worth something only if nothing but the decoder differs. So segkit computes what training would do, for one
-# seed of each decoder: the order of the samples, the augmented images of the first step, the starting weights of the layers that they share.
+# seed of each decoder: the order of the samples, the augmented images of the first step, and the starting weights of the layers that
+# they share.
 
 # %%
 treatment = check_treatment(members)

@@ -125,13 +125,15 @@ def _validation(
 
 
 def complete_run(experiment: Experiment, run: RunDir) -> dict[str, Any]:
-    """What result.json holds: trains what is left of the run, or nothing if it is finished.
+    """Trains what is left of a run, nothing if it is finished; what result.json holds.
 
     Raises:
         InputError: if the folder holds another experiment.
     """
     check_folder(experiment, run)
-    return run.result() if run.finished else train_run(experiment, run)
+    if not run.finished:
+        train_run(experiment, run)
+    return run.result()
 
 
 def count_labels(dataset: Dataset, split: str) -> ClassCounts:

@@ -62,7 +62,7 @@ class Method:
 
     @cached_property
     def image_mean_iou(self) -> np.ndarray:
-        """Mean IoU of every test image over the classes that its labels or its prediction hold, [S, N] over the runs; NaN without labels."""
+        """Mean IoU of every test image over the classes in its labels or its prediction, [S, N] over the runs; NaN without labels."""
         return np.array([[scores(matrix).mean_iou for matrix in of_run] for of_run in self.matrices])
 
 

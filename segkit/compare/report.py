@@ -111,6 +111,7 @@ def write_report(
         picture = png(predictions_picture(methods, stored.rows, stored.dataset).figure)
         files.append(out / PREDICTIONS)
         write_atomically(files[-1], lambda partial: partial.write_bytes(picture))
+    count = len(methods[0].runs[0].test[0])
     text = page(
         f"Comparison: {', '.join(method.title for method in methods)}",
         subtitle=_subtitle(methods),
@@ -118,7 +119,7 @@ def write_report(
         pictures=[Picture(each.name, each.caption, pair[0].read_bytes()) for each, pair in zip(drawings, figures, strict=True)],
         verdicts=given.verdicts,
         notes=left_out,
-        browser=stored and browser_data(methods, _class_names(methods), stored.dataset.palette, stored.images, len(methods[0].runs[0].test[0])),
+        browser=stored and browser_data(methods, _class_names(methods), stored.dataset.palette, stored.images, count),
     )
     _finish(out, files, earlier, text)
     return Report((*files, out / CONTENTS, out / PAGE), left_out)

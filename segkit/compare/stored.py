@@ -36,7 +36,7 @@ def read_predictions(runs: Sequence[Run], dataset: Dataset, images: Sequence[str
     places = {name: index for index, name in enumerate(ids)}
     for name in ids if images is None else images:
         if name not in places:
-            raise InputError(f"no test image is called '{name}'.{nearest(name, ids)} The first is '{ids[0]}'.")
+            raise InputError(f"no test image is called '{name}'.{nearest(name, ids)} Expected ids such as '{ids[0]}'.")
         index = places[name]
         sample = dataset[index]
         if sample.id != name:

@@ -1,11 +1,14 @@
 """Tables say the same in every format, whatever the names are."""
 
 import csv
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from segkit.compare.tables import Table, class_table, latex, markdown, score_table, write_tables
+from segkit.compare.collect import Method
+from segkit.compare.tables import Table, class_table, image_table, latex, markdown, score_table, write_tables
+from segkit.metrics.confusion import scores
 
 HOSTILE = r"a|b & 50%_#{x}~^\ <i>`*"
 TABLE = Table("scores, per cent", ("method", "mean IoU"), (("fcn8s", "45.3 +- 0.5"), (HOSTILE, "-")))
@@ -72,3 +75,30 @@ def test_markdown_keeps_its_columns():
     assert lines[:4] == ["scores, per cent", "", "| method | mean IoU |", "| --- | --: |"]
     assert lines[4] == "| fcn8s | 45.3 ± 0.5 |"
     assert lines[5] == r"| a\|b & 50%_#{x}~^\\ \<i>\`\* | - |"
+
+
+def test_a_frame_has_the_names_as_index_and_the_cells_as_text():
+    frame = TABLE.frame()
+    assert (frame.index.name, list(frame.index), list(frame.columns)) == ("method", ["fcn8s", HOSTILE], ["mean IoU"])
+    assert frame["mean IoU"].tolist() == ["45.3 ± 0.5", "-"]
+    assert "<i>" not in frame.to_html()
+
+
+def test_images_come_with_the_mean_iou_of_each_method_and_the_worst_first(methods):
+    table = image_table(methods)
+    values = []
+    for name, *cells in table.rows:
+        place = methods[0].runs[0].test[0].index(name)
+        found = [np.mean([scores(run.test[1][place]).mean_iou for run in method.runs]) for method in methods]
+        assert cells == [f"{100 * value:.1f}" for value in found]
+        values.append(sum(found))
+    assert table.columns == ("image", "fcn32s", "fcn8s")
+    assert sorted(row[0] for row in table.rows) == [f"streets-test-{index:05}" for index in range(6)]
+    assert values == sorted(values)
+    assert values[0] < values[-1]
+
+
+def test_images_without_a_label_come_last():
+    matrix = np.array([[3, 1], [0, 0]])
+    run = SimpleNamespace(test=(("void", "poor"), np.stack([0 * matrix, matrix])))
+    assert image_table([Method("fcn8s", (run,))]).rows == (("poor", "37.5"), ("void", "-"))

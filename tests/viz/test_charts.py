@@ -114,3 +114,4 @@ def test_a_name_that_opens_with_an_underscore_is_in_the_legend():
 def test_the_same_figure_has_the_same_bytes(tmp_path):
     first, second = (charts.write_figure(next(every_chart("a")), tmp_path / name) for name in ("one", "two"))
     assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
+    assert charts.png(next(every_chart("a"))) == first[0].read_bytes()
