@@ -80,7 +80,7 @@ images.head(8)
 comparison.picture(images.index[:4])
 
 # %% [markdown]
-# For comparison, the best ones.
+# For comparison, the best ones, the very best last.
 
 # %%
 comparison.picture(images.index[-4:])

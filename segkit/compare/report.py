@@ -53,7 +53,8 @@ class Report:
     left_out: tuple[str, ...]
 
     def _repr_html_(self) -> str:
-        text = self.files[-1].read_text(encoding="utf-8")  # given whole: a notebook's server may not find the file
+        # The page is given whole, since a notebook's server may not find the file. Without a base its links would lead to the notebook.
+        text = self.files[-1].read_text(encoding="utf-8").replace("<head>", '<head><base href="about:srcdoc">', 1)
         return f'<iframe title="Comparison" srcdoc="{escape(text)}" width="100%" height="{FRAME_HEIGHT}" style="border: 0"></iframe>'
 
 

@@ -17,6 +17,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from segkit.compare.collect import read_methods
 from segkit.compare.page import page
+from segkit.compare.report import Report
 from segkit.report import open_test_split
 
 FLAGS = "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync"
@@ -218,3 +219,22 @@ def test_names_that_look_like_code_are_shown_as_they_are(chromium, report, tmp_p
     assert Select(opened.find("run-a")).options[0].text == f"{HOSTILE}, seed 0"
     assert f"IoU of {HOSTILE} A " in opened.find("scores").text
     assert opened.browser.find_elements(By.CSS_SELECTOR, "img[src='x']") == []
+
+
+def what_is_drawn(browser):
+    return browser.find_element(By.ID, "view").get_attribute("data-drawn")
+
+
+def test_a_notebook_shows_the_page_in_a_frame_that_keeps_to_itself(chromium, report, tmp_path):
+    notebook = tmp_path / "notebook.html"
+    shown = Report((report / "index.html",), ())._repr_html_()
+    notebook.write_text(f"<!doctype html><meta charset=utf-8><h1 id=browser>Notebook</h1>{shown}", encoding="utf-8")
+    chromium.get(f"file://{notebook}")
+    chromium.switch_to.frame(chromium.find_element(By.TAG_NAME, "iframe"))
+    first = WebDriverWait(chromium, 10).until(what_is_drawn)
+    chromium.find_element(By.LINK_TEXT, "Image by image").click()
+    WebDriverWait(chromium, 10).until(lambda browser: browser.execute_script("return scrollY") > 0)
+    chromium.find_element(By.ID, "next").click()
+    WebDriverWait(chromium, 10).until(lambda browser: what_is_drawn(browser) != first)
+    chromium.switch_to.default_content()
+    assert chromium.current_url == f"file://{notebook}"

@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import zlib
-from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from PIL import Image
 from segkit.compare import report as compare_report
 from segkit.compare.browser_data import browsed_images, browser_image
 from segkit.compare.collect import read_methods
-from segkit.compare.report import Additions, Report
+from segkit.compare.report import Additions
 from segkit.compare.stored import Predicted
 from segkit.compare.tables import Table
 from segkit.data.dataset import Sample
@@ -215,9 +214,3 @@ def test_a_page_of_someone_else_is_not_overwritten(methods, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
     with pytest.raises(InputError, match="is a file; expected a folder"):
         write_report(methods, tmp_path / "index.html")
-
-
-def test_a_notebook_shows_the_page_whole(report):
-    shown = Report((report / "table.md", report / "index.html"), ())._repr_html_()
-    (srcdoc,) = re.findall(r'srcdoc="([^"]*)"', shown)
-    assert unescape(srcdoc) == (report / "index.html").read_text(encoding="utf-8")
