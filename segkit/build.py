@@ -146,15 +146,20 @@ def initialize(model: Segmenter, source: Path) -> None:
     Raises:
         InputError: listing everything else that does not fit.
     """
-    from segkit.engine.checkpoint import BEST
-
-    file = source / "checkpoints" / BEST if source.is_dir() else source
+    file = start_file(source)
     tensors = read_weights(file)
     require_normalization(model, file, f"model.initialize_from = '{source}'")
     stage = ("decoder.score_pool", "decoder.upscore", "decoder.auxiliary")
     own = model.state_dict()
     tensors = {name: t for name, t in tensors.items() if name in own or not name.startswith(stage)}
     load_exactly(model, tensors, source=str(file), may_lack=tuple(name for name in own if name.startswith(stage)))
+
+
+def start_file(source: Path) -> Path:
+    """The weight file that `model.initialize_from` stands for: itself, or the best weights of a run folder."""
+    from segkit.engine.checkpoint import BEST
+
+    return source / "checkpoints" / BEST if source.is_dir() else source
 
 
 def require_normalization(model: Segmenter, file: Path, name: str) -> None:

@@ -104,7 +104,7 @@ def run_experiment(
         failures = run_members(members, file, changes, runs, jobs, lambda line: print(line, flush=True))
     except (KeyboardInterrupt, SystemExit) as stop:
         print("segkit: interrupted, members too; the same command without --overwrite goes on.", file=sys.stderr)
-        raise typer.Exit(143 if isinstance(stop, SystemExit) else 130) from None
+        raise typer.Exit(int(stop.code or 1) if isinstance(stop, SystemExit) else 130) from None
     finished = sum(member.run.finished for member in members)
     print("\n".join([*failures, f"{finished} of {len(members)} members are finished."]))
     if finished < len(members):
@@ -148,12 +148,13 @@ def runs(
 ) -> None:
     """List run folders: how far each has come, its scores, and when it last wrote something."""
     import json
+    from dataclasses import asdict
 
     from segkit.compare.listing import find_runs, run_state
 
     found = find_runs(folders or [Path("runs")])
     if as_json:
-        print(json.dumps([run_state(path).values() for path in found], indent=2))
+        print(json.dumps([asdict(run_state(path)) for path in found], indent=2))
     else:
         print_runs(found)
 
@@ -202,7 +203,7 @@ def compare(
     from segkit.tracking.console import print_table
 
     changes = overrides or []
-    finished, others = finished_runs(paths, runs=runs)
+    finished, others = finished_runs(paths, changes, runs=runs)
     comparison = open_comparison(finished, changes, block=block, measure=measure)
     for _, table in comparison.tables():
         print_table(table.title, table.columns, table.rows)

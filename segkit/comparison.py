@@ -10,10 +10,10 @@ from segkit.compare.ledger import Costs, cost_tables
 from segkit.compare.listing import find_runs
 from segkit.compare.pictures import predictions_picture
 from segkit.compare.report import Additions, Report
-from segkit.compare.statistics import Statistics, compare_methods
+from segkit.compare.statistics import Statistics, compare_methods, least_resamples
 from segkit.compare.stored import read_predictions
 from segkit.compare.tables import Table, class_table, difference_table, score_table
-from segkit.costs import costs_of
+from segkit.costs import SIZE_HINT, costs_of
 from segkit.errors import InputError
 from segkit.experiment import read_experiment
 from segkit.report import open_test_split, write_report
@@ -92,18 +92,27 @@ def open_comparison(paths: Sequence[Path], overrides: Sequence[str] = (), *, blo
         InputError: if they cannot be compared.
     """
     methods = read_methods(paths)
-    statistics = compare_methods({m.title: m.matrices for m in methods}, {m.title: m.seeds for m in methods}, block=block)
+    resamples = max(10_000, least_resamples(len(methods)))
+    by_title = {method.title: method for method in methods}
+    statistics = compare_methods(
+        {title: method.matrices for title, method in by_title.items()},
+        {title: method.seeds for title, method in by_title.items()},
+        block=block,
+        resamples=resamples,
+    )
     try:
         found = costs_of([method.runs[0].folder.path for method in methods], measure=measure, overrides=overrides)
     except InputError as error:
-        return Comparison(methods, statistics, [], (f"Left out: costs: {error}",))
+        reason = str(error).removesuffix(SIZE_HINT)
+        return Comparison(methods, statistics, [], (f"Left out: costs: {reason}",))
     return Comparison(methods, statistics, [replace(each, title=m.title) for each, m in zip(found, methods, strict=True)])
 
 
-def finished_runs(paths: Sequence[Path], *, runs: Path = Path("runs")) -> tuple[list[Path], list[Path]]:
+def finished_runs(paths: Sequence[Path], overrides: Sequence[str] = (), *, runs: Path = Path("runs")) -> tuple[list[Path], list[Path]]:
     """Finished and other run folders of some run folders, folders of run folders, and experiment files.
 
     Args:
+        overrides: changes to the configs of experiments.
         runs: where the runs of experiments are.
     Raises:
         InputError: if there is nothing, or nothing is finished.
@@ -111,7 +120,7 @@ def finished_runs(paths: Sequence[Path], *, runs: Path = Path("runs")) -> tuple[
     found: dict[Path, None] = {}
     for path in paths:
         if path.is_file():
-            found |= dict.fromkeys(member.run.path for member in read_experiment(path, runs=runs))
+            found |= dict.fromkeys(member.run.path for member in read_experiment(path, overrides, runs=runs))
         elif RunDir(path).exists or not path.is_dir():
             found[path] = None
         else:

@@ -20,12 +20,14 @@ from segkit.engine.optim import constant
 from segkit.engine.train import training_step
 from segkit.errors import InputError
 from segkit.models.segmenter import Segmenter
-from segkit.schema import Experiment
+from segkit.schema import Experiment, experiment_values
 from segkit.tensors import Size
+from segkit.titles import distinct_titles, method_title
 from segkit.tracking.console import progress_bar
 from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
 
 WARM_UP = 2  # rounds
+SIZE_HINT = " Or give the size of images: --size HEIGHTxWIDTH."
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,9 @@ def _open(path: Path, overrides: Sequence[str]) -> _Subject:
 
 
 def _titles(subjects: Sequence[_Subject]) -> list[str]:
-    """What each is called: its method, else its model; where that is not unique its file or folder, else its path."""
-    titles = [each.experiment.tracking.method or each.experiment.model.title for each in subjects]
-    names = [each.path.stem if each.path.is_file() else each.path.resolve().name for each in subjects]
-    return [
-        title if titles.count(title) == 1 else name if names.count(name) == 1 else str(each.path)
-        for each, title, name in zip(subjects, titles, names, strict=True)
-    ]
+    """What each is called, as in a comparison."""
+    titles = [method_title(experiment_values(each.experiment)) for each in subjects]
+    return distinct_titles(titles, [each.path for each in subjects])
 
 
 def _test_image_size(experiment: Experiment, model: Segmenter) -> Size:
@@ -110,7 +108,7 @@ def _test_image_size(experiment: Experiment, model: Segmenter) -> Size:
     try:
         image = build.build_dataset(experiment, "test")[0].image
     except InputError as error:
-        raise InputError(f"{error} Or give the size of images: --size HEIGHTxWIDTH.") from None
+        raise InputError(f"{error}{SIZE_HINT}") from None
     height, width = build.build_evaluation_transform(experiment, model)(image).shape[-2:]
     return height, width
 

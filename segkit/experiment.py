@@ -11,8 +11,10 @@ from typing import Any
 import torch
 
 from segkit import build
+from segkit.engine.checkpoint import BEST
 from segkit.errors import InputError, nearest
-from segkit.plain_yaml import Leaf, Tree, mapping_of, parse, values_of
+from segkit.files import sha256
+from segkit.plain_yaml import Leaf, Tree, leaves, mapping_of, parse, values_of
 from segkit.run import check_folder
 from segkit.schema import FOLDER_NAME, Experiment
 from segkit.signatures import show
@@ -96,7 +98,7 @@ def read_experiment(path: Path, overrides: Sequence[str] = (), *, runs: Path = P
 def _member(
     path: Path, name: str, shared: list[Layer], chosen: dict[str, Value], overrides: Sequence[str], runs: Path, before: Member | None
 ) -> Member:
-    """One member; its net can be built."""
+    """One member."""
     words = [value.word for value in chosen.values()]
     folder = "-".join(words) or name
     if not re.fullmatch(FOLDER_NAME, folder):
@@ -108,8 +110,6 @@ def _member(
     layers = [layer for layer in layers if isinstance(layer, Path)] + [layer for layer in layers if not isinstance(layer, Path)]
     about = [f"{key}={json.dumps(value)}" for key, value in (title | follows).items()]
     experiment, _ = build.load_experiment(layers, [*overrides, *about], title=f"{path}: {folder}")
-    with torch.device("meta"):  # nothing is trained before every net can be built
-        build.build_model(experiment, len(build.build_classes(experiment)[0]), restore=True)
     return Member(experiment, RunDir(runs / name / folder), {axis: value.title for axis, value in chosen.items()}, before)
 
 
@@ -149,6 +149,8 @@ def _axes(tree: Tree, path: Path) -> dict[str, list[Value]]:
     for axis, item in axes.items():
         if axis == STAGE:
             raise InputError(f"{path}: axes.{STAGE}: this name is taken by `stages`. Choose another.")
+        if not re.fullmatch(FOLDER_NAME, axis):
+            raise InputError(f"{path}: axes.{axis}: expected letters, digits, '.', '_' and '-', a letter or digit first.")
         if isinstance(item, dict):
             found[axis] = _titled(item, path, f"axes.{axis}")
         elif isinstance(item.value, list) and item.value and not any(isinstance(value, dict | list) for value in item.value):
@@ -189,11 +191,16 @@ def _stages(tree: Tree, path: Path) -> list[Value]:
 
 
 def _refuse_overrides_of(axes: Mapping[str, list[Value]], overrides: Sequence[str]) -> None:
-    taken = {"name", "tracking.method", "tracking.group", *(SHORT.get(axis, axis) for axis in axes)}
+    """Refuses overrides of what the members differ in: they would go by one name and be another."""
+    trees = [value.layer for values in axes.values() for value in values if not isinstance(value.layer, Path)]
+    taken = {"name", "tracking.method", "tracking.group", *(key for tree in trees for key, _ in leaves(tree))}
     for override in overrides:
         key = override.partition("=")[0].strip()
-        if key in taken:
-            raise InputError(f"command line: {override}: the experiment sets {key} for each of its runs. Change the file, or use --only.")
+        for other in sorted(taken):
+            if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}."):
+                raise InputError(
+                    f"command line: {override}: the experiment sets {other} for each of its runs. Change the file, or use --only."
+                )
 
 
 def _require_different_names(members: Sequence[Member], path: Path) -> None:
@@ -238,27 +245,40 @@ def chains(members: Sequence[Member]) -> Iterator[list[Member]]:
 
 
 def prepare(members: Sequence[Member], *, overwrite: bool = False) -> None:
-    """Checks the data and every run folder before the first member is trained, or (`overwrite`) deletes the runs.
+    """Checks nets, data and run folders of all members before the first is trained; then (`overwrite`) deletes their runs.
 
     Raises:
-        InputError: if a dataset is missing (nothing was deleted then), a folder holds something else, or a stage was trained from an
-            earlier version of one that is trained now, or its start is neither trained nor among the members.
+        InputError: if a net cannot be built or a dataset is missing, a folder holds something else, a stage was trained from an earlier
+            version of the one before, or its start is neither trained nor among the members. Nothing was deleted then.
     """
     for member in members:
+        with torch.device("meta"):
+            build.build_model(member.experiment, len(build.build_classes(member.experiment)[0]), restore=True)
         for split in ("train", "val", "test"):
             build.build_dataset(member.experiment, split)
+    names = {member.name for member in members}
+    new = names if overwrite else set()  # what will be trained from its start
+    for member in members:
+        if member.name not in new:
+            check_folder(member.experiment, member.run)
+        before = member.before
+        if before is None:
+            continue
+        if before.name not in names:
+            check_folder(before.experiment, before.run)
+            if not before.run.finished:
+                raise InputError(f"{member.name} starts from {before.name}, which is neither trained nor asked for. Leave --only out.")
+        stale = before.name in new or not before.run.finished or _started_elsewhere(member.run, before.run)
+        if member.run.precious and member.name not in new and stale:
+            raise InputError(
+                f"{member.run.path} did not start from {before.run.path} as it is or will be. Train all again with --overwrite."
+            )
     for member in members:
         if overwrite and member.run.exists:
             member.run.remove()
-        check_folder(member.experiment, member.run)
-        before, unfinished = member.before, None
-        while before is not None:
-            unfinished, before = unfinished if before.run.finished else before, before.before
-        if unfinished is None:
-            continue
-        if member.run.precious:
-            raise InputError(
-                f"{member.run.path} did not start from {unfinished.run.path}, which is yet to be trained. Train all again with --overwrite."
-            )
-        if unfinished.name not in {each.name for each in members}:
-            raise InputError(f"{member.name} starts from {unfinished.name}, which is neither trained nor asked for. Leave --only out.")
+
+
+def _started_elsewhere(run: RunDir, start: RunDir) -> bool:
+    """Whether a run began with other weights than those that it should start from."""
+    weights, noted = start.checkpoints / BEST, run.start_weights
+    return noted is not None and weights.is_file() and noted != sha256(weights)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +16,8 @@ import torch
 
 from segkit.errors import InputError
 from segkit.experiment import STAGE, Member, chains
+
+GRACE_SECONDS = 30  # for processes to end by themselves
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,8 @@ def submit_members(members: Sequence[Member], file: Path, overrides: Sequence[st
         cluster="slurm",
         parameters=parameters,
     )
+    if not jobs:
+        yield "all members are finished; no job was submitted"
     for job in jobs:
         yield f"job {job.job_id}: {job.paths.stdout}"
 
@@ -99,6 +103,7 @@ def member_command(members: Sequence[Member], file: Path, overrides: Sequence[st
 class Processes:
     """Trains chains of members in processes of their own, so that none can take another down.
 
+    Each has a process group of its own, so that Ctrl-C reaches this process alone, which passes it on.
     With several at a time, each has its share of the processor's cores and, where there are GPUs, one of them; its output goes to LOGS.
 
     Args:
@@ -117,29 +122,40 @@ class Processes:
         for slot in range(self.jobs):
             slots.put(slot)
         work = _unfinished(members)
+        futures: list[Future[Outcome]] = []
         with _terminated_as_an_exception(), ThreadPoolExecutor(self.jobs) as pool:
-            futures = [pool.submit(self._one, chain, command(chain), slots) for chain in work]
             try:
+                futures += [pool.submit(self._one, chain, command(chain), slots) for chain in work]
                 for future in as_completed(futures):
                     report(future.result())
-            except BaseException:
+            except BaseException as stop:
                 self.stopping = True
-                for future in futures:
-                    future.cancel()
-                for process in list(self.running):
-                    process.terminate()
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._end(signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
                 raise
+
+    def _end(self, number: signal.Signals) -> None:
+        """Passes a signal on, and gives the processes time to write down what they have; a second Ctrl-C ends them at once."""
+        try:
+            for process in list(self.running):
+                process.send_signal(number)
+            for process in list(self.running):
+                process.wait(GRACE_SECONDS)
+        except (KeyboardInterrupt, subprocess.TimeoutExpired):
+            pass
+        for process in list(self.running):
+            process.terminate()
 
     def _one(self, members: list[Member], command: list[str], slots: queue.SimpleQueue) -> Outcome:
         slot, log = slots.get(), None
         try:
             if self.jobs == 1:
-                process = subprocess.Popen(command)
+                process = subprocess.Popen(command, process_group=0)
             else:
                 self.logs.mkdir(parents=True, exist_ok=True)
                 log = self.logs / f"{members[0].name}.log"
                 with log.open("w") as file:
-                    process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=_share(slot, self.jobs))
+                    process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, env=_share(slot, self.jobs), process_group=0)
             self.running.add(process)
             if self.stopping:  # it was started while the others were ended
                 process.terminate()
@@ -152,7 +168,8 @@ class Processes:
 
 def _share(slot: int, jobs: int) -> dict[str, str]:
     """The environment of one of several processes: its share of the cores, and its GPU."""
-    threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = str(max(1, cores // jobs))
     shared = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
     return {**os.environ, **shared} | ({"CUDA_VISIBLE_DEVICES": visible[slot % len(visible)]} if visible[0] else {})
@@ -160,16 +177,21 @@ def _share(slot: int, jobs: int) -> dict[str, str]:
 
 @contextmanager
 def _terminated_as_an_exception() -> Iterator[None]:
-    """SIGTERM raises SystemExit(143) inside, so that children are ended too."""
+    """SIGTERM, and a terminal that closes, raise SystemExit inside, so that children are ended too."""
 
-    def stop(*_: object) -> None:
-        raise SystemExit(143)
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
 
-    before = signal.signal(signal.SIGTERM, stop)
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @dataclass(frozen=True)
@@ -203,16 +225,19 @@ def submit(
     """
     import submitit
 
+    left = _unfinished(members)
+    if not left:
+        return []
     try:
         executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
         executor.update_parameters(**parameters)
+        with executor.batch():
+            return [executor.submit(Job(command(chain))) for chain in left]
     except (RuntimeError, NameError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"--launcher {cluster}: {reason}. Expected a machine with sbatch, and parameters of submitit such as --slurm timeout_min=600."
         ) from None
-    with executor.batch():
-        return [executor.submit(Job(command(chain))) for chain in _unfinished(members)]
 
 
 def _unfinished(members: Sequence[Member]) -> list[list[Member]]:
@@ -224,12 +249,15 @@ def _unfinished(members: Sequence[Member]) -> list[list[Member]]:
 def sweep_values(members: Sequence[Member], file: Path, overrides: Sequence[str], runs: Path) -> dict[str, Any]:
     """A sweep of Weights & Biases over the axes: its agents train one combination after the other with `segkit experiment member`."""
     axes = dict.fromkeys(axis for axis, _ in members[0].chain)
+    if not axes:
+        raise InputError(f"{file} has no axes: there is nothing to sweep over. Use 'segkit experiment run'.")
     titles = {axis: list(dict.fromkeys(member.choices[axis] for member in members)) for axis in axes}
     settings = [word for override in overrides for word in ("--set", override)]
     tracking = members[0].experiment.tracking
     return {
         "name": tracking.group,
         "project": tracking.project,
+        **({"entity": tracking.entity} if tracking.entity else {}),
         "method": "grid",
         "metric": {"name": "validation/mean_iou", "goal": "maximize"},
         "parameters": {axis: {"values": values} for axis, values in titles.items()},

@@ -20,6 +20,7 @@ from segkit.engine.device import choose_device, choose_precision
 from segkit.engine.evaluate import evaluate
 from segkit.engine.train import train
 from segkit.errors import InputError
+from segkit.files import sha256
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.metrics.confusion import Scores, scores
 from segkit.schema import Experiment, experiment_values, identity
@@ -86,7 +87,9 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
     steps = build.build_steps(experiment, trainee.model, training, first_step=trainee.progress.step, device=device)
     checks = build.build_evaluation_batches(experiment, trainee.model, validation)
     if not resumes:
-        run.start({CONFIG: config.dump(values), CLASSES: classes_text(training.class_names, training.palette)})
+        source = experiment.model.initialize_from
+        texts = {CONFIG: config.dump(values), CLASSES: classes_text(training.class_names, training.palette)}
+        run.start(texts, start_weights=sha256(build.start_file(source)) if source else None)
 
     total, done = build.total_steps(experiment, len(training)), trainee.progress
     with tracked(experiment, run) as tracker:
@@ -176,7 +179,6 @@ def conclude(experiment: Experiment, run: RunDir, trainee: Trainee, dataset: Dat
         "best_step": trainee.progress.best_step,
         "best_validation_mean_iou": trainee.progress.best_mean_iou,
         "class_names": list(dataset.class_names),
-        "test_fingerprint": dataset.fingerprint(),
         "test": test,
     }
     run.finish(result)

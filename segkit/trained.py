@@ -123,7 +123,7 @@ def evaluate_trained(trained: Trained, split: str, *, observe: Observer | None =
     with progress_bar(f"scoring {split}", len(dataset)) as progress:
         found = evaluate(model, batches, num_classes=len(names), device=device, precision=precision, progress=progress, observe=keep)
     if trained.run is not None:
-        trained.run.write_matrices(split, found.ids, found.matrices)
+        trained.run.write_matrices(split, found.ids, found.matrices, dataset.fingerprint())
     return found
 
 

@@ -11,6 +11,7 @@ from segkit import build, config
 from segkit.experiment import Member
 from segkit.schema import experiment_values, identity
 from segkit.signatures import show
+from segkit.titles import method_title
 
 ABSENT = object()
 
@@ -55,16 +56,19 @@ def check_treatment(members: Sequence[Member]) -> Treatment:
     """
     starting = [member for member in members if member.before is None]
     group = [member for member in starting if member.experiment.seed == starting[0].experiment.seed] if starting else []
+    titles = [method_title(experiment_values(member.experiment)) for member in group]
+    if len(group) < 2:
+        return Treatment(tuple(titles), (), {}, {})
     values = [config.flat(identity(experiment_values(member.experiment))) for member in group]
     keys = dict.fromkeys(key for each in values for key in each if key not in ("name", "seed"))
     settings = {key: each for key in keys if len(set(map(repr, each := tuple(one.get(key, ABSENT) for one in values)))) > 1}
     sections = dict.fromkeys(key.split(".")[0] for key in keys)
     untouched = [section for section in sections if not any(key.split(".")[0] == section for key in settings)]
-    titles = [member.experiment.tracking.method or member.name for member in group]
     found = [_fingerprints(member) for member in group]
     same = {name: tuple(t for t, each in zip(titles, found, strict=True) if each[0][name] == found[0][0][name]) for name in found[0][0]}
     weights, shared = _compare_weights([tensors for _, tensors in found], titles)
-    same[f"weights at the start ({shared} tensors that two or more share by name and shape)"] = weights
+    if shared:
+        same[f"weights at the start ({shared} tensors that two or more share by name and shape)"] = weights
     return Treatment(
         tuple(titles),
         (f"settings of {', '.join(untouched)}", *(name for name, alike in same.items() if len(alike) == len(group))),

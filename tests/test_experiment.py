@@ -102,7 +102,7 @@ def test_a_stage_that_started_from_weights_that_are_gone_is_refused_and_overwrit
     shutil.rmtree(run / "fcn16s")
     code, _, errors = segkit(*command)
     assert code == 2
-    assert f"{run / 'fcn8s'} did not start from {run / 'fcn16s'}, which is yet to be trained" in errors
+    assert f"{run / 'fcn8s'} did not start from {run / 'fcn16s'} as it is or will be" in errors
     shutil.rmtree(run / "fcn8s")
     last = select(read_experiment(file, runs=tmp_path / "a b: #1"), ["stage=fcn8s"])
     with pytest.raises(InputError, match="fcn8s starts from fcn16s, which is neither trained nor asked for"):
@@ -115,8 +115,35 @@ def test_a_stage_that_started_from_weights_that_are_gone_is_refused_and_overwrit
     assert "is no folder" in errors
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
+    with pytest.raises(InputError, match="neither trained nor asked for"):  # and nothing is deleted
+        prepare(last, overwrite=True)
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     prepare(read_experiment(file, runs=tmp_path / "a b: #1"), overwrite=True)
     assert not (run / "fcn32s/result.json").exists()
+
+
+def test_a_stage_notices_that_the_one_before_was_trained_anew_or_otherwise(segkit, write, tmp_path):
+    file = write("stages: {coarse: fcn32s.yaml, fine: fcn16s.yaml}\n")
+    runs, command = tmp_path / "runs", ("experiment", "member", file, "--runs", tmp_path / "runs")
+    assert segkit(*command)[0] == 0
+    prepare(read_experiment(file, runs=runs))
+    with pytest.raises(InputError, match="log_every"):
+        prepare(select(read_experiment(file, ["training.log_every=7"], runs=runs), ["stage=fine"]))
+    assert segkit(*command, "stage=coarse")[1].count("is finished") == 1
+    weights = runs / "trial/coarse/checkpoints/best.safetensors"
+    weights.write_bytes(weights.read_bytes() + b" ")
+    with pytest.raises(InputError, match="fine did not start from .*coarse as it is or will be"):
+        prepare(read_experiment(file, runs=runs))
+
+
+def test_a_later_stage_alone_is_trained_and_listed(segkit, write, tmp_path):
+    file = write("stages: {coarse: fcn32s.yaml, fine: fcn16s.yaml}\n")
+    options = ("--runs", tmp_path / "runs")
+    assert segkit("experiment", "member", file, "stage=coarse", *options)[0] == 0
+    code, out, errors = segkit("experiment", "run", file, "--only", "stage=fine", "--list", *options)
+    assert (code, errors) == (0, "")
+    assert "equal in" not in out  # one member has nothing to be compared with
+    assert segkit("experiment", "member", file, "stage=fine", *options)[0] == 0
 
 
 def test_the_stages_of_one_member_are_trained_one_after_the_other_by_hand(segkit, write, tmp_path):
@@ -146,6 +173,7 @@ def test_the_stages_of_one_member_are_trained_one_after_the_other_by_hand(segkit
         ("axes: {seed: 3}\n", "experiment.yaml:2: axes.seed = 3: expected a list of numbers or words, or titles"),
         ("axes: {seed: []}\n", "axes.seed = []: expected a list"),
         ("axes: {decoder: [{name: fcn8s}]}\n", "expected a list of numbers or words, or titles, each with a config file"),
+        ("axes: {a=b: [1]}\n", "axes.a=b: expected letters, digits"),
         ("axes: {stage: [1]}\n", "axes.stage: this name is taken by `stages`"),
         ("base: [1]\naxes: {seed: [0]}\n", "base = [1]: expected a config file, or a list of them"),
         ("base: base.yaml\nset: 3\naxes: {seed: [0]}\n", "set = 3: expected keys and values"),
@@ -169,11 +197,23 @@ def test_the_name_of_an_experiment_names_a_folder(segkit, write, name):
     assert "expected letters, digits, '.', '_' and '-', a letter or digit first" in errors
 
 
-@pytest.mark.parametrize("override", ["seed=3", "model.decoder=segnet", "name=x", "tracking.group=x"])
-def test_what_an_axis_sets_cannot_be_set_for_all(segkit, write, override):
-    code, _, errors = segkit("experiment", "run", write("base: base.yaml\naxes: {decoder: [fcn8s], seed: [0]}\n"), override)
+@pytest.mark.parametrize(
+    ("override", "key"),
+    [
+        ("seed=3", "seed"),
+        ("model.decoder=segnet", "model.decoder"),
+        ("model.decoder.name=segnet", "model.decoder"),
+        ("model={decoder: segnet}", "model.decoder"),
+        ("optimizer.lr=1", "optimizer.lr"),
+        ("name=x", "name"),
+        ("tracking.group=x", "tracking.group"),
+    ],
+)
+def test_what_an_axis_sets_cannot_be_set_for_all(segkit, write, override, key):
+    axes = "{decoder: [fcn8s], seed: [0], rate: {low: {optimizer: {lr: 0.1}}, high: {optimizer: {lr: 0.2}}}}"
+    code, _, errors = segkit("experiment", "run", write(f"base: base.yaml\naxes: {axes}\n"), override)
     assert code == 2
-    assert f"command line: {override}: the experiment sets {override.split('=')[0]} for each of its runs" in errors
+    assert f"command line: {override}: the experiment sets {key} for each" in errors
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("experiments/*/experiment.yaml")), ids=lambda path: path.parent.name)

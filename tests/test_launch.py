@@ -1,7 +1,9 @@
 """Members in processes of their own: failures, signals, sweeps and clusters."""
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -56,31 +58,46 @@ def test_a_failing_member_stops_no_other_and_the_same_command_trains_what_is_mis
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
 
 
-def test_sigterm_ends_the_members_too_and_the_same_command_goes_on(write, tmp_path):
-    file = write("set: {training: {epochs: 30}}\naxes: {seed: [0, 1]}\n")
-    command = [sys.executable, "-m", "segkit", "experiment", "run", str(file), "--runs", str(tmp_path / "runs"), "--jobs", "2"]
-    members = [RunDir(tmp_path / f"runs/trial/seed{seed}") for seed in (0, 1)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, **quiet)
+def processes_about(path: Path) -> list[str]:
+    """Commands of running processes that name a path."""
+    commands = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            commands.append(file.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return [command for command in commands if str(path) in command]
+
+
+def stopped(command: list[str], members: list[RunDir], number: signal.Signals) -> tuple[int, str]:
+    """Exit code and errors of a command that gets a signal as soon as every member has validated once more."""
+    before = [len(run.records("validation")) for run in members]
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}  # a shell's background jobs ignore it
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **heard)
     try:
         deadline = time.monotonic() + 120
-        while not all(run.trained for run in members) and time.monotonic() < deadline:
+        while any(len(run.records("validation")) <= old for run, old in zip(members, before, strict=True)) and time.monotonic() < deadline:
             time.sleep(0.02)
-        process.terminate()
+        process.send_signal(number)
         _, errors = process.communicate(timeout=60)
-        assert process.returncode == 143
-        assert errors == "segkit: interrupted, members too; the same command without --overwrite goes on.\n"
-        with pytest.raises(ProcessLookupError):  # nobody of its process group is left
-            os.killpg(process.pid, 0)
     finally:
         process.kill()
         process.communicate()
-    assert not any(run.finished for run in members)
-    stopped = [run.records("validation")[-1]["step"] for run in members]
-    assert all(0 < step < 60 for step in stopped)
+    return process.returncode, errors
+
+
+def test_a_signal_ends_the_members_too_and_the_same_command_goes_on(write, tmp_path):
+    file, runs = write("set: {training: {epochs: 40}}\naxes: {seed: [0, 1]}\n"), tmp_path / "runs"
+    command = [sys.executable, "-m", "segkit", "experiment", "run", str(file), "--runs", str(runs), "--jobs", "2"]
+    members = [RunDir(runs / f"trial/seed{seed}") for seed in (0, 1)]
+    for number, exit_code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        message = "segkit: interrupted, members too; the same command without --overwrite goes on.\n"
+        assert stopped(command, members, number) == (exit_code, message)
+        assert processes_about(runs) == []
+        assert not any(run.finished for run in members)
+        if number == signal.SIGINT:  # the members heard it themselves, and said so
+            assert all("segkit: interrupted" in (runs / f"trial/logs/seed{seed}.log").read_text() for seed in (0, 1))
     assert subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode == 0
     for run in members:
-        assert [record["step"] for record in run.records("validation")] == list(range(2, 61, 2))
+        assert [record["step"] for record in run.records("validation")] == list(range(2, 81, 2))
         assert run.finished
 
 
@@ -132,9 +149,28 @@ def test_without_slurm_the_launcher_is_refused(segkit, write, tmp_path):
     assert (code, errors) == (2, "segkit: --slurm ten: expected KEY=VALUE, such as timeout_min=600.\n")
 
 
+def test_what_the_cluster_refuses_is_said(segkit, write, tmp_path, monkeypatch):
+    for name, text in {"sbatch": "echo 'sbatch: error: invalid partition' >&2; exit 1", "srun": "exit 0", "squeue": "exit 0"}.items():
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    file = write("axes: {seed: [0]}\n")
+    code, _, errors = segkit("experiment", "run", file, "--launcher", "slurm", "--slurm", "timeout_min=5", "--runs", tmp_path / "runs")
+    assert code == 2
+    assert "segkit: --launcher slurm: sbatch: error: invalid partition." in errors
+    assert submit([], lambda _: [], tmp_path, cluster="slurm", parameters={}) == []
+
+
+def test_without_axes_there_is_nothing_to_sweep_over(segkit, write):
+    code, _, errors = segkit("experiment", "sweep", write("stages: {coarse: {}, fine: {}}\n"))
+    assert code == 2
+    assert "has no axes: there is nothing to sweep over" in errors
+
+
 def test_processes_share_cores_and_gpus(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 10)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(10)))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     shares = [_share(slot, 3) for slot in range(3)]
     assert [share["OMP_NUM_THREADS"] for share in shares] == ["3"] * 3

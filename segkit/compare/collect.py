@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from segkit.errors import InputError
-from segkit.metrics.confusion import scores
+from segkit.metrics.confusion import Scores, scores
 from segkit.plain_yaml import load
-from segkit.tracking.run_dir import CONFIG, RunDir
+from segkit.titles import distinct_titles, method_title
+from segkit.tracking.run_dir import CONFIG, RESULT, RunDir
 
 # keys of a config in which repetitions of one method may differ
 ELSEWHERE = ("name", "seed", "tracking", "data.root", "training.device", "training.workers", "training.cache", "model.initialize_from")
@@ -39,8 +40,18 @@ class Run:
 
     @cached_property
     def test(self) -> tuple[tuple[str, ...], np.ndarray]:
-        """Ids of the N test images, and their confusion matrices, int64 [N, K, K]."""
+        """Ids of the N test images, and their confusion matrices, int64 [N, K, K]: where every compared score comes from."""
         return self.folder.matrices("test")
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Scores of the test split. result.json has those of the end of training; the split may have been scored again."""
+        return scores(self.test[1].sum(0))
+
+    @property
+    def fingerprint(self) -> str | None:
+        """That of the test labels that were scored."""
+        return self.folder.fingerprint("test") or self.result.get("test_fingerprint")
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,11 @@ class Method:
     def matrices(self) -> np.ndarray:
         """Confusion matrices of every test image, int64 [S, N, K, K] over the runs."""
         return np.stack([run.test[1] for run in self.runs])
+
+    @cached_property
+    def class_iou(self) -> np.ndarray:
+        """IoU of every class, [S, K] over the runs; NaN where a class is in neither labels nor predictions."""
+        return np.array([run.scores.iou for run in self.runs])
 
     @cached_property
     def image_mean_iou(self) -> np.ndarray:
@@ -82,23 +98,26 @@ def read_methods(paths: Sequence[Path]) -> list[Method]:
         _require_same_test(path, run, paths[0], runs[0])
     groups: dict[tuple[str, str], list[list[Run]]] = {}
     for run in runs:
-        alike = groups.setdefault((_title(run), _identity(run)), [[]])
-        if run.seed in {other.seed for other in alike[-1]}:  # the same seed again is another measurement, not a repetition
-            alike.append([])
-        alike[-1].append(run)
+        alike = groups.setdefault((method_title(run.values), _identity(run)), [])
+        lacking = [each for each in alike if run.seed not in {other.seed for other in each}]
+        if lacking:
+            lacking[0].append(run)
+        else:  # the same seed again is another measurement, not a repetition
+            alike.append([run])
     found = [(title, sorted(each, key=lambda run: run.seed)) for (title, _), alike in groups.items() for each in alike]
-    titles = [title for title, _ in found]
-    folders = [each[0].folder.path for _, each in found]
-    names = [folder.resolve().name for folder in folders]
-    return [
-        Method(title if titles.count(title) == 1 else name if names.count(name) == 1 else str(folder), tuple(each))
-        for (title, each), name, folder in zip(found, names, folders, strict=True)
-    ]
+    titles = distinct_titles([title for title, _ in found], [each[0].folder.path for _, each in found])
+    return [Method(title, tuple(each)) for title, (_, each) in zip(titles, found, strict=True)]
 
 
 def _read_run(path: Path) -> Run:
     folder = RunDir(path).require()
-    return Run(folder, load(folder.config_text(), str(path / CONFIG)), folder.result())
+    values, result = load(folder.config_text(), str(path / CONFIG)), folder.result()
+    lacking = [key for key in ("class_names", "parameters", "seconds") if key not in result] + [
+        key for key in ("seed", "model") if key not in values
+    ]
+    if lacking:
+        raise InputError(f"{path}: {CONFIG} and {RESULT} lack {', '.join(lacking)}; expected what 'segkit train' wrote. Train it again.")
+    return Run(folder, values, result)
 
 
 def _require_same_test(path: Path, run: Run, first_path: Path, first: Run) -> None:
@@ -108,12 +127,8 @@ def _require_same_test(path: Path, run: Run, first_path: Path, first: Run) -> No
             f"{path} has {len(ours['class_names'])} classes, {first_path} has {len(theirs['class_names'])}: "
             "expected runs on one dataset. Compare them apart."
         )
-    if ours["test_fingerprint"] != theirs["test_fingerprint"]:
+    if run.fingerprint != first.fingerprint:
         raise InputError(f"{path} and {first_path} were scored on different test labels: expected one test split. Compare them apart.")
-
-
-def _title(run: Run) -> str:
-    return (run.values.get("tracking") or {}).get("method") or run.result["decoder"]
 
 
 def _identity(run: Run) -> str:

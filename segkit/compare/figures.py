@@ -54,7 +54,11 @@ def draw(
     figure = charts.learning_curves({"validation mean IoU (%)": _validation(methods), "training loss": _training_loss(methods)})
     about = f"Learning curves. The loss is averaged over up to {LOSS_POINTS} stretches of the training."
     found.append(Drawing("learning", figure, about + bands))
-    found.append(Drawing("class_iou", charts.class_iou(_class_iou(methods), names), f"IoU of each class.{bars}"))
+    found.append(
+        Drawing(
+            "class_iou", charts.class_iou({method.title: 100 * method.class_iou for method in methods}, names), f"IoU of each class.{bars}"
+        )
+    )
     figure = charts.confusion({method.title: method.matrices.sum((0, 1)) for method in methods}, names)
     about = "Confusion matrices of all runs together: where the pixels of each labelled class (row) went, in per cent."
     return [*found, Drawing("confusion", figure, about)]
@@ -73,12 +77,7 @@ def training_history(methods: Sequence[Method]) -> Drawing:
 
 
 def _mean_iou(methods: Sequence[Method]) -> dict[str, np.ndarray]:
-    return {method.title: np.array([100 * run.result["test"]["mean_iou"] for run in method.runs]) for method in methods}
-
-
-def _class_iou(methods: Sequence[Method]) -> dict[str, np.ndarray]:
-    """[S, K]; result.json has null for a class that is in neither labels nor predictions."""
-    return {method.title: 100 * np.array([run.result["test"]["iou"] for run in method.runs], float) for method in methods}
+    return {method.title: np.array([100 * run.scores.mean_iou for run in method.runs]) for method in methods}
 
 
 def _costs(methods: Sequence[Method]) -> dict[str, dict[str, float]]:

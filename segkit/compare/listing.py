@@ -2,13 +2,12 @@
 
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from segkit.errors import InputError
 from segkit.plain_yaml import load
-from segkit.titles import model_title
+from segkit.titles import method_title
 from segkit.tracking.console import percent
 from segkit.tracking.run_dir import CONFIG, ENVIRONMENT, METRICS, RESULT, RunDir
 
@@ -43,10 +42,6 @@ class RunState:
         scores = (percent(self.validation_mean_iou), percent(self.test_mean_iou))
         return (self.path, self.method, str(self.seed), self.state, epochs, *scores, _age(self.age_seconds))
 
-    def values(self) -> dict[str, Any]:
-        """The same as plain values."""
-        return asdict(self)
-
 
 COLUMNS = ("run", "method", "seed", "state", "epoch", "best validation mean IoU", "test mean IoU", "last written")
 
@@ -78,7 +73,7 @@ def run_state(path: Path) -> RunState:
     return RunState(
         path=str(path),
         name=str(config.get("name")),
-        method=(config.get("tracking") or {}).get("method") or model_title(config["model"]),
+        method=method_title(config),
         seed=config.get("seed", 0),
         state="finished" if run.finished else "unfinished" if run.precious else "new",
         step=max((record["step"] for record in records), default=0),

@@ -99,7 +99,9 @@ def compare_methods(
         InputError: if matrices and seeds do not fit together, or there are too few resamples for any verdict but "not distinguishable".
     """
     counted = require_comparable(matrices, seeds).sum(axis=1) > 0
-    _require_enough(resamples, len(matrices) * (len(matrices) - 1) // 2)
+    least = least_resamples(len(matrices))
+    if resamples < least:
+        raise InputError(f"resamples: {resamples} are too few to tell {len(matrices)} methods apart. Expected at least {least}.")
     kept = {title: _blocks(each[:, counted], block) for title, each in matrices.items()}
     found = {title: [scores(run) for run in each.sum(axis=1)] for title, each in kept.items()}
     by_seed = {title: {s: run.mean_iou for s, run in zip(seeds[title], runs, strict=True)} for title, runs in found.items()}
@@ -267,8 +269,6 @@ def _rests_on(first: Mapping[int, float], second: Mapping[int, float]) -> str:
     return f"images only: {common or 'no'} {'seed' if common < 2 else 'seeds'} in common"
 
 
-def _require_enough(resamples: int, pairs: int) -> None:
-    """Refuses so few resamples that even a difference that never turns round has a corrected p of 0.05."""
-    least = round(2 * max(pairs, 1) / LEVEL)
-    if resamples < least:
-        raise InputError(f"resamples: {resamples} are too few to tell any of {pairs} pairs apart. Expected at least {least}.")
+def least_resamples(methods: int) -> int:
+    """Resamples below which even a difference that never turns round has a corrected p of 0.05."""
+    return round(2 * max(methods * (methods - 1) // 2, 1) / LEVEL)

@@ -31,7 +31,7 @@ def read_predictions(runs: Sequence[Run], dataset: Dataset, images: Sequence[str
     ids = runs[0].test[0]
     for run in runs:
         _require_stored(run, ids)
-    if len(dataset) != len(ids) or dataset.fingerprint() != runs[0].result["test_fingerprint"]:
+    if len(dataset) != len(ids) or dataset.fingerprint() != runs[0].fingerprint:
         raise InputError("the test labels are not those that the runs were scored on. Restore the dataset.")
     places = {name: index for index, name in enumerate(ids)}
     for name in ids if images is None else images:

@@ -47,21 +47,21 @@ def score_table(methods: Sequence[Method]) -> Table:
     keys = ("global_accuracy", "class_average_accuracy", "mean_iou")
     rows = []
     for method in methods:
-        results = [run.result for run in method.runs]
-        scores = [_mean_and_deviation([100 * result["test"][key] for result in results]) for key in keys]
-        seconds = f"{np.mean([result['seconds'] for result in results]):.0f}"
-        rows.append((method.title, str(len(results)), f"{results[0]['parameters']:,}", *scores, seconds))
+        scores = [_mean_and_deviation([100 * getattr(run.scores, key) for run in method.runs]) for key in keys]
+        seconds = f"{np.mean([run.result['seconds'] for run in method.runs]):.0f}"
+        rows.append((method.title, str(len(method.runs)), f"{method.runs[0].result['parameters']:,}", *scores, seconds))
     columns = ("method", "runs", "parameters", "global accuracy", "class average accuracy", "mean IoU", "seconds")
     return Table("scores on the test split, per cent", columns, tuple(rows))
 
 
 def class_table(methods: Sequence[Method]) -> Table:
-    """IoU of each class in per cent, mean over the runs of each method."""
-    rows = []
-    for index, name in enumerate(methods[0].runs[0].result["class_names"]):
-        found = [[run.result["test"]["iou"][index] for run in method.runs] for method in methods]
-        rows.append((name, *(percent(None if None in each else float(np.mean(each))) for each in found)))
-    return Table("IoU of each class, per cent", ("class", *(method.title for method in methods)), tuple(rows))
+    """IoU of each class in per cent, mean over the runs of each method; a run in which a class occurs nowhere is left out of its mean."""
+    iou = [method.class_iou for method in methods]
+    means = [np.nansum(each, 0) / np.maximum((~np.isnan(each)).sum(0), 1) for each in iou]
+    values = [np.where(np.isnan(each).all(0), np.nan, mean) for each, mean in zip(iou, means, strict=True)]
+    names = methods[0].runs[0].result["class_names"]
+    rows = tuple((name, *map(percent, line)) for name, line in zip(names, np.stack(values, axis=1), strict=True))
+    return Table("IoU of each class, per cent", ("class", *(method.title for method in methods)), rows)
 
 
 def image_table(methods: Sequence[Method]) -> Table:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -49,8 +50,9 @@ class RunDir:
 
     @property
     def precious(self) -> bool:
-        """Whether there is anything that took training to make."""
-        return self.finished or (self.exists and self.checkpoints.is_dir() and any(self.checkpoints.iterdir()))
+        """Whether there is more than a run that was cut off before its first checkpoint; the best weights are written before that one."""
+        weights = self.exists and (self.checkpoints / "best.safetensors").is_file()
+        return self.finished or self.trained or (weights and len(self.records("validation")) > 1)
 
     def require(self) -> "RunDir":
         """This folder, if it holds a run.
@@ -64,13 +66,15 @@ class RunDir:
             )
         return self
 
-    def start(self, texts: dict[str, str]) -> None:
+    def start(self, texts: dict[str, str], *, start_weights: str | None = None) -> None:
         """Makes the folder, in place of the run that it holds, and writes `texts` (file name -> content) and the environment.
 
+        Args:
+            start_weights: SHA-256 of the file that the weights come from.
         Raises:
             InputError: if the folder cannot be made, or holds something else than a run.
         """
-        about = json.dumps(environment(), indent=2) + "\n"
+        about = json.dumps(environment() | {"start_weights": start_weights}, indent=2) + "\n"
         try:
             if self.exists:
                 self.remove()
@@ -89,6 +93,14 @@ class RunDir:
         for pattern in (RESULT, METRICS, "confusion_*.npz", WANDB_ID, ENVIRONMENT, CLASSES, CONFIG):
             for file in self.path.glob(pattern):
                 file.unlink()
+
+    @property
+    def start_weights(self) -> str | None:
+        """What `start` was told; None where nothing was noted."""
+        try:
+            return json.loads((self.path / ENVIRONMENT).read_text(encoding="utf-8")).get("start_weights")
+        except (OSError, ValueError, AttributeError):
+            return None
 
     def config_text(self) -> str:
         """The saved config."""
@@ -124,13 +136,17 @@ class RunDir:
         text = "".join(json.dumps(record) + "\n" for record in kept)
         write_atomically(self.path / METRICS, lambda partial: partial.write_text(text, encoding="utf-8"))
 
-    def write_matrices(self, split: str, ids: tuple[str, ...], matrices: np.ndarray) -> Path:
-        """Stores one confusion matrix per image, [N, K, K] with rows = label, so that no comparison has to run the model again."""
+    def write_matrices(self, split: str, ids: tuple[str, ...], matrices: np.ndarray, fingerprint: str) -> Path:
+        """Stores one confusion matrix per image, [N, K, K] with rows = label, so that no comparison has to run the model again.
+
+        Args:
+            fingerprint: of the labels.
+        """
         path = self.path / f"confusion_{split}.npz"
 
         def write(partial: Path) -> None:
             with partial.open("wb") as file:
-                np.savez_compressed(file, ids=np.array(ids), matrices=matrices.astype(np.int32))
+                np.savez_compressed(file, ids=np.array(ids), matrices=matrices.astype(np.int32), fingerprint=np.array(fingerprint))
 
         write_atomically(path, write)
         return path
@@ -139,13 +155,29 @@ class RunDir:
         """Ids of the images and int64 [N, K, K] matrices of a split.
 
         Raises:
-            InputError: if the split was not evaluated.
+            InputError: if the split was not evaluated, or the file is damaged.
         """
+        stored = self._stored(split)
+        return tuple(stored["ids"].tolist()), stored["matrices"].astype(np.int64)
+
+    def fingerprint(self, split: str) -> str | None:
+        """That of the labels which gave the matrices of a split; None if it was not noted."""
+        stored = self._stored(split)
+        return str(stored["fingerprint"]) if "fingerprint" in stored else None
+
+    def _stored(self, split: str) -> dict[str, np.ndarray]:
         path = self.path / f"confusion_{split}.npz"
+        again = f"Run 'segkit evaluate {self.path} --split {split}'."
         if not path.is_file():
-            raise InputError(f"{path} does not exist: the split was not scored. Run 'segkit evaluate {self.path} --split {split}'.")
-        with np.load(path, allow_pickle=False) as stored:
-            return tuple(stored["ids"].tolist()), stored["matrices"].astype(np.int64)
+            raise InputError(f"{path} does not exist: the split was not scored. {again}")
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                found = dict(stored)
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
+            raise InputError(f"{path} is damaged ({type(error).__name__}); expected confusion matrices. {again}") from None
+        if not {"ids", "matrices"} <= found.keys():
+            raise InputError(f"{path} holds {', '.join(found) or 'nothing'}; expected ids and matrices. {again}")
+        return found
 
     def prediction(self, split: str, name: str) -> Path:
         """File of the predicted labels of the image `name` of a split (palette PNG)."""
@@ -164,7 +196,11 @@ class RunDir:
         """
         if not self.finished:
             raise InputError(f"{self.path} has not finished: it has no {RESULT}. Repeat the 'segkit train' command to go on.")
-        return json.loads((self.path / RESULT).read_text(encoding="utf-8"))
+        path = self.path / RESULT
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{path} is damaged ({error}). Delete it and repeat the 'segkit train' command, which scores again.") from None
 
 
 def _without_nan(value: Any) -> Any:

@@ -93,3 +93,57 @@ def test_compare_prints_and_writes_scores_differences_and_costs(segkit, trained,
     assert pair.verdict.replace(">", "&gt;") in page
     assert "kept for decoder, MB" in page
     assert "index.html" in json.loads((tmp_path / "out/report.json").read_text())["files"]
+
+
+def test_the_split_is_compared_as_it_was_last_scored(copies):
+    """result.json keeps the scores of the end of training; 'segkit evaluate' scores again when labels were corrected."""
+    for path in copies:
+        ids, matrices = RunDir(path).matrices("test")
+        RunDir(path).write_matrices("test", ids, matrices[:, ::-1], "of corrected labels")
+    comparison = open_comparison(copies)
+    again = [run.scores.mean_iou for method in comparison.methods for run in method.runs]
+    assert again != [RunDir(path).result()["test"]["mean_iou"] for path in copies]
+    shown = {row[0]: row[5] for row in comparison.tables()[0][1].rows}
+    assert shown["fcn8s"] == f"{100 * again[2]:.1f}"
+    assert comparison.statistics.pairs[0].difference == pytest.approx(np.mean(again[:2]) - again[2], abs=1e-12)
+    ids, matrices = RunDir(copies[0]).matrices("test")
+    RunDir(copies[0]).write_matrices("test", ids, matrices, "of the first labels")
+    with pytest.raises(InputError, match="were scored on different test labels"):
+        open_comparison(copies)
+
+
+def test_methods_have_different_titles_whatever_their_folders_are_called(trained, tmp_path):
+    """A folder may be called by another method's decoder."""
+    odd = [shutil.copytree(trained[0], tmp_path / "fcn8s"), shutil.copytree(trained[0], tmp_path / "other")]
+    comparison = open_comparison([odd[0], odd[1], trained[2]])
+    titles = [method.title for method in comparison.methods]
+    assert titles == [str(odd[0]), "other", "fcn8s"]
+    assert len(comparison.statistics.pairs) == 3
+
+
+def test_repeated_seeds_make_the_same_methods_in_any_order(trained, copies):
+    for order in ((0, 2, 1, 3), (0, 1, 2, 3)):
+        paths = [[*trained[:2], *copies[:2]][index] for index in order]
+        assert [method.seeds for method in open_comparison(paths).methods] == [(0, 1), (0, 1)]
+
+
+def test_many_methods_are_compared_with_as_many_resamples_as_their_pairs_need(trained, tmp_path):
+    paths = []
+    for number in range(24):
+        paths.append(shutil.copytree(trained[0], tmp_path / f"run{number}"))
+        config = (paths[-1] / "config.yaml").read_text()
+        (paths[-1] / "config.yaml").write_text(config.replace("method: null", f"method: m{number}"))
+    comparison = open_comparison(paths)
+    assert (len(comparison.statistics.pairs), comparison.statistics.resamples) == (276, 11_040)
+
+
+def test_damaged_files_of_a_run_are_named(copies):
+    (copies[0] / "result.json").write_text("{")
+    with pytest.raises(InputError, match="result.json is damaged"):
+        open_comparison(copies)
+    (copies[1] / "confusion_test.npz").write_bytes(b"no archive")
+    with pytest.raises(InputError, match="confusion_test.npz is damaged"):
+        open_comparison(copies[1:])
+    (copies[2] / "result.json").write_text("{}")
+    with pytest.raises(InputError, match="lack class_names, parameters, seconds"):
+        open_comparison(copies[2:])

@@ -137,7 +137,7 @@ def test_an_unfinished_run_has_no_result(run):
 
 def test_matrices_read_back_as_they_were_written(run):
     matrices = np.random.default_rng(0).integers(0, 200_000, (3, 4, 4))
-    path = run.write_matrices("test", ("a", "b", "ü"), matrices)
+    path = run.write_matrices("test", ("a", "b", "ü"), matrices, "of the labels")
     assert path == run.path / "confusion_test.npz"
     ids, stored = run.matrices("test")
     assert ids == ("a", "b", "ü")
