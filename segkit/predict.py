@@ -47,8 +47,11 @@ class Predictor:
         if self.samples is None:
             scores = predict_logits(self.model, batch, **options)
         else:
-            with torch.random.fork_rng():
-                torch.manual_seed(self.experiment.seed)
+            devices = [] if self.device.type == "cpu" else [self.device]  # besides the CPU; torch.manual_seed would seed every GPU
+            with torch.random.fork_rng(devices):
+                torch.default_generator.manual_seed(self.experiment.seed)
+                for device in devices:
+                    torch.get_device_module(device).manual_seed(self.experiment.seed)
                 scores, variance = sample_probabilities(self.model, batch, samples=self.samples, **options)
             spread = (2 * len(self.class_names) * variance).sqrt()[None, None]  # at most 1: two classes that change places
             enlarged = F.interpolate(spread, size=image.shape[:2], mode="bilinear", align_corners=False)

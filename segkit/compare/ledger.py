@@ -39,7 +39,7 @@ class Costs:
         parameters: counted; trained values.
         macs: counted; multiplications of convolutions and matrix products for one image, each with an addition; biases left out.
         kept_bytes: counted; what the encoder must keep of one image for the decoder, float32 maps and int64 indices; None: the model is
-            no encoder and decoder.
+            no `Segmenter`.
         kept_bytes_two_bit_indices: the same with 2 bits for each pooling index.
         storage_multiplier: that of SegNet's Table 1; None where the encoder's stages differ in width.
         file_bytes: counted; the weight file, or the tensors in it where there is none yet.

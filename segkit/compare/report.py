@@ -1,7 +1,8 @@
 """A comparison as files: tables, figures, a picture of predictions, and one page with all of it. No model runs.
 
 Every file is whole or not there. `report.json` lists what a report wrote, so that a later one in the same folder can remove what it did
-not write again, and nothing else in the folder is touched. The page is written last.
+not write again, and nothing else in the folder is touched. It is written first, too, with the files to come: a report that was interrupted
+can be written again. The page is written last.
 """
 
 import json
@@ -22,11 +23,12 @@ from segkit.compare.tables import Table, class_table, score_table, write_tables
 from segkit.data.dataset import Dataset
 from segkit.errors import InputError
 from segkit.files import write_atomically
-from segkit.metrics.boundary import TRIMAP_WIDTHS, trimap_matrices
+from segkit.metrics.boundary import TRIMAP_WIDTHS, trimap_matrices_of_several
 from segkit.tracking.console import progress_bar
 from segkit.viz.charts import png, write_figure
 
 PAGE, CONTENTS, PREDICTIONS = "index.html", "report.json", "predictions.png"
+TABLES = ("table.md", "table.tex")  # what `write_tables` writes besides a CSV file each
 FRAME_HEIGHT = 900  # pixels of the page within a notebook
 
 
@@ -93,11 +95,13 @@ def write_report(
         pictures: test images in the picture of predictions.
         browser_images: images in the page, at most.
     Raises:
-        InputError: if `out` holds an index.html that is not of a report.
+        InputError: if `out` holds a file of no earlier report that would be overwritten.
     """
     earlier = _earlier_files(out)
     given = additions or Additions()
     tables = [("scores", score_table(methods)), ("classes", class_table(methods)), *given.tables]
+    names = [*(f"{name}.csv" for name, _ in tables), *TABLES, CONTENTS, PAGE]
+    _require_own(out, names, earlier)  # before the time that reading takes
     left_out: tuple[str, ...] = ()
     stored = None
     try:
@@ -105,6 +109,9 @@ def write_report(
     except InputError as error:
         left_out = (f"Left out: {PREDICTIONS}, the figure of boundaries and the comparison image by image: {error}",)
     drawings = draw(methods, costs=given.costs, near=stored and _by_title(methods, stored.near))
+    names += [f"{drawing.name}.{kind}" for drawing in drawings for kind in ("png", "pdf")] + [PREDICTIONS] * (stored is not None)
+    _require_own(out, names, earlier)
+    _note(out, [*earlier, *names])
     files = write_tables(tables, out)
     figures = [write_figure(drawing.figure, out / drawing.name) for drawing in drawings]
     files += [file for pair in figures for file in pair]
@@ -135,9 +142,20 @@ def _earlier_files(out: Path) -> list[str]:
         earlier = []
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; expected a folder. Choose another one.")
-    if (out / PAGE).exists() and PAGE not in earlier:
-        raise InputError(f"{out / PAGE} exists and is of no earlier report; nothing was written. Choose another folder with --out.")
     return earlier
+
+
+def _require_own(out: Path, names: Sequence[str], earlier: Sequence[str]) -> None:
+    """Raises InputError if one of these files is there and an earlier report did not write it."""
+    for name in names:
+        if (out / name).exists() and name not in earlier:
+            raise InputError(f"{out / name} exists and is of no earlier report; nothing was written. Choose another folder with --out.")
+
+
+def _note(out: Path, names: Sequence[str]) -> None:
+    """Writes down which files of the folder are a report's."""
+    contents = json.dumps({"files": list(dict.fromkeys(names))}, indent=2) + "\n"
+    write_atomically(out / CONTENTS, lambda partial: partial.write_text(contents, encoding="utf-8"))
 
 
 def _read_stored(methods: Sequence[Method], dataset: Dataset, *, pictures: int, browser_images: int) -> _Pictures:
@@ -151,8 +169,8 @@ def _read_stored(methods: Sequence[Method], dataset: Dataset, *, pictures: int, 
     shown = set(np.linspace(0, count - 1, min(pictures, count)).round().astype(int).tolist())
     with progress_bar("reading predictions", count) as advance:
         for index, each in enumerate(read_predictions(runs, dataset)):
-            for near, predicted in zip(found.near, each.predictions, strict=True):
-                near += trimap_matrices(predicted, each.sample.labels, num_classes=num_classes, widths=TRIMAP_WIDTHS)
+            labels = each.sample.labels
+            found.near += trimap_matrices_of_several(each.predictions, labels, num_classes=num_classes, widths=TRIMAP_WIDTHS)
             if index in browsed:
                 found.images.append(browser_image(each, matrices[:, index]))
             if index in shown:
@@ -182,6 +200,5 @@ def _finish(out: Path, files: Sequence[Path], earlier: Sequence[str], text: str)
     names = [*(file.name for file in files), CONTENTS, PAGE]
     for name in set(earlier) - set(names):
         (out / name).unlink(missing_ok=True)
-    contents = json.dumps({"files": names}, indent=2) + "\n"
-    write_atomically(out / CONTENTS, lambda partial: partial.write_text(contents, encoding="utf-8"))
+    _note(out, names)
     write_atomically(out / PAGE, lambda partial: partial.write_text(text, encoding="utf-8", newline=""))

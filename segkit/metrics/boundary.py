@@ -154,7 +154,14 @@ def boundary_iou(counts: np.ndarray) -> float:
 
 
 def trimap_matrices(predicted: np.ndarray, labels: np.ndarray, *, num_classes: int, widths: Sequence[int]) -> np.ndarray:
-    """int64 [len(widths), K, K] of one image: the confusion matrix (rows = label) of the pixels near a boundary in the labels.
+    """int64 [len(widths), K, K] of one image; see `trimap_matrices_of_several`."""
+    return trimap_matrices_of_several([predicted], labels, num_classes=num_classes, widths=widths)[0]
+
+
+def trimap_matrices_of_several(
+    predictions: Sequence[np.ndarray], labels: np.ndarray, *, num_classes: int, widths: Sequence[int]
+) -> np.ndarray:
+    """int64 [P, len(widths), K, K] of one image and P predictions: confusion matrices (rows = label) of the pixels near a label boundary.
 
     `segkit.metrics.confusion.scores` of a matrix, summed over images, has its accuracy and mean IoU. A boundary runs between two labelled
     pixels of different classes that share a side: a border to void, or the frame of the image, is none. A pixel is near if it is less than
@@ -162,7 +169,7 @@ def trimap_matrices(predicted: np.ndarray, labels: np.ndarray, *, num_classes: i
     pixels on either side, and width 1 is the pixels that touch it.
 
     Args:
-        predicted: uint8 [H, W].
+        predictions: P times uint8 [H, W].
         labels: uint8 [H, W], 255 = void.
         widths: pixels on one side of a boundary, each at least 1.
     Raises:
@@ -171,7 +178,8 @@ def trimap_matrices(predicted: np.ndarray, labels: np.ndarray, *, num_classes: i
     Source: Kohli et al. 2009 (IJCV 82), Krähenbühl and Koltun 2011 (arXiv:1210.5644) and Csurka et al. (BMVC 2013), who score the pixels in
     a band around object boundaries. DeepLab (arXiv:1606.00915) has its band around void instead, as VOC draws void along boundaries.
     """
-    _check(predicted, labels, num_classes)
+    for predicted in predictions:
+        _check(predicted, labels, num_classes)
     if any(width < 1 for width in widths):
         raise ValueError(f"widths are {tuple(widths)}: expected pixels, 1 or more")
     boundary = np.zeros(labels.shape, bool)
@@ -180,10 +188,11 @@ def trimap_matrices(predicted: np.ndarray, labels: np.ndarray, *, num_classes: i
         marks[1:] |= different
         marks[:-1] |= different
     counted = labels != IGNORE
-    pairs = labels[counted].astype(np.int64) * num_classes + predicted[counted]
-    away = np.asarray(distance_transform_edt(~boundary))[counted] if boundary.any() else np.full(len(pairs), np.inf)
-    matrices = [np.bincount(pairs[away < width], minlength=num_classes**2) for width in widths]
-    return np.array(matrices, np.int64).reshape(len(widths), num_classes, num_classes)
+    rows = labels[counted].astype(np.int64) * num_classes
+    away = np.asarray(distance_transform_edt(~boundary))[counted] if boundary.any() else np.full(len(rows), np.inf)
+    pairs = [rows + predicted[counted] for predicted in predictions]
+    matrices = [np.bincount(each[away < width], minlength=num_classes**2) for each in pairs for width in widths]
+    return np.array(matrices, np.int64).reshape(len(pairs), len(widths), num_classes, num_classes)
 
 
 # --- parts ---

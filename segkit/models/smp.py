@@ -24,6 +24,8 @@ Architecture = Literal[
 ]
 CHANNELS = {"FPN": "decoder_pyramid_channels", "PSPNet": "psp_out_channels", "Segformer": "decoder_segmentation_channels"}
 PROBE = (256, 512)  # (height, width) of an image that every model must give logits of that size for, pixels
+# Levels of smp's list of maps, fine to coarse, that a decoder reads besides the deepest; a decoder that is not here reads all
+SKIPS = {"DeepLabV3": (), "DeepLabV3Plus": (2,), "FPN": (2, 3, 4), "PAN": (2, 3, 4), "PSPNet": (), "UPerNet": (2, 3, 4)}
 SMALLEST_MAP = {"PAN": 8}  # pixels of the deepest map that a decoder takes: PAN halves it three times
 
 
@@ -34,24 +36,28 @@ class SMPDecoder(nn.Module):
         network: what smp built: a list of maps to one map.
         head: that map to logits at the size of the padded image.
         channels: of each level of the list.
-        levels: the level of each stage; the others are placeholders that smp's decoders look at the size of, at most.
+        levels: the level of each stage. A level without a stage, or whose stage is not needed, is a placeholder: smp's decoders look at
+            the size of it, at most.
+        needs: the stages that `network` reads.
         minimum_size: pixels of the smallest image.
     """
 
-    def __init__(self, network: nn.Module, head: nn.Module, channels: tuple[int, ...], levels: tuple[int, ...], minimum_size: int):
+    def __init__(
+        self, network: nn.Module, head: nn.Module, channels: tuple[int, ...], levels: tuple[int, ...], *, needs: Needs, minimum_size: int
+    ):
         super().__init__()
         self.minimum_size = minimum_size
-        self.needs = Needs(pooled=frozenset(range(len(levels))))
+        self.needs = needs
         self.network, self.head = network, head
         self.channels, self.levels = channels, levels
 
     def forward(self, features: Features) -> Logits:
         """[B, K, H, W] float32 logits at image size."""
         height, width = padded_size(features.image_size)
-        some = features.pooled[0]
+        some = next(iter(features.pooled.values()))
         maps = [some.new_zeros(1).expand(len(some), c, height >> n, width >> n) for n, c in enumerate(self.channels)]
-        for stage, level in enumerate(self.levels):
-            maps[level] = features.pooled[stage]
+        for stage, x in features.pooled.items():
+            maps[self.levels[stage]] = x
         x = self.network(maps)
         with torch.autocast(x.device.type, enabled=False):
             logits: Tensor = self.head(x.float())
@@ -107,7 +113,7 @@ def smp_model(
         raise InputError(f"{what} gives logits of {show(found)} pixels for an image of {show(PROBE)}. Leave depth and output_stride out.")
     if weights is not None and not restore:
         load_encoder(whole.encoder, encoder, weights, normalization, depth=len(whole.encoder.out_channels) - 1, section="model")
-    return _in_parts(whole, normalization, pretrained=weights is not None, smallest_map=SMALLEST_MAP.get(architecture, 1))
+    return _in_parts(whole, architecture, normalization, pretrained=weights is not None)
 
 
 def _options(constructor: Any, depth: int | None, output_stride: int | None, decoder_channels: int | tuple | None) -> dict[str, Any]:
@@ -125,7 +131,7 @@ def _options(constructor: Any, depth: int | None, output_stride: int | None, dec
     return options | ({"upsampling": 2**depth} if architecture == "PSPNet" and depth else {})
 
 
-def _in_parts(whole: Any, normalization: NormalizationName, *, pretrained: bool, smallest_map: int) -> Segmenter:
+def _in_parts(whole: Any, architecture: Architecture, normalization: NormalizationName, *, pretrained: bool) -> Segmenter:
     """The same layers as encoder and decoder.
 
     Positions of maps are nominal, as after 2x2 pooling: smp's decoders enlarge by interpolation and ask for none.
@@ -134,8 +140,10 @@ def _in_parts(whole: Any, normalization: NormalizationName, *, pretrained: bool,
     levels = tuple(level for level, count in enumerate(channels) if level and count)
     paths = tuple(Path((pooling(s, s),)) for s in (min(2**level, stride) for level in levels))
     stages = Stages(tuple(channels[level] for level in levels), paths, has_indices=False)
-    minimum_size = max(smallest_map * stride - MULTIPLE + 1, 1)
-    decoder = SMPDecoder(whole.decoder, whole.segmentation_head, channels, levels, minimum_size)
+    minimum_size = max(SMALLEST_MAP.get(architecture, 1) * stride - MULTIPLE + 1, 1)
+    read = {*SKIPS.get(architecture, levels), levels[-1]}
+    needs = Needs(pooled=frozenset(stage for stage, level in enumerate(levels) if level in read))
+    decoder = SMPDecoder(whole.decoder, whole.segmentation_head, channels, levels, needs=needs, minimum_size=minimum_size)
     return Segmenter(SMPEncoder(whole.encoder, levels, stages, normalization, pretrained=pretrained, crops=False), decoder)
 
 

@@ -24,6 +24,7 @@ from segkit.files import write_atomically
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "osD^vPX*"
 LINES = ("-", "--", "-.", ":")
+LARGEST_SIDE, MOST_NAMES = 8.0, 40  # of a confusion matrix: inches, and names along an axis
 DPI = 144
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -171,13 +172,15 @@ def learning_curves(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
 def confusion(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Figure:
     """Where the pixels of each class went: a panel per method, rows = label, each row in per cent of its labelled pixels.
 
-    Numbers are printed for up to 15 classes. The row of a class without labelled pixels stays white.
+    Numbers are printed for up to 15 classes, every name for up to 40, and every second, third, ... for more. The row of a class without
+    labelled pixels stays white.
 
     Args:
         matrices: title -> int [K, K].
     """
     count, names = len(class_names), [_short(name) for name in class_names]
-    side = max(2.6, 0.27 * count + 0.5)
+    side = min(max(2.6, 0.27 * count + 0.5), LARGEST_SIDE)
+    named = range(0, count, -(-count // MOST_NAMES))
     columns = min(len(matrices), 2 if count > 12 else 3)
     figure, panels = _panels(len(matrices), columns=columns, size=(side, side))
     picture = None
@@ -187,8 +190,8 @@ def confusion(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) ->
         picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
         axes.grid(visible=False)
         axes.tick_params(length=0, labelsize=7)
-        axes.set_xticks(range(count), names, rotation=90)
-        axes.set_yticks(range(count), names if index % columns == 0 else [""] * count)
+        axes.set_xticks(named, [names[place] for place in named], rotation=90)
+        axes.set_yticks(named, [names[place] if index % columns == 0 else "" for place in named])
         axes.set_title(_short(title, 40))
         if count <= 15:
             for (row, column), value in np.ndenumerate(share):

@@ -221,6 +221,20 @@ def test_names_that_look_like_code_are_shown_as_they_are(chromium, report, tmp_p
     assert opened.browser.find_elements(By.CSS_SELECTOR, "img[src='x']") == []
 
 
+def test_images_without_a_labelled_pixel_are_not_shown_and_are_counted(chromium, report, tmp_path):
+    text = (report / "index.html").read_text(encoding="utf-8")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
+    empty = data["images"][2]
+    for counts in (empty["labelled"], *empty["predicted"], *empty["correct"]):
+        counts[:] = [0] * len(counts)
+    text = page("A", subtitle="", tables=[], pictures=[], verdicts=[], notes=[], browser=data)
+    (tmp_path / "index.html").write_text(text, encoding="utf-8")
+    opened = Opened(chromium, tmp_path / "index.html")
+    assert opened.find("count").text == "6 of 6 test images, 1 of them without a labelled pixel and left out."
+    assert len(opened.strip()) == 5
+    assert empty["id"] not in opened.strip()
+
+
 def what_is_drawn(browser):
     return browser.find_element(By.ID, "view").get_attribute("data-drawn")
 

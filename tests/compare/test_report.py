@@ -19,8 +19,9 @@ from segkit.compare.collect import read_methods
 from segkit.compare.report import Additions
 from segkit.compare.stored import Predicted
 from segkit.compare.tables import Table
-from segkit.data.dataset import Sample
+from segkit.data.dataset import Sample, read_index_mask
 from segkit.errors import InputError
+from segkit.metrics import boundary
 from segkit.report import open_test_split, write_report
 
 HOSTILE = "</script><b>\"'&amp; ü \u2028 $title $$ {x}"
@@ -207,10 +208,38 @@ def test_without_the_dataset_the_reason_is_that_of_the_dataset(copies, tmp_path)
     assert (tmp_path / "out/confusion.pdf").is_file()
 
 
-def test_a_page_of_someone_else_is_not_overwritten(methods, tmp_path):
-    (tmp_path / "index.html").write_text("my home page")
-    with pytest.raises(InputError, match="is of no earlier report; nothing was written"):
+@pytest.mark.parametrize("name", ["index.html", "report.json", "table.md", "scores.csv", "boundary.pdf", "predictions.png"])
+def test_a_file_of_someone_else_is_not_overwritten(methods, tmp_path, name):
+    (tmp_path / name).write_text('{"files": ["index.html", "mine.txt"]}')
+    with pytest.raises(InputError, match=f"{name} exists and is of no earlier report; nothing was written"):
         write_report(methods, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["index.html"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == '{"files": ["index.html", "mine.txt"]}'
     with pytest.raises(InputError, match="is a file; expected a folder"):
-        write_report(methods, tmp_path / "index.html")
+        write_report(methods, tmp_path / name)
+
+
+def test_an_interrupted_report_can_be_written_again(report, methods, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(compare_report, "write_figure", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            write_report(methods, tmp_path / "out")
+    listed = json.loads((tmp_path / "out/report.json").read_text())["files"]
+    assert sorted(listed) == sorted(json.loads((report / "report.json").read_text())["files"])
+    assert {path.name for path in (tmp_path / "out").iterdir()} < set(listed)
+    write_report(methods, tmp_path / "out")
+    assert (tmp_path / "out/report.json").read_bytes() == (report / "report.json").read_bytes()
+
+
+def test_boundaries_of_an_image_are_searched_once_for_all_runs(trained, methods, monkeypatch):
+    dataset, searches = open_test_split(methods), []
+    expected = np.zeros((3, 5, 11, 11), int)
+    for sample in dataset:
+        for matrices, path in zip(expected, trained, strict=True):
+            predicted = read_index_mask(path / f"predictions/test/{sample.id}.png")
+            matrices += boundary.trimap_matrices(predicted, sample.labels, num_classes=11, widths=(1, 2, 4, 8, 16))
+    search = boundary.distance_transform_edt
+    monkeypatch.setattr(boundary, "distance_transform_edt", lambda mask: searches.append(mask) or search(mask))
+    found = compare_report._read_stored(methods, dataset, pictures=1, browser_images=1)
+    np.testing.assert_array_equal(found.near, expected)
+    assert len(searches) == len(dataset) == 6

@@ -21,7 +21,7 @@ from boundary_reference import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segkit.metrics.boundary import band_counts, boundary_iou, boundary_iou_of_classes, trimap_matrices
+from segkit.metrics.boundary import band_counts, boundary_iou, boundary_iou_of_classes, trimap_matrices, trimap_matrices_of_several
 from segkit.metrics.confusion import scores
 from segkit.tensors import IGNORE
 
@@ -143,6 +143,14 @@ def test_trimap_matrices_are_those_of_all_pairs_of_pixels(seed):
     matrices = trimap_matrices(predicted, labels, num_classes=K, widths=(1, 2, 3))
     assert matrices.dtype == np.int64
     assert matrices.tolist() == [naive_trimap(predicted, labels, width) for width in (1, 2, 3)]
+
+
+@seeds
+def test_several_predictions_of_an_image_have_the_trimap_matrices_that_each_has_alone(seed):
+    labels = blobs(seed, 8, 10)
+    predictions = [disturbed(labels, seed), labels, disturbed(labels, seed + 1)]
+    found = trimap_matrices_of_several(predictions, labels, num_classes=K, widths=(1, 3))
+    assert found.tolist() == [[naive_trimap(predicted, labels, width) for width in (1, 3)] for predicted in predictions]
 
 
 def test_a_band_has_its_width_in_pixels_on_either_side_of_a_straight_boundary():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from impulses import centre_of_mass, enlarged_impulse
 from torch.nn import functional as F
 
 from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
@@ -12,13 +13,6 @@ from segkit.models.features import Features, Needs
 @pytest.fixture(scope="module")
 def encoder():
     return VGG16(width=1 / 16)
-
-
-def centre_of_mass(plane):
-    """(row, column) of [H, W]."""
-    plane = plane.double()
-    rows, columns = (torch.arange(n, dtype=torch.float64) for n in plane.shape)
-    return float(plane.sum(1) @ rows / plane.sum()), float(plane.sum(0) @ columns / plane.sum())
 
 
 def seen_centre(monkeypatch, stage, position, size):
@@ -34,21 +28,6 @@ def seen_centre(monkeypatch, stage, position, size):
     seen = image.grad[0].sum(0)
     assert not any(edge.any() for edge in (seen[0], seen[-1], seen[:, 0], seen[:, -1])), "the whole receptive field lies in the image"
     return centre_of_mass(seen)
-
-
-def enlarged_impulse(decoder, encoder, score, position, size):
-    """Logits where one score layer gives 1 at one position and every other score is 0."""
-
-    def impulse(module, arguments, output):
-        output = torch.zeros_like(output)
-        output[0, 0, *position] = 1
-        return output
-
-    handle = decoder.get_submodule(score).register_forward_hook(impulse)
-    with torch.inference_mode():
-        logits = decoder(encoder(torch.zeros(1, 3, *size), decoder.needs))
-    handle.remove()
-    return logits[0, 0]
 
 
 @pytest.mark.parametrize("upsampling", ["fixed", "learned"])

@@ -9,8 +9,10 @@ import segmentation_models_pytorch as smp
 import torch
 from safetensors.torch import save_file
 
+from segkit.compare.ledger import count
 from segkit.errors import InputError
 from segkit.models.encoders.smp import smp_encoder
+from segkit.models.features import Features, Needs
 from segkit.models.smp import Architecture, smp_model
 from segkit.models.smp_hub import require_fit
 
@@ -49,6 +51,55 @@ def test_the_model_computes_what_smps_own_does(architecture):
         torch.testing.assert_close(model(image), theirs(image))
         padded = torch.nn.functional.pad(image[..., :50, :70], (0, 26, 0, 14), mode="replicate")
         torch.testing.assert_close(model(image[..., :50, :70]), theirs(padded)[..., :50, :70])
+
+
+CHANNELS = {SMALL: (16, 24, 32, 48, 64), "tu-test_convnext": (0, 24, 32, 48, 64)}  # at strides 2, 4, 8, 16 and 32
+ALL = (0, 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options", "read"),
+    [
+        ("Unet", {}, ALL),
+        ("Unet", {"depth": 3, "decoder_channels": (8, 8, 8)}, (0, 1, 2)),
+        ("UnetPlusPlus", {}, ALL),
+        ("MAnet", {}, ALL),
+        ("Linknet", {}, ALL),
+        ("Segformer", {}, ALL),
+        ("Segformer", {"encoder": "tu-test_convnext"}, (0, 1, 2, 3)),  # its first map has stride 4
+        ("FPN", {}, (1, 2, 3, 4)),
+        ("FPN", {"encoder": "tu-test_convnext"}, (0, 1, 2, 3)),
+        ("UPerNet", {}, (1, 2, 3, 4)),
+        ("UPerNet", {"depth": 4}, (1, 2, 3)),
+        ("PAN", {}, (1, 2, 3, 4)),
+        ("PAN", {"depth": 3}, (1, 2)),
+        ("PSPNet", {}, (2,)),
+        ("PSPNet", {"depth": 5}, (4,)),
+        ("DeepLabV3", {}, (4,)),
+        ("DeepLabV3", {"depth": 3}, (2,)),
+        ("DeepLabV3Plus", {}, (1, 4)),
+        ("DeepLabV3Plus", {"depth": 4}, (1, 3)),
+        ("DeepLabV3Plus", {"encoder": "tu-test_convnext"}, (0, 3)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")  # smp's FPN and others, where an encoder lacks stride 2
+def test_a_decoder_states_the_stages_that_its_logits_depend_on_and_only_these_are_kept(architecture, options, read):
+    torch.manual_seed(0)
+    encoder = options.get("encoder", SMALL)
+    model = smp_model(K, architecture=architecture, **({"encoder": encoder} | options)).eval()
+    with torch.inference_mode():
+        maps = model.encoder(torch.randn(1, 3, 128, 128), Needs(pooled=frozenset(ALL))).pooled
+        logits = {
+            stage: model.decoder(Features((128, 128), maps | ({stage: torch.randn_like(maps[stage])} if stage in maps else {})))
+            for stage in (-1, *maps)
+        }
+        alone = model.decoder(Features((128, 128), {stage: maps[stage] for stage in read}))
+    assert {stage for stage in maps if not torch.equal(logits[stage], logits[-1])} == set(read) == model.needs.pooled
+    assert torch.equal(alone, logits[-1])
+    levels = [level for level, channels in enumerate(CHANNELS[encoder], start=1) if channels]
+    kept = [levels[stage] for stage in read if stage != len(maps) - 1]  # without the deepest
+    values = sum(CHANNELS[encoder][level - 1] * (128 // 2**level) ** 2 for level in kept)
+    assert count(architecture, model, (128, 128)).kept_bytes == 4 * values
 
 
 def test_models_of_one_seed_start_from_the_same_encoder():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from impulses import centre_of_mass, enlarged_impulse
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
@@ -56,10 +57,11 @@ def test_measuring_positions_leaves_the_random_numbers_alone():
     assert all(torch.equal(tensor, starts[1][name]) for name, tensor in starts[0].items())
 
 
-def centre_of_mass(plane):
-    plane = plane.double()
-    rows, columns = (torch.arange(n, dtype=torch.float64) for n in plane.shape)
-    return float(plane.sum(1) @ rows / plane.sum()), float(plane.sum(0) @ columns / plane.sum())
+def test_measuring_positions_touches_no_gpu(monkeypatch):
+    map_positions.cache_clear()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: pytest.fail(f"GPU {device} was asked for its random state"))
+    assert map_positions(SMALL, 5)[1] == POSITIONS[SMALL]
 
 
 def seen_centre(monkeypatch, encoder, stage, position, size):
@@ -80,16 +82,7 @@ def seen_centre(monkeypatch, encoder, stage, position, size):
 def test_a_score_on_resnet_is_enlarged_around_the_centre_of_what_it_saw(monkeypatch, score, stage, position):
     size, encoder = (427, 456), smp_encoder(encoder="resnet18").eval()
     decoder = fcn8s(encoder.stages, 1).eval()
-
-    def impulse(module, arguments, output):
-        output = torch.zeros_like(output)
-        output[0, 0, *position] = 1
-        return output
-
-    handle = decoder.get_submodule(score).register_forward_hook(impulse)
-    with torch.inference_mode():
-        plane = decoder(encoder(torch.zeros(1, 3, *size), decoder.needs))[0, 0]
-    handle.remove()
+    plane = enlarged_impulse(decoder, encoder, score, position, size)
     assert float(plane.sum()) == pytest.approx(4 ** (stage + 1))
     seen = seen_centre(monkeypatch, encoder, stage, position, size)
     assert centre_of_mass(plane) == pytest.approx(seen, abs=0.05)  # of a pixel; batch norm's eps and padding are not quite even

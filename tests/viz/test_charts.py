@@ -80,6 +80,17 @@ def test_rows_of_a_confusion_matrix_are_shares_of_the_labelled_pixels():
     assert [label.get_text() for label in axes.get_yticklabels()] == ["sky", "car"]
 
 
+def test_a_confusion_matrix_of_many_classes_keeps_its_size_and_names_some_of_them():
+    names = [f"class {index}" for index in range(150)]
+    figure = charts.confusion({title: np.eye(150, dtype=int) for title in "abcd"}, names)
+    assert max(figure.get_size_inches()) < 17  # two panels of 8 inches
+    for axes in figure.axes[:4]:
+        labels = [label.get_text() for label in axes.get_xticklabels()]
+        assert labels == [names[round(place)] for place in axes.get_xticks()] == names[::4]
+    few = charts.confusion({"a": np.eye(40, dtype=int)}, names[:40])
+    assert [label.get_text() for label in few.axes[0].get_yticklabels()] == names[:40]
+
+
 def test_methods_can_be_told_apart_without_colour():
     marks = [charts._marks(index) for index in range(8)]
     assert len({mark["marker"] for mark in marks}) == 8

@@ -37,8 +37,10 @@ function score(image, run) {
   return found.length ? found.reduce((sum, value) => sum + value, 0) / found.length : null;
 }
 
+const isLabelled = (image) => image.labelled.some((count) => count > 0);
+
 function ordered() {
-  const holds = (image) => (state.class < 0 ? image.labelled.some((count) => count > 0) : image.labelled[state.class] > 0);
+  const holds = (image) => (state.class < 0 ? isLabelled(image) : image.labelled[state.class] > 0);
   const rows = data.images.filter(holds).map((image) => ({ image, a: score(image, state.a), b: score(image, state.b) }));
   for (const row of rows) row.difference = row.a - row.b;
   const key = { a: (row) => -row.difference, b: (row) => row.difference, most: (row) => -Math.abs(row.difference) }[state.sort];
@@ -157,8 +159,10 @@ function show(id) {
 // Works out the order anew, after another choice of runs, class or order; opens on the first image unless one is named.
 function update(image = "") {
   shown = ordered();
+  const without = data.images.filter((image) => !isLabelled(image)).length;
+  const leftOut = without ? `, ${without} of them without a labelled pixel and left out` : "";
   const held = state.class < 0 ? "" : ` ${shown.length} of them hold ${data.classes[state.class].name}.`;
-  element("count").textContent = `${data.images.length} of ${data.total} test images.${held}`;
+  element("count").textContent = `${data.images.length} of ${data.total} test images${leftOut}.${held}`;
   for (const [id, key] of [["run-a", "a"], ["run-b", "b"], ["class", "class"], ["sort", "sort"]]) element(id).value = state[key];
   fillStrip();
   show(image);

@@ -139,7 +139,7 @@ def map_positions(encoder: str, depth: int) -> tuple[tuple[int, ...], tuple[Frac
     from segmentation_models_pytorch.encoders import get_encoder
 
     what = f"model.encoder.encoder = '{encoder}' with depth {depth}"
-    with torch.random.fork_rng(), torch.device("cpu"), refused(what):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"), refused(what):
         network = get_encoder(encoder, depth=depth, weights=None)
         _make_averaging(network)
         height, width = PROBE
