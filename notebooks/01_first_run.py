@@ -101,7 +101,7 @@ training_history(comparison.methods)
 # weight; *mean IoU* also punishes pixels that were given to a class wrongly, and is the score that papers report.
 
 # %%
-score_table(comparison.methods).frame()
+score_table(comparison.methods, comparison.statistics).frame()
 
 # %%
 class_table(comparison.methods).frame()

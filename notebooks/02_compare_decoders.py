@@ -81,7 +81,7 @@ failures = run_members(members, EXPERIMENT, SETTINGS, RUNS, jobs=2, say=print)
 # %%
 finished, unfinished = finished_runs([EXPERIMENT], runs=RUNS)
 comparison = open_comparison(finished)
-score_table(comparison.methods).frame()
+score_table(comparison.methods, comparison.statistics).frame()
 
 # %%
 class_table(comparison.methods).frame()

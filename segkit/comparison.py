@@ -36,7 +36,7 @@ class Comparison:
 
     def tables(self) -> list[tuple[str, Table]]:
         """(file name, table) of scores, classes, differences and costs."""
-        return [("scores", score_table(self.methods)), ("classes", class_table(self.methods)), *self._additional()]
+        return [("scores", score_table(self.methods, self.statistics)), ("classes", class_table(self.methods)), *self._additional()]
 
     def verdicts(self) -> list[str]:
         """A sentence about each pair of methods: whether they differ, and what that rests on."""
@@ -60,7 +60,7 @@ class Comparison:
 
     def write(self, out: Path, overrides: Sequence[str] = (), *, pictures: int = 4, browser_images: int = 240) -> Report:
         """Writes tables, figures and index.html into a folder; see `segkit.compare.report.write_report`."""
-        additions = Additions(self._additional(), [*self.verdicts(), *self.notes], self._axes())
+        additions = Additions(self._additional(), [*self.verdicts(), *self.notes], self._axes(), self.statistics)
         return write_report(self.methods, out, overrides, additions=additions, pictures=pictures, browser_images=browser_images)
 
     def _additional(self) -> list[tuple[str, Table]]:

@@ -18,6 +18,7 @@ from segkit.compare.collect import Method
 from segkit.compare.figures import draw
 from segkit.compare.page import Picture, page
 from segkit.compare.pictures import predictions_picture
+from segkit.compare.statistics import Statistics
 from segkit.compare.stored import Predicted, read_predictions
 from segkit.compare.tables import Table, class_table, score_table, write_tables
 from segkit.data.dataset import Dataset
@@ -40,11 +41,13 @@ class Additions:
         tables: (name of the CSV file, table), after the scores and classes.
         verdicts: sentences that say which differences are real.
         costs: label of an axis with its unit -> title of a method -> cost, for the figure of accuracy against cost.
+        statistics: of the methods, for the intervals beside their scores.
     """
 
     tables: Sequence[tuple[str, Table]] = ()
     verdicts: Sequence[str] = ()
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    statistics: Statistics | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def write_report(
     """
     earlier = _earlier_files(out)
     given = additions or Additions()
-    tables = [("scores", score_table(methods)), ("classes", class_table(methods)), *given.tables]
+    tables = [("scores", score_table(methods, given.statistics)), ("classes", class_table(methods)), *given.tables]
     names = [*(f"{name}.csv" for name, _ in tables), *TABLES, CONTENTS, PAGE]
     _require_own(out, names, earlier)  # before the time that reading takes
     left_out: tuple[str, ...] = ()

@@ -42,15 +42,23 @@ class Table:
         return DataFrame(rows, columns=list(self.columns)).set_index(self.columns[0])
 
 
-def score_table(methods: Sequence[Method]) -> Table:
-    """Scores of the test split in per cent, a row per method: mean over its runs, and +- their standard deviation if there are several."""
+def score_table(methods: Sequence[Method], statistics: Statistics | None = None) -> Table:
+    """Scores of the test split in per cent, a row per method: mean over its runs, and +- their standard deviation if there are several.
+
+    Args:
+        statistics: of these methods, for the interval of the mean IoU over test images.
+    """
+    intervals = {each.method: each.mean_iou_interval for each in statistics.summaries} if statistics else {}
     keys = ("global_accuracy", "class_average_accuracy", "mean_iou")
     rows = []
     for method in methods:
         scores = [_mean_and_deviation([100 * getattr(run.scores, key) for run in method.runs]) for key in keys]
         seconds = f"{np.mean([run.result['seconds'] for run in method.runs]):.0f}"
-        rows.append((method.title, str(len(method.runs)), f"{method.runs[0].result['parameters']:,}", *scores, seconds))
-    columns = ("method", "runs", "parameters", "global accuracy", "class average accuracy", "mean IoU", "seconds")
+        about = (method.title, str(len(method.runs)), f"{method.runs[0].result['parameters']:,}")
+        interval = [f"{100 * low:.1f} to {100 * high:.1f}" for low, high in [intervals[method.title]]] if intervals else []
+        rows.append((*about, *scores, *interval, seconds))
+    over_images = ["95% over images"] if intervals else []
+    columns = ("method", "runs", "parameters", "global accuracy", "class average accuracy", "mean IoU", *over_images, "seconds")
     return Table("scores on the test split, per cent", columns, tuple(rows))
 
 

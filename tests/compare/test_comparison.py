@@ -22,6 +22,8 @@ def test_repetitions_of_one_decoder_are_one_method_and_every_pair_gets_a_verdict
     assert verdict.startswith(pair.verdict)
     assert verdict.endswith("; images only: 1 seed in common")
     assert [cost.title for cost in comparison.costs] == ["fcn32s", "fcn8s"]
+    low, high = comparison.statistics.summaries[1].mean_iou_interval
+    assert comparison.tables()[0][1].rows[1][6] == f"{100 * low:.1f} to {100 * high:.1f}"
     assert [cost.parameters for cost in comparison.costs] == [RunDir(trained[i]).result()["parameters"] for i in (0, 2)]
 
 
