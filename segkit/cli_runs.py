@@ -1,5 +1,6 @@
 """Commands that make runs and compare them. `segkit.cli` joins them to the others."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -81,13 +82,21 @@ def run_experiment(
     """
     from segkit.experiment import prepare, read_experiment, select
     from segkit.launch import run_members, submit_members
+    from segkit.run import check_folder
     from segkit.tracking.console import print_table
     from segkit.treatment import check_treatment
 
+    if slurm and launcher != "slurm":
+        raise InputError("--slurm is for --launcher slurm. Add it, or leave --slurm out.")
     changes = overrides or []
     members = select(read_experiment(file, changes, runs=runs), only or [])
     if show:
         print_runs([member.run.path for member in members])
+        for each in members:
+            try:
+                check_folder(each.experiment, each.run)
+            except InputError as error:
+                print(error)
     else:
         prepare(members, overwrite=overwrite)
     treatment = check_treatment(members)
@@ -109,7 +118,8 @@ def run_experiment(
     print("\n".join([*failures, f"{finished} of {len(members)} members are finished."]))
     if finished < len(members):
         raise typer.Exit(1)
-    print(f"Compare them: segkit compare {file} --out report/")
+    where = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
+    print(f"Compare them: segkit compare {shlex.quote(str(file))}{where} --out report/")
 
 
 @experiments.command()

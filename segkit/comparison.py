@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from segkit.compare.collect import Method, read_methods
+from segkit.compare.collect import Method, read_methods, what_counts
 from segkit.compare.figures import Drawing, draw
 from segkit.compare.ledger import Costs, cost_tables
 from segkit.compare.listing import find_runs
@@ -13,10 +13,12 @@ from segkit.compare.report import Additions, Report
 from segkit.compare.statistics import Statistics, compare_methods, least_resamples
 from segkit.compare.stored import read_predictions
 from segkit.compare.tables import Table, class_table, difference_table, score_table
+from segkit.config import flat
 from segkit.costs import SIZE_HINT, costs_of
 from segkit.errors import InputError
 from segkit.experiment import read_experiment
 from segkit.report import open_test_split, write_report
+from segkit.signatures import show
 from segkit.tracking.run_dir import RunDir
 
 
@@ -35,7 +37,7 @@ class Comparison:
     notes: tuple[str, ...] = ()
 
     def tables(self) -> list[tuple[str, Table]]:
-        """(file name, table) of scores, classes, differences and costs."""
+        """(file name, table) of scores, classes, differences, settings and costs."""
         return [("scores", score_table(self.methods, self.statistics)), ("classes", class_table(self.methods)), *self._additional()]
 
     def verdicts(self) -> list[str]:
@@ -65,8 +67,17 @@ class Comparison:
 
     def _additional(self) -> list[tuple[str, Table]]:
         differences = [("differences", difference_table(self.statistics))] if self.statistics.pairs else []
+        settings = [("settings", self._settings())] if len(self.methods) > 1 else []
         names = ("costs_counted", "costs_measured")
-        return differences + list(zip(names, cost_tables(self.costs) if self.costs else [], strict=False))
+        return differences + settings + list(zip(names, cost_tables(self.costs) if self.costs else [], strict=False))
+
+    def _settings(self) -> Table:
+        """Settings in which the runs of the methods differ: what was compared. `-`: a component has no such option."""
+        values = [flat(what_counts(method.runs[0].values)) for method in self.methods]
+        keys = dict.fromkeys(key for each in values for key in each)
+        shown = {key: tuple(show(each[key]) if key in each else "-" for each in values) for key in keys}
+        rows = tuple((key, *line) for key, line in shown.items() if len(set(line)) > 1)
+        return Table("settings in which the methods differ", ("key", *(method.title for method in self.methods)), rows)
 
     def _axes(self) -> dict[str, dict[str, float]]:
         """Axes of the figure of accuracy against cost."""

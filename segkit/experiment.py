@@ -18,6 +18,7 @@ from segkit.plain_yaml import Leaf, Tree, leaves, mapping_of, parse, values_of
 from segkit.run import check_folder
 from segkit.schema import FOLDER_NAME, Experiment
 from segkit.signatures import show
+from segkit.tracking.lock import locked
 from segkit.tracking.run_dir import RunDir
 
 KEYS = ("name", "base", "set", "axes", "stages")
@@ -116,7 +117,8 @@ def _member(
 def _read(path: Path) -> tuple[Tree, str]:
     """The file's tree and the experiment's name."""
     if not path.is_file():
-        raise InputError(f"The experiment file '{path}' does not exist. Check the path.")
+        found = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"The experiment file '{path}' {found}. Expected a YAML file. Check the path.")
     try:
         tree = mapping_of(parse(path.read_text(encoding="utf-8-sig"), str(path), dots=True), str(path))
     except UnicodeDecodeError as error:
@@ -153,6 +155,8 @@ def _axes(tree: Tree, path: Path) -> dict[str, list[Value]]:
             raise InputError(f"{path}: axes.{axis}: expected letters, digits, '.', '_' and '-', a letter or digit first.")
         if isinstance(item, dict):
             found[axis] = _titled(item, path, f"axes.{axis}")
+        elif isinstance(item.value, list) and len(set(map(repr, item.value))) < len(item.value):
+            raise InputError(f"{item.source}: axes.{axis} = {show(item.value)}: a value is given twice. Keep one.")
         elif isinstance(item.value, list) and item.value and not any(isinstance(value, dict | list) for value in item.value):
             found[axis] = [_listed(axis, value, item.source) for value in item.value]
         else:
@@ -252,10 +256,13 @@ def prepare(members: Sequence[Member], *, overwrite: bool = False) -> None:
             version of the one before, or its start is neither trained nor among the members. Nothing was deleted then.
     """
     for member in members:
-        with torch.device("meta"):
-            build.build_model(member.experiment, len(build.build_classes(member.experiment)[0]), restore=True)
-        for split in ("train", "val", "test"):
-            build.build_dataset(member.experiment, split)
+        try:
+            with torch.device("meta"):
+                build.build_model(member.experiment, len(build.build_classes(member.experiment)[0]), restore=True)
+            for split in ("train", "val", "test"):
+                build.build_dataset(member.experiment, split)
+        except InputError as error:
+            raise InputError(f"{member.name}: {error}") from None
     names = {member.name for member in members}
     new = names if overwrite else set()  # what will be trained from its start
     for member in members:
@@ -275,7 +282,8 @@ def prepare(members: Sequence[Member], *, overwrite: bool = False) -> None:
             )
     for member in members:
         if overwrite and member.run.exists:
-            member.run.remove()
+            with locked(member.run.path):
+                member.run.remove()
 
 
 def _started_elsewhere(run: RunDir, start: RunDir) -> bool:

@@ -58,13 +58,16 @@ def run_members(
             if member.run.finished:
                 say(f"{member.name} finished: test mean IoU {100 * member.run.result()['test']['mean_iou']:.1f}")
         if outcome.exit_code:
-            failures.append(f"FAILED: {outcome.name} ended with exit code {outcome.exit_code}{outcome.last_words()}")
+            how = f"exit code {outcome.exit_code}" if outcome.exit_code > 0 else f"signal {-outcome.exit_code} (killed: out of memory?)"
+            failures.append(f"FAILED: {outcome.name} ended with {how}{outcome.last_words()}")
             say(failures[-1])
 
     for member in members:
         if member.run.finished:
             say(f"{member.name} is finished")
     logs = members[0].run.path.parent / "logs"
+    if jobs > 1:
+        say(f"What members print goes to {logs}; 'segkit runs {logs.parent}' shows how far they are.")
     Processes(jobs, logs).run(members, lambda chain: member_command(chain, file, overrides, runs), report)
     return failures
 

@@ -27,6 +27,7 @@ from segkit.schema import Experiment, experiment_values, identity
 from segkit.signatures import show
 from segkit.sync import outcome, tracked, validation_pictures
 from segkit.tracking.console import TrainingConsole, progress_bar
+from segkit.tracking.lock import locked
 from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
 from segkit.tracking.tracker import Tracker
 from segkit.trained import Trained, differences, evaluate_trained
@@ -56,7 +57,8 @@ def check_folder(experiment: Experiment, run: RunDir) -> None:
     if differing:
         shown = ", ".join(f"{key} ({show(there)} there, {show(here)} here)" for key, (there, here) in list(differing.items())[:8])
         raise InputError(
-            f"{run.path} holds a run of another config; different: {shown}. Choose another folder with --run, or --overwrite it."
+            f"{run.path} holds a run of another config; different: {shown}. "
+            "Choose another folder with --run (of an experiment: --runs), or --overwrite it."
         )
     if not (run.finished or run.trained):
         raise InputError(f"{run.path} lacks checkpoints/last.pt and cannot go on. Choose another folder with --run, or --overwrite it.")
@@ -72,45 +74,62 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
     Returns:
         What result.json holds: test scores, class names, parameters, seconds.
     """
-    settings, resumes = experiment.training, run.trained and not overwrite
-    device = choose_device(settings.device)
-    precision = choose_precision(settings.precision, device)
+    resumes = run.trained and not overwrite
+    device = choose_device(experiment.training.device)
+    choose_precision(experiment.training.precision, device)
     training, validation, test = (build.build_dataset(experiment, split) for split in ("train", "val", "test"))
     values = experiment_values(experiment)
     require_labels(train=training, val=validation, test=test)
     stored = config.load(run.config_text(), str(run.path / CONFIG)) if resumes else values  # without options that came later
     about = {"config_hash": config.config_hash(identity(stored)), "class_names": training.class_names}
     trainee, loss = _assemble(experiment, training, device, restore=resumes)
-    if resumes:
-        checkpoint.restore(run.checkpoints / checkpoint.LAST, trainee, **about)
-        run.forget_after(trainee.progress.step)
-    steps = build.build_steps(experiment, trainee.model, training, first_step=trainee.progress.step, device=device)
-    checks = build.build_evaluation_batches(experiment, trainee.model, validation)
-    if not resumes:
-        source = experiment.model.initialize_from
-        texts = {CONFIG: config.dump(values), CLASSES: classes_text(training.class_names, training.palette)}
-        run.start(texts, start_weights=sha256(build.start_file(source)) if source else None)
+    with locked(run.path):
+        if resumes:
+            checkpoint.restore(run.checkpoints / checkpoint.LAST, trainee, **about)
+            run.forget_after(trainee.progress.step)
+        else:
+            source = experiment.model.initialize_from
+            texts = {CONFIG: config.dump(values), CLASSES: classes_text(training.class_names, training.palette)}
+            run.start(texts, start_weights=sha256(build.start_file(source)) if source else None)
+        with tracked(experiment, run) as tracker:
+            _train(experiment, run, trainee, loss, training, validation, tracker, about)
+            return conclude(experiment, run, trainee, test, tracker)
 
-    total, done = build.total_steps(experiment, len(training)), trainee.progress
-    with tracked(experiment, run) as tracker:
-        with TrainingConsole(total, done=done.step, best=done.best_mean_iou) as console:
-            train(
-                trainee,
-                loss,
-                console.steps(steps),
-                validate=_validation(checks, validation, console, device=device, precision=precision),
-                log=_Logs(run, console, tracker),
-                checkpoints=run.checkpoints,
-                identity=about,
-                steps_per_epoch=steps_per_epoch(len(training), settings.batch_size),
-                total_steps=total,
-                validate_every_epochs=experiment.evaluation.every_epochs,
-                log_every=settings.log_every,
-                device=device,
-                precision=precision,
-                gradient_clip=settings.gradient_clip,
-            )
-        return conclude(experiment, run, trainee, test, tracker)
+
+def _train(
+    experiment: Experiment,
+    run: RunDir,
+    trainee: Trainee,
+    loss: CrossEntropy,
+    training: Dataset,
+    validation: Dataset,
+    tracker: Tracker,
+    about: dict[str, Any],
+) -> None:
+    """Trains what is left."""
+    settings, done = experiment.training, trainee.progress
+    device = choose_device(settings.device)
+    precision = choose_precision(settings.precision, device)
+    steps = build.build_steps(experiment, trainee.model, training, first_step=done.step, device=device)
+    checks = build.build_evaluation_batches(experiment, trainee.model, validation)
+    total = build.total_steps(experiment, len(training))
+    with TrainingConsole(total, done=done.step, best=done.best_mean_iou) as console:
+        train(
+            trainee,
+            loss,
+            console.steps(steps),
+            validate=_validation(checks, validation, console, device=device, precision=precision),
+            log=_Logs(run, console, tracker),
+            checkpoints=run.checkpoints,
+            identity=about,
+            steps_per_epoch=steps_per_epoch(len(training), settings.batch_size),
+            total_steps=total,
+            validate_every_epochs=experiment.evaluation.every_epochs,
+            log_every=settings.log_every,
+            device=device,
+            precision=precision,
+            gradient_clip=settings.gradient_clip,
+        )
 
 
 def _validation(

@@ -16,6 +16,7 @@ from segkit.engine.batch_norm import absorb_batch_norm, author_batches, set_stat
 from segkit.engine.device import choose_device, choose_precision
 from segkit.engine.evaluate import Evaluation, Observer, evaluate
 from segkit.errors import InputError
+from segkit.files import sha256
 from segkit.models.caffe import Imported, import_caffe
 from segkit.models.segmenter import Segmenter
 from segkit.models.weights import load_exactly, read_metadata, read_weights
@@ -89,7 +90,19 @@ def differences(run: RunDir, experiment: Experiment) -> dict[str, tuple[Any, Any
     have their default."""
     before, _ = build.load_experiment(run.path / CONFIG)
     stored, values = (config.flat(identity(experiment_values(each))) for each in (before, experiment))
-    return {key: (stored.get(key), values.get(key)) for key in sorted({**stored, **values}) if stored.get(key) != values.get(key)}
+    found = {key: (stored.get(key), values.get(key)) for key in sorted({**stored, **values}) if stored.get(key) != values.get(key)}
+    if "model.initialize_from" in found and _starts_alike(run, experiment):
+        del found["model.initialize_from"]
+    return found
+
+
+def _starts_alike(run: RunDir, experiment: Experiment) -> bool:
+    """Whether a run began with the weights that the experiment names now, wherever they lie."""
+    source = experiment.model.initialize_from
+    if source is None or run.start_weights is None:
+        return False
+    file = build.start_file(source)
+    return file.is_file() and sha256(file) == run.start_weights
 
 
 def evaluate_trained(trained: Trained, split: str, *, observe: Observer | None = None) -> Evaluation:

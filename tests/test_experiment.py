@@ -127,6 +127,8 @@ def test_a_stage_notices_that_the_one_before_was_trained_anew_or_otherwise(segki
     runs, command = tmp_path / "runs", ("experiment", "member", file, "--runs", tmp_path / "runs")
     assert segkit(*command)[0] == 0
     prepare(read_experiment(file, runs=runs))
+    shutil.copytree(runs, tmp_path / "moved")
+    prepare(read_experiment(file, runs=tmp_path / "moved"))  # the same weights elsewhere
     with pytest.raises(InputError, match="log_every"):
         prepare(select(read_experiment(file, ["training.log_every=7"], runs=runs), ["stage=fine"]))
     assert segkit(*command, "stage=coarse")[1].count("is finished") == 1
@@ -177,7 +179,7 @@ def test_the_stages_of_one_member_are_trained_one_after_the_other_by_hand(segkit
         ("axes: {stage: [1]}\n", "axes.stage: this name is taken by `stages`"),
         ("base: [1]\naxes: {seed: [0]}\n", "base = [1]: expected a config file, or a list of them"),
         ("base: base.yaml\nset: 3\naxes: {seed: [0]}\n", "set = 3: expected keys and values"),
-        ("base: base.yaml\naxes: {seed: [0, 0]}\n", "would both be called 'seed0'. Give the values of an axis titles"),
+        ("base: base.yaml\naxes: {seed: [0, 0]}\n", "axes.seed = [0, 0]: a value is given twice"),
         ("base: base.yaml\naxes: {seed: [0, x]}\n", "experiment.yaml: x has 1 problem:\n  seed = 'x'"),
         ("base: base.yaml\naxes: {decoder: [fcn9s]}\n", "model.decoder.name = 'fcn9s'"),
         ("base: base.yaml\naxes: {decoder: {a: {model: {decoder: {head_padding: none}}}}}\n", "the scores do not cover the border"),
@@ -223,4 +225,7 @@ def test_every_experiment_of_the_repository_is_valid(path):
 
 def test_a_missing_file_is_named(segkit, tmp_path):
     code, _, errors = segkit("experiment", "run", tmp_path / "no.yaml")
-    assert (code, errors) == (2, f"segkit: The experiment file '{tmp_path / 'no.yaml'}' does not exist. Check the path.\n")
+    assert (code, errors) == (
+        2,
+        f"segkit: The experiment file '{tmp_path / 'no.yaml'}' does not exist. Expected a YAML file. Check the path.\n",
+    )

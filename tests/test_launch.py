@@ -145,6 +145,9 @@ def test_without_slurm_the_launcher_is_refused(segkit, write, tmp_path):
     assert code == 2
     assert "--launcher slurm: " in errors
     assert "Expected a machine with sbatch" in errors
+    assert (
+        "--slurm is for --launcher slurm" in segkit("experiment", "run", file, "--slurm", "timeout_min=5", "--runs", tmp_path / "runs")[2]
+    )
     code, _, errors = segkit("experiment", "run", file, *options, "--slurm", "ten")
     assert (code, errors) == (2, "segkit: --slurm ten: expected KEY=VALUE, such as timeout_min=600.\n")
 
@@ -196,6 +199,8 @@ def test_the_list_of_members_says_how_far_each_has_come(segkit, write, tmp_path)
     assert (state["path"], state["state"], state["seed"], state["epoch"]) == (str(tmp_path / "trial/fcn8s"), "finished", 0, 2)
     assert state["test_mean_iou"] == result["test"]["mean_iou"]
     assert state["validation_mean_iou"] == result["best_validation_mean_iou"]
+    (tmp_path / "trial/fcn8s/config.yaml").write_text("{")
+    assert json.loads(segkit("runs", tmp_path, "--json")[1])[0]["state"] == "damaged"
     assert segkit("runs", tmp_path / "nowhere")[::2] == (
         2,
         f"segkit: {tmp_path / 'nowhere'} is no folder; expected a run folder, or one with run folders below it. Check the path.\n",

@@ -98,7 +98,7 @@ def read_methods(paths: Sequence[Path]) -> list[Method]:
         _require_same_test(path, run, paths[0], runs[0])
     groups: dict[tuple[str, str], list[list[Run]]] = {}
     for run in runs:
-        alike = groups.setdefault((method_title(run.values), _identity(run)), [])
+        alike = groups.setdefault((method_title(run.values), json.dumps(what_counts(run.values), sort_keys=True)), [])
         lacking = [each for each in alike if run.seed not in {other.seed for other in each}]
         if lacking:
             lacking[0].append(run)
@@ -131,9 +131,9 @@ def _require_same_test(path: Path, run: Run, first_path: Path, first: Run) -> No
         raise InputError(f"{path} and {first_path} were scored on different test labels: expected one test split. Compare them apart.")
 
 
-def _identity(run: Run) -> str:
-    """What a run's config says, but for what its repetitions may change; of model.initialize_from, whether it is set."""
-    values = json.loads(json.dumps(run.values))
+def what_counts(values: dict[str, Any]) -> dict[str, Any]:
+    """What a run's config says, but for what its repetitions may change; of model.initialize_from, whether it is set (`staged`)."""
+    values = json.loads(json.dumps(values))
     values["staged"] = values["model"].get("initialize_from") is not None
     for key in ELSEWHERE:
         *parents, last = key.split(".")
@@ -141,4 +141,4 @@ def _identity(run: Run) -> str:
         for parent in parents:
             place = place.get(parent, {})
         place.pop(last, None)
-    return json.dumps(values, sort_keys=True)
+    return values

@@ -150,6 +150,7 @@ def cost_tables(costs: Sequence[Costs]) -> list[Table]:
     """What was counted, and what was measured if anything was: a row per model."""
     sizes = {f"{cost.size[0]}x{cost.size[1]}" for cost in costs}
     names = [cost.title if len(sizes) == 1 else f"{cost.title} {cost.size[0]}x{cost.size[1]}" for cost in costs]
+    conditions = dict.fromkeys(cost.measured_on for cost in costs if cost.measured_on is not None)
     image = f"image of {sizes.pop()} pixels" if len(sizes) == 1 else "image of the size beside each name"
     rows = [
         (
@@ -164,18 +165,18 @@ def cost_tables(costs: Sequence[Costs]) -> list[Table]:
     kept = ("kept for decoder, MB", "kept, 2-bit indices, MB")
     columns = ("model", "parameters, M", "MACs, G", *kept, "storage multiplier", "weight file, MB")
     tables = [Table(f"counted: one {image} (height x width)", columns, tuple(rows))]
-    conditions = dict.fromkeys(cost.measured_on for cost in costs if cost.measured_on is not None)
     if conditions:
+        several = len(conditions) > 1
         rows = [
             (
-                name,
+                f"{name}: {cost.measured_on}" if several else name,
                 *(_milliseconds(cost.forward_seconds), _scaled(cost.peak_inference_bytes, 1e6)),
                 *(_milliseconds(cost.step_seconds), _scaled(cost.peak_training_bytes, 1e6)),
             )
             for name, cost in zip(names, costs, strict=True)
         ]
         columns = ("model", "inference, ms", "inference memory, MB", "training step, ms", "training memory, MB")
-        tables.append(Table(f"measured: {'; '.join(conditions)}", columns, tuple(rows)))
+        tables.append(Table("measured" if several else f"measured: {'; '.join(conditions)}", columns, tuple(rows)))
     return tables
 
 

@@ -9,6 +9,7 @@ from segkit.errors import InputError
 from segkit.plain_yaml import load
 from segkit.titles import method_title
 from segkit.tracking.console import percent
+from segkit.tracking.lock import in_use
 from segkit.tracking.run_dir import CONFIG, ENVIRONMENT, METRICS, RESULT, RunDir
 
 
@@ -17,7 +18,7 @@ class RunState:
     """A run folder.
 
     Attributes:
-        state: `new` (nothing trained), `unfinished` or `finished`.
+        state: `new` (nothing trained), `running`, `unfinished`, `finished`, or `damaged` (its files cannot be read).
         step: the last one that was recorded.
         epoch: the last one that was validated.
         validation_mean_iou, test_mean_iou: best so far, and of the best weights; None where there is none.
@@ -64,24 +65,33 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
 
 def run_state(path: Path) -> RunState:
     """The state of one run folder."""
-    run = RunDir(path)
-    config = load(run.config_text(), str(path / CONFIG))
+    written = [file.stat().st_mtime for name in (METRICS, RESULT, CONFIG, ENVIRONMENT) if (file := path / name).exists()]
+    age = time.time() - max(written, default=time.time())
+    try:
+        return _state(RunDir(path), age)
+    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever damaged files lead to
+        return RunState(str(path), "", "", 0, "damaged", 0, 0, None, None, None, age)
+
+
+def _state(run: RunDir, age: float) -> RunState:
+    config = load(run.config_text(), str(run.path / CONFIG))
     records = run.records()
     validations = [record for record in records if record["kind"] == "validation"]
     test = [record["mean_iou"] for record in records if record["kind"] == "test"]
-    written = [file.stat().st_mtime for file in (path / METRICS, path / RESULT, path / CONFIG) if file.exists()]
+    if run.finished:
+        run.result()
     return RunState(
-        path=str(path),
+        path=str(run.path),
         name=str(config.get("name")),
         method=method_title(config),
         seed=config.get("seed", 0),
-        state="finished" if run.finished else "unfinished" if run.precious else "new",
+        state="finished" if run.finished else "running" if in_use(run.path) else "unfinished" if run.precious else "new",
         step=max((record["step"] for record in records), default=0),
         epoch=max((record["epoch"] for record in validations), default=0),
         epochs=config["training"].get("epochs"),
         validation_mean_iou=max((record["mean_iou"] for record in validations), default=None),
         test_mean_iou=test[-1] if test else None,
-        age_seconds=time.time() - max(written),
+        age_seconds=age,
     )
 
 

@@ -13,6 +13,7 @@ from segkit.metrics.confusion import Scores, scores
 
 LEVEL = 0.05  # of the corrected p values; 1 - LEVEL is that of the intervals
 LEAST_SEEDS = 3  # in common, for a test over seeds
+LEAST_DRAWS = 10  # blocks of images
 ROUNDING = 1e-12  # mean IoUs that are nearer than this are equal
 CHUNK = 500  # resamples at a time: bounds memory
 
@@ -102,11 +103,15 @@ def compare_methods(
     least = least_resamples(len(matrices))
     if resamples < least:
         raise InputError(f"resamples: {resamples} are too few to tell {len(matrices)} methods apart. Expected at least {least}.")
+    draws = -(-int(counted.sum()) // block)
+    if block > 1 and draws < LEAST_DRAWS:
+        raise InputError(
+            f"block = {block} makes {draws} of {int(counted.sum())} images; expected at least {LEAST_DRAWS} to draw. Lower it."
+        )
     kept = {title: _blocks(each[:, counted], block) for title, each in matrices.items()}
     found = {title: [scores(run) for run in each.sum(axis=1)] for title, each in kept.items()}
     by_seed = {title: {s: run.mean_iou for s, run in zip(seeds[title], runs, strict=True)} for title, runs in found.items()}
     resampled = resampled_mean_iou(kept, resamples, seed)
-    draws = -(-int(counted.sum()) // block)
     summaries = tuple(_summary(title, runs, resampled[title]) for title, runs in found.items())
     return Statistics(summaries, _compare_pairs(by_seed, resampled, draws), int(counted.sum()), block, resamples, seed)
 

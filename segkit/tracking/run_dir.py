@@ -60,6 +60,8 @@ class RunDir:
         Raises:
             InputError: if not.
         """
+        if not self.path.exists():
+            raise InputError(f"{self.path} does not exist; expected a folder that 'segkit train' wrote. Check the path.")
         if not self.exists:
             raise InputError(
                 f"{self.path} is no run folder: it lacks {CONFIG} or {ENVIRONMENT}. Expected a folder that 'segkit train' wrote."

@@ -72,19 +72,18 @@ def test_costs_that_cannot_be_counted_are_left_out_and_said(copies):
         (path / "config.yaml").write_text(f"{config[:start]}data: {{name: camvid, root: /nowhere}}\n{config[end:]}")
     comparison = open_comparison(copies)
     assert comparison.costs == []
-    assert [name for name, _ in comparison.tables()] == ["scores", "classes", "differences"]
+    assert [name for name, _ in comparison.tables()] == ["scores", "classes", "differences", "settings"]
     assert comparison.notes[0].startswith("Left out: costs: ")
     assert "/nowhere" in comparison.notes[0]
 
 
 def test_compare_prints_and_writes_scores_differences_and_costs(segkit, trained, tmp_path):
-    code, out, errors = segkit("compare", trained[0].parent, "--out", tmp_path / "out", "--browser-images", 2, "--block", 2)
+    code, out, errors = segkit("compare", trained[0].parent, "--out", tmp_path / "out", "--browser-images", 2)
     assert (code, errors) == (0, "")
-    assert "2 in a row drawn together" in out
     with (tmp_path / "out/differences.csv").open(newline="") as file:
         columns, row = csv.reader(file)
     table = dict(zip(columns, row, strict=True))
-    pair = open_comparison(trained, block=2).statistics.pairs[0]
+    pair = open_comparison(trained).statistics.pairs[0]
     assert abs(float(table["points"])) == round(abs(100 * pair.difference), 2)
     assert float(table["points"]) >= 0
     assert float(table["low"]) <= float(table["points"]) <= float(table["high"])
@@ -149,3 +148,19 @@ def test_damaged_files_of_a_run_are_named(copies):
     (copies[2] / "result.json").write_text("{}")
     with pytest.raises(InputError, match="lack class_names, parameters, seconds"):
         open_comparison(copies[2:])
+
+
+def test_blocks_of_which_there_would_be_few_are_refused(segkit, trained):
+    code, _, errors = segkit("compare", *trained, "--block", 2)
+    assert (code, errors) == (2, "segkit: block = 2 makes 3 of 6 images; expected at least 10 to draw. Lower it.\n")
+
+
+def test_settings_in_which_the_methods_differ_are_shown(copies):
+    path = copies[2] / "config.yaml"
+    path.write_text(path.read_text().replace("epochs: 2", "epochs: 3"))
+    table = dict(open_comparison(copies).tables())["settings"]
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["training.epochs"] == ("2", "3")
+    assert rows["model.decoder.name"] == ("'fcn32s'", "'fcn8s'")
+    assert rows["model.decoder.skip_scales"] == ("-", "[1.0, 1.0]")
+    assert not {"seed", "name", "tracking.method"} & rows.keys()

@@ -1,0 +1,54 @@
+"""One process at a time in a run folder."""
+
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from segkit.errors import InputError
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Holds a run folder for this process, by a lock that the system drops when the process ends, however it ends.
+
+    The lock file lies beside the folder. Where the system has no such locks (Windows), nothing is held.
+
+    Raises:
+        InputError: if another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    path = folder.parent / f".{folder.name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+                raise InputError(f"{folder} is in use by {holder}. Wait for it, or end it and repeat the command.") from None
+            if not (path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())):
+                continue  # its holder removed it while it was opened here
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}\n")
+            file.flush()
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a process holds a run folder."""
+    try:
+        with locked(folder) if (folder.parent / f".{folder.name}.lock").exists() else nullcontext():
+            return False
+    except InputError:
+        return True
