@@ -12,6 +12,7 @@ from segkit.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from segkit.experiment import Member
     from segkit.schema import Experiment
 
 experiments = typer.Typer(help="Runs that belong together, from one file.", no_args_is_help=True)
@@ -82,29 +83,16 @@ def run_experiment(
     """
     from segkit.experiment import prepare, read_experiment, select
     from segkit.launch import run_members, submit_members
-    from segkit.run import check_folder
-    from segkit.tracking.console import print_table
-    from segkit.treatment import check_treatment
 
     if slurm and launcher != "slurm":
         raise InputError("--slurm is for --launcher slurm. Add it, or leave --slurm out.")
     changes = overrides or []
     members = select(read_experiment(file, changes, runs=runs), only or [])
     if show:
-        print_runs([member.run.path for member in members])
-        for each in members:
-            try:
-                check_folder(each.experiment, each.run)
-            except InputError as error:
-                print(error)
-    else:
-        prepare(members, overwrite=overwrite)
-    treatment = check_treatment(members)
-    if treatment.settings:
-        print_table("what differs", ["key", *treatment.methods], treatment.rows())
-    print("\n".join(treatment.lines()), flush=True)
-    if show:
+        _list_members(members)
         return
+    prepare(members, overwrite=overwrite)
+    _print_treatment(members)
     if launcher == "slurm":
         for line in submit_members(members, file, changes, runs, slurm or []):
             print(line)
@@ -120,6 +108,33 @@ def run_experiment(
         raise typer.Exit(1)
     where = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
     print(f"Compare them: segkit compare {shlex.quote(str(file))}{where} --out report/")
+
+
+def _list_members(members: "Sequence[Member]") -> None:
+    """Prints how far members have come, which were trained otherwise than the file says, and what they have in common."""
+    from segkit.run import check_folder
+
+    print_runs([each.run.path for each in members])
+    for each in members:
+        try:
+            check_folder(each.experiment, each.run)
+        except InputError as error:
+            print(error)
+    try:
+        _print_treatment(members)
+    except InputError as error:
+        print(f"whether they are treated alike cannot be told: {error}")
+
+
+def _print_treatment(members: "Sequence[Member]") -> None:
+    from segkit.tracking.console import print_table
+    from segkit.treatment import check_treatment
+
+    treatment = check_treatment(members)
+    if treatment.settings:
+        print_table("what differs", ["key", *treatment.methods], treatment.rows())
+    if lines := treatment.lines():
+        print("\n".join(lines), flush=True)
 
 
 @experiments.command()

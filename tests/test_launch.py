@@ -199,6 +199,12 @@ def test_the_list_of_members_says_how_far_each_has_come(segkit, write, tmp_path)
     assert (state["path"], state["state"], state["seed"], state["epoch"]) == (str(tmp_path / "trial/fcn8s"), "finished", 0, 2)
     assert state["test_mean_iou"] == result["test"]["mean_iou"]
     assert state["validation_mean_iou"] == result["best_validation_mean_iou"]
+    code, out, _ = segkit("experiment", "run", file, "--list", "--runs", tmp_path, "training.epochs=5")
+    assert code == 0
+    assert "fcn8s holds a run of another config; different: training.epochs (2 there, 5 here)" in out
+    code, out, _ = segkit("experiment", "run", file, "--list", "--runs", tmp_path, "data={name: camvid, root: nowhere}")
+    assert code == 0
+    assert "whether they are treated alike cannot be told: " in out
     (tmp_path / "trial/fcn8s/config.yaml").write_text("{")
     assert json.loads(segkit("runs", tmp_path, "--json")[1])[0]["state"] == "damaged"
     assert segkit("runs", tmp_path / "nowhere")[::2] == (
