@@ -10,7 +10,7 @@ from segkit.compare.ledger import Costs, cost_tables
 from segkit.compare.listing import find_runs
 from segkit.compare.pictures import predictions_picture
 from segkit.compare.report import Additions, Report
-from segkit.compare.statistics import Statistics, compare_methods, least_resamples
+from segkit.compare.statistics import LEVEL, PairComparison, Statistics, compare_methods, least_resamples
 from segkit.compare.stored import read_predictions
 from segkit.compare.tables import Table, class_table, difference_table, score_table
 from segkit.config import flat
@@ -42,7 +42,7 @@ class Comparison:
 
     def verdicts(self) -> list[str]:
         """A sentence about each pair of methods: whether they differ, and what that rests on."""
-        return [f"{pair.verdict}; {pair.rests_on}" for pair in self.statistics.pairs]
+        return [f"{pair.verdict}; {pair.rests_on}{_why_not(pair)}" for pair in self.statistics.pairs]
 
     def figures(self) -> list[Drawing]:
         """Figures of cost, learning, IoU of each class, and confusion."""
@@ -89,6 +89,15 @@ class Comparison:
             "inference memory (MB)": {c.title: c.peak_inference_bytes / 1e6 for c in self.costs if c.peak_inference_bytes is not None},
         }
         return {label: values for label, values in axes.items() if values}
+
+
+def _why_not(pair: PairComparison) -> str:
+    """Why a pair is not distinguishable although its interval leaves out 0."""
+    if pair.distinguishable or pair.p_images >= LEVEL:
+        return ""
+    if pair.p_seeds is not None and pair.p_seeds >= LEVEL:
+        return f": it holds for other images, but other seeds may turn it round (p {pair.p_seeds:.2f})"
+    return f": taken alone it would be (p {pair.p:.3f}), but not among so many pairs (corrected {pair.p_corrected:.3f})"
 
 
 def open_comparison(paths: Sequence[Path], overrides: Sequence[str] = (), *, block: int = 1, measure: bool = False) -> Comparison:

@@ -7,7 +7,8 @@ import shutil
 import numpy as np
 import pytest
 
-from segkit.comparison import finished_runs, open_comparison
+from segkit.compare.statistics import PairComparison
+from segkit.comparison import _why_not, finished_runs, open_comparison
 from segkit.errors import InputError
 from segkit.tracking.run_dir import RunDir
 
@@ -164,3 +165,18 @@ def test_settings_in_which_the_methods_differ_are_shown(copies):
     assert rows["model.decoder.name"] == ("'fcn32s'", "'fcn8s'")
     assert rows["model.decoder.skip_scales"] == ("-", "[1.0, 1.0]")
     assert not {"seed", "name", "tracking.method"} & rows.keys()
+
+
+@pytest.mark.parametrize(
+    ("p_images", "p_seeds", "corrected", "reason"),
+    [
+        (0.2, 0.5, 0.5, ""),
+        (0.001, 0.01, 0.02, ""),
+        (0.001, 0.13, 0.13, ": it holds for other images, but other seeds may turn it round (p 0.13)"),
+        (0.001, 0.02, 0.12, ": taken alone it would be (p 0.020), but not among so many pairs (corrected 0.120)"),
+        (0.03, None, 0.09, ": taken alone it would be (p 0.030), but not among so many pairs (corrected 0.090)"),
+    ],
+)
+def test_a_verdict_that_its_interval_seems_to_contradict_is_explained(p_images, p_seeds, corrected, reason):
+    p = max(p_images, p_seeds or 0)
+    assert _why_not(PairComparison("a", "b", 0.1, (0.05, 0.15), p_images, p_seeds, p, corrected, corrected < 0.05, "", "")) == reason
