@@ -193,6 +193,15 @@ def assert_same_session(run, before):
     assert [item["step"] for item in session.history if "validation/mean_iou" in item] == list(range(2, 25, 2))
 
 
+@pytest.fixture
+def heard():
+    """Ctrl-C is heard, also where a shell started the tests in the background: it makes such jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heard")
 def test_a_run_that_ctrl_c_stopped_goes_on_as_the_same_w_and_b_run(undisturbed, segkit, tmp_path):
     run = tmp_path / "run"
     command = ("train", "configs/streets/fcn8s.yaml", *LONGER, "tracking.wandb=offline", "--run", run)
