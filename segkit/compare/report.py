@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -119,10 +120,7 @@ def write_report(
     figures = [write_figure(drawing.figure, out / drawing.name) for drawing in drawings]
     files += [file for pair in figures for file in pair]
     if stored is not None:
-        picture = png(predictions_picture(methods, stored.rows, stored.dataset).figure)
-        files.append(out / PREDICTIONS)
-        write_atomically(files[-1], lambda partial: partial.write_bytes(picture))
-    count = len(methods[0].runs[0].test[0])
+        files.append(_write_predictions(methods, stored, out / PREDICTIONS))
     text = page(
         f"Comparison: {', '.join(method.title for method in methods)}",
         subtitle=_subtitle(methods),
@@ -130,10 +128,21 @@ def write_report(
         pictures=[Picture(each.name, each.caption, pair[0].read_bytes()) for each, pair in zip(drawings, figures, strict=True)],
         verdicts=given.verdicts,
         notes=left_out,
-        browser=stored and browser_data(methods, _class_names(methods), stored.dataset.palette, stored.images, count),
+        browser=stored and _browser(methods, stored),
     )
     _finish(out, files, earlier, text)
     return Report((*files, out / CONTENTS, out / PAGE), left_out)
+
+
+def _write_predictions(methods: Sequence[Method], stored: _Pictures, path: Path) -> Path:
+    picture = png(predictions_picture(methods, stored.rows, stored.dataset).figure)
+    write_atomically(path, lambda partial: partial.write_bytes(picture))
+    return path
+
+
+def _browser(methods: Sequence[Method], stored: _Pictures) -> dict[str, Any]:
+    total = len(methods[0].runs[0].test[0])
+    return browser_data(methods, _class_names(methods), stored.dataset.palette, stored.images, total)
 
 
 def _earlier_files(out: Path) -> list[str]:
