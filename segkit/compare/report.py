@@ -116,9 +116,8 @@ def write_report(
     names += [f"{drawing.name}.{kind}" for drawing in drawings for kind in ("png", "pdf")] + [PREDICTIONS] * (stored is not None)
     _require_own(out, names, earlier)
     _note(out, [*earlier, *names])
-    files = write_tables(tables, out)
     figures = [write_figure(drawing.figure, out / drawing.name) for drawing in drawings]
-    files += [file for pair in figures for file in pair]
+    files = [*write_tables(tables, out), *(file for pair in figures for file in pair)]
     if stored is not None:
         files.append(_write_predictions(methods, stored, out / PREDICTIONS))
     text = page(
