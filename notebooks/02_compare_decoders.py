@@ -144,4 +144,4 @@ comparison.write(RUNS / "report")
 # * Compare other decoders or losses: copy the experiment file, change its axes, and give `EXPERIMENT` your copy.
 # * `03_look_inside_a_run` looks for what one network gets wrong, and where.
 # * `open_comparison(finished, measure=True)` also measures time and memory on this machine.
-# * Frames of one drive are not independent: `open_comparison(finished, block=30)` draws thirty in a row together, and is more careful.
+# * Frames of one drive are not independent: `open_comparison(finished, block=10)` draws ten in a row together, and is more careful.

@@ -3,16 +3,13 @@
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from segkit import __version__, cli_runs
 from segkit.cli_runs import Config, Overrides, SetOverrides
 from segkit.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     name="segkit",

@@ -113,13 +113,8 @@ def open_comparison(paths: Sequence[Path], overrides: Sequence[str] = (), *, blo
     """
     methods = read_methods(paths)
     resamples = max(10_000, least_resamples(len(methods)))
-    by_title = {method.title: method for method in methods}
-    statistics = compare_methods(
-        {title: method.matrices for title, method in by_title.items()},
-        {title: method.seeds for title, method in by_title.items()},
-        block=block,
-        resamples=resamples,
-    )
+    matrices, seeds = {m.title: m.matrices for m in methods}, {m.title: m.seeds for m in methods}
+    statistics = compare_methods(matrices, seeds, block=block, resamples=resamples)
     try:
         found = costs_of([method.runs[0].folder.path for method in methods], measure=measure, overrides=overrides)
     except InputError as error:

@@ -91,7 +91,6 @@ def read_experiment(path: Path, overrides: Sequence[str] = (), *, runs: Path = P
             chosen = dict(zip(axes, values, strict=True)) | ({STAGE: stage} if stage else {})
             before = _member(path, name, [*shared, settings], chosen, overrides, runs, before)
             members.append(before)
-            before = before if stage else None
     _require_different_names(members, path)
     return members
 

@@ -76,7 +76,7 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
     """
     resumes = run.trained and not overwrite
     device = choose_device(experiment.training.device)
-    choose_precision(experiment.training.precision, device)
+    choose_precision(experiment.training.precision, device)  # one that the device lacks is refused before the folder is touched
     training, validation, test = (build.build_dataset(experiment, split) for split in ("train", "val", "test"))
     values = experiment_values(experiment)
     require_labels(train=training, val=validation, test=test)

@@ -81,6 +81,19 @@ def tiny():
 
 
 @pytest.fixture
+def tiny_config():
+    """Text of a config that is trained within a second, but for a name."""
+    return """
+data: {name: streets, size: [32, 48], train_images: 8, val_images: 3, test_images: 4}
+model: {encoder: {name: vgg16, width: 0.0625}, decoder: {name: fcn8s, head_width: 16}}
+loss: {function: cross_entropy, class_weights: none}
+optimizer: {name: adamw, lr: 0.001}
+schedule: constant
+training: {epochs: 2, batch_size: 4}
+"""
+
+
+@pytest.fixture
 def finished(segkit, tiny, tmp_path):
     """A finished tiny run of each decoder that is asked for."""
 

@@ -12,20 +12,12 @@ from segkit.schema import experiment_values
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("fcn32s", "fcn16s", "fcn8s")
-BASE = """
-data: {name: streets, size: [32, 48], train_images: 8, val_images: 3, test_images: 4}
-model: {encoder: {name: vgg16, width: 0.0625}, decoder: {name: fcn8s, head_width: 16}}
-loss: {function: cross_entropy, class_weights: none}
-optimizer: {name: adamw, lr: 0.001}
-schedule: constant
-training: {epochs: 1, batch_size: 4}
-"""
 
 
 @pytest.fixture
-def write(tmp_path):
+def write(tiny_config, tmp_path):
     """Writes an experiment file over base.yaml and one config for each stage; its path."""
-    (tmp_path / "base.yaml").write_text(f"name: base{BASE}")
+    (tmp_path / "base.yaml").write_text(f"name: base{tiny_config}")
     for name in STAGES:
         (tmp_path / f"{name}.yaml").write_text(f"base: base.yaml\nname: {name}\nmodel: {{decoder: {{name: {name}, head_width: 16}}}}\n")
 
@@ -150,11 +142,11 @@ def test_a_later_stage_alone_is_trained_and_listed(segkit, write, tmp_path):
 
 def test_the_stages_of_one_member_are_trained_one_after_the_other_by_hand(segkit, write, tmp_path):
     file = write("axes: {seed: [0, 1]}\nstages:\n" + "".join(f"  {name}: {name}.yaml\n" for name in STAGES[:2]))
-    code, out, errors = segkit("experiment", "member", file, "seed=1", "--runs", tmp_path / "runs", "--set", "training.epochs=2")
+    code, out, errors = segkit("experiment", "member", file, "seed=1", "--runs", tmp_path / "runs", "--set", "training.epochs=3")
     assert (code, errors) == (0, "")
     assert [line.split(":")[0] for line in out.splitlines() if "run folder" in line] == ["trial-seed1-fcn32s", "trial-seed1-fcn16s"]
     stored = load_experiment(tmp_path / "runs/trial/seed1-fcn16s/config.yaml")[0]
-    assert (stored.seed, stored.training.epochs) == (1, 2)
+    assert (stored.seed, stored.training.epochs) == (1, 3)
     assert stored.model.initialize_from == tmp_path / "runs/trial/seed1-fcn32s"
     code, _, errors = segkit("experiment", "member", file, "--runs", tmp_path / "runs")
     assert code == 2

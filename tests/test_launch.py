@@ -17,20 +17,12 @@ from segkit.launch import _share, member_command, submit
 from segkit.tracking.run_dir import RunDir
 
 ROOT = Path(__file__).parents[1]
-BASE = """
-model: {encoder: {name: vgg16, width: 0.0625}, decoder: {name: fcn8s, head_width: 16}}
-data: {name: streets, size: [32, 48], train_images: 8, val_images: 3, test_images: 4}
-loss: {function: cross_entropy, class_weights: none}
-optimizer: {name: adamw, lr: 0.001}
-schedule: constant
-training: {epochs: 2, batch_size: 4}
-"""
 
 
 @pytest.fixture
-def write(tmp_path):
+def write(tiny_config, tmp_path):
     """Writes an experiment file over a tiny config; its path."""
-    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "base.yaml").write_text(tiny_config)
 
     def written(text: str) -> Path:
         (tmp_path / "experiment.yaml").write_text(f"name: trial\nbase: base.yaml\n{text}")

@@ -97,7 +97,8 @@ def compare_methods(
         resamples: of the images.
         seed: of the resamples.
     Raises:
-        InputError: if matrices and seeds do not fit together, or there are too few resamples for any verdict but "not distinguishable".
+        InputError: if matrices and seeds do not fit together, there are too few resamples for any verdict but "not distinguishable",
+            or few blocks.
     """
     counted = require_comparable(matrices, seeds).sum(axis=1) > 0
     least = least_resamples(len(matrices))
