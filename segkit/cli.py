@@ -9,7 +9,7 @@ import typer
 
 from segkit import __version__, cli_runs
 from segkit.cli_runs import Config, Overrides, SetOverrides
-from segkit.errors import InputError
+from segkit.errors import InputError, RunError
 
 app = typer.Typer(
     name="segkit",
@@ -177,6 +177,9 @@ def main() -> None:
     except InputError as error:
         print(f"segkit: {error}", file=sys.stderr)
         sys.exit(2)
+    except RunError as error:
+        print(f"segkit: {error}", file=sys.stderr)
+        sys.exit(1)
     except OSError as error:
         print(
             f"segkit: {error.filename or 'a file'}: {error.strerror or error}. Check the path, its rights and the free space.",

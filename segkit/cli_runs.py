@@ -40,6 +40,7 @@ def train(
 
 def train_and_print(experiment: "Experiment", path: Path, overwrite: bool) -> None:
     """Trains in a run folder, or says that it is finished, and prints the test scores."""
+    from segkit.interruption import Interrupted
     from segkit.run import check_folder, train_run
     from segkit.tracking.console import print_scores
     from segkit.tracking.run_dir import RunDir
@@ -54,10 +55,10 @@ def train_and_print(experiment: "Experiment", path: Path, overwrite: bool) -> No
         print(f"{experiment.name}: {experiment.model.title} on {experiment.data.name}, run folder {folder.path}", flush=True)
         try:
             result = train_run(experiment, folder, overwrite=overwrite)
-        except KeyboardInterrupt:
-            again = "without --overwrite " if overwrite else ""
-            print(f"segkit: interrupted; the same command {again}goes on from the last finished epoch.", file=sys.stderr)
-            raise typer.Exit(130) from None
+        except Interrupted as stop:
+            command = shlex.join(["segkit", *(word for word in sys.argv[1:] if word != "--overwrite")])
+            print(f"segkit: {stop.name}: stopped; this goes on after step {folder.saved_step or 0}: {command}", file=sys.stderr)
+            raise typer.Exit(stop.exit_code) from None
     print_scores(f"test, best weights (step {result['best_step']})", result["test"], result["class_names"])
 
 

@@ -1,4 +1,4 @@
-"""The one exception that means: what the user gave is wrong."""
+"""Errors that end in one message: what the user gave is wrong, or something failed while a run went on."""
 
 from collections.abc import Iterable
 
@@ -8,6 +8,13 @@ class InputError(Exception):
 
     The message names the path or key, the value, what was expected and the next step. The command line prints it
     without a traceback and exits with code 2.
+    """
+
+
+class RunError(Exception):
+    """Something outside failed while it ran: a full disk, a lost folder, a killed process.
+
+    The message says what is needed. The command line prints it without a traceback and exits with code 1.
     """
 
 

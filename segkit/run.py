@@ -1,5 +1,6 @@
 """One run, from a config to scores: train it, score it."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -13,14 +14,14 @@ from segkit.data.class_weights import ClassCounts, cached_count
 from segkit.data.dataset import Dataset
 from segkit.data.folder import classes_text
 from segkit.data.loader import steps_per_epoch
-from segkit.engine import checkpoint
 from segkit.engine.batch_norm import absorb_batch_norm
-from segkit.engine.checkpoint import Progress, Trainee
+from segkit.engine.checkpoint import BEST, Checkpoints, Identity, Progress, Trainee
 from segkit.engine.device import choose_device, choose_precision
 from segkit.engine.evaluate import evaluate
-from segkit.engine.train import train
+from segkit.engine.train import Plan, train
 from segkit.errors import InputError
-from segkit.files import sha256
+from segkit.files import remove_partials, sha256
+from segkit.interruption import Stop, stoppable
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.metrics.confusion import Scores, scores
 from segkit.schema import Experiment, experiment_values, identity
@@ -30,7 +31,7 @@ from segkit.tracking.console import TrainingConsole, progress_bar
 from segkit.tracking.lock import locked
 from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
 from segkit.tracking.tracker import Tracker
-from segkit.trained import Trained, differences, evaluate_trained
+from segkit.trained import ELSEWHERE, Trained, differences, evaluate_trained
 
 
 class _Logs:
@@ -48,20 +49,23 @@ class _Logs:
 def check_folder(experiment: Experiment, run: RunDir) -> None:
     """Whether a run folder may be used: it is new, or holds this experiment, or nothing was trained in it yet.
 
+    Where data lie and how fast they come may change, which changes no result.
+
     Raises:
         InputError: if it holds another experiment, naming the keys that differ.
     """
     if not run.precious:
         return
-    differing = differences(run, experiment)
+    differing = {key: values for key, values in differences(run, experiment).items() if key not in ELSEWHERE}
     if differing:
         shown = ", ".join(f"{key} ({show(there)} there, {show(here)} here)" for key, (there, here) in list(differing.items())[:8])
         raise InputError(
             f"{run.path} holds a run of another config; different: {shown}. "
-            "Choose another folder with --run (of an experiment: --runs), or --overwrite it."
+            "Choose another folder with --run (of an experiment: --runs), or --overwrite it. "
+            f"A new run can start from its weights: model.initialize_from={run.path}."
         )
     if not (run.finished or run.trained):
-        raise InputError(f"{run.path} lacks checkpoints/last.pt and cannot go on. Choose another folder with --run, or --overwrite it.")
+        raise InputError(f"{run.path} lacks its checkpoints and cannot go on. Choose another folder with --run, or --overwrite it.")
 
 
 def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -> dict[str, Any]:
@@ -73,27 +77,49 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
         overwrite: delete the run in the folder and start again.
     Returns:
         What result.json holds: test scores, class names, parameters, seconds.
+    Raises:
+        InputError: if something of the experiment, the data or the folder cannot be used.
+        Interrupted: after a signal; what was trained is saved.
+        NonFinite: if loss or gradient is not finite.
+        RunError: if the folder can no longer be written.
     """
     resumes = run.trained and not overwrite
     device = choose_device(experiment.training.device)
     choose_precision(experiment.training.precision, device)  # one that the device lacks is refused before the folder is touched
-    training, validation, test = (build.build_dataset(experiment, split) for split in ("train", "val", "test"))
+    with stoppable() as stop:
+        training, validation, test = (build.build_dataset(experiment, split) for split in ("train", "val", "test"))
+        require_labels(train=training, val=validation, test=test)
+        trainee, loss = _assemble(experiment, training, device, restore=resumes)
+        with locked(run.path) as stale:
+            if stale:
+                _tell(f"{run.path} was in use by {stale}, which has ended without a word; its lock is taken over.")
+            checkpoints = _open(experiment, run, training, trainee, device, resumes=resumes)
+            with tracked(experiment, run) as tracker:
+                _train(experiment, run, trainee, loss, training, validation, tracker, checkpoints, stop)
+                return conclude(experiment, run, trainee, test, tracker)
+
+
+def _open(experiment: Experiment, run: RunDir, training: Dataset, trainee: Trainee, device: torch.device, *, resumes: bool) -> Checkpoints:
+    """Makes the run folder, or puts its last checkpoint into `trainee`."""
     values = experiment_values(experiment)
-    require_labels(train=training, val=validation, test=test)
     stored = config.load(run.config_text(), str(run.path / CONFIG)) if resumes else values  # without options that came later
-    about = {"config_hash": config.config_hash(identity(stored)), "class_names": training.class_names}
-    trainee, loss = _assemble(experiment, training, device, restore=resumes)
-    with locked(run.path):
-        if resumes:
-            checkpoint.restore(run.checkpoints / checkpoint.LAST, trainee, **about)
-            run.forget_after(trainee.progress.step)
-        else:
-            source = experiment.model.initialize_from
-            texts = {CONFIG: config.dump(values), CLASSES: classes_text(training.class_names, training.palette)}
-            run.start(texts, start_weights=sha256(build.start_file(source)) if source else None)
-        with tracked(experiment, run) as tracker:
-            _train(experiment, run, trainee, loss, training, validation, tracker, about)
-            return conclude(experiment, run, trainee, test, tracker)
+    belongs = Identity(config.config_hash(identity(stored)), experiment.model.title, training.class_names)
+    checkpoints = Checkpoints(run.checkpoints, belongs, keep=experiment.checkpoints.keep, device=device)
+    if resumes:
+        for folder in (run.path, run.checkpoints):
+            remove_partials(folder)
+        checkpoints.restore(trainee, _tell)
+        run.forget_after(trainee.progress.step, trainee.progress.epochs)
+        print(f"going on after step {trainee.progress.step}", flush=True)
+    else:
+        source = experiment.model.initialize_from
+        texts = {CONFIG: config.dump(values), CLASSES: classes_text(training.class_names, training.palette)}
+        run.start(texts, start_weights=sha256(build.start_file(source)) if source else None)
+    return checkpoints
+
+
+def _tell(line: str) -> None:
+    print(f"segkit: {line}", file=sys.stderr, flush=True)
 
 
 def _train(
@@ -104,43 +130,45 @@ def _train(
     training: Dataset,
     validation: Dataset,
     tracker: Tracker,
-    about: dict[str, Any],
+    checkpoints: Checkpoints,
+    stop: Stop,
 ) -> None:
     """Trains what is left."""
     settings, done = experiment.training, trainee.progress
     device = choose_device(settings.device)
-    precision = choose_precision(settings.precision, device)
+    plan = Plan(
+        total_steps=build.total_steps(experiment, len(training)),
+        steps_per_epoch=steps_per_epoch(len(training), settings.batch_size),
+        device=device,
+        precision=choose_precision(settings.precision, device),
+        validate_every_epochs=experiment.evaluation.every_epochs,
+        log_every=settings.log_every,
+        save_every_seconds=60 * experiment.checkpoints.every_minutes,
+        gradient_clip=settings.gradient_clip,
+        skip_nonfinite=settings.skip_nonfinite,
+    )
     steps = build.build_steps(experiment, trainee.model, training, first_step=done.step, device=device)
     checks = build.build_evaluation_batches(experiment, trainee.model, validation)
-    total = build.total_steps(experiment, len(training))
-    with TrainingConsole(total, done=done.step, best=done.best_mean_iou) as console:
+    with TrainingConsole(plan.total_steps, done=done.step, best=done.best_mean_iou) as console, stop.deferred():
         train(
             trainee,
             loss,
-            console.steps(steps),
-            validate=_validation(checks, validation, console, device=device, precision=precision),
+            console.steps(stop.between(steps)),
+            plan=plan,
+            validate=_validation(checks, validation, console, stop, plan),
             log=_Logs(run, console, tracker),
-            checkpoints=run.checkpoints,
-            identity=about,
-            steps_per_epoch=steps_per_epoch(len(training), settings.batch_size),
-            total_steps=total,
-            validate_every_epochs=experiment.evaluation.every_epochs,
-            log_every=settings.log_every,
-            device=device,
-            precision=precision,
-            gradient_clip=settings.gradient_clip,
+            checkpoints=checkpoints,
         )
 
 
-def _validation(
-    batches: DataLoader, dataset: Dataset, console: TrainingConsole, *, device: torch.device, precision: torch.dtype
-) -> Callable[[nn.Module], Scores]:
-    """Scores a model on a split, with a bar on the console."""
+def _validation(batches: DataLoader, dataset: Dataset, console: TrainingConsole, stop: Stop, plan: Plan) -> Callable[[nn.Module], Scores]:
+    """Scores a model on a split, with a bar on the console; a signal breaks it off."""
+    settings = {"num_classes": len(dataset.class_names), "device": plan.device, "precision": plan.precision}
 
     def validate(model: nn.Module) -> Scores:
         with console.validation(len(dataset)) as progress:
             plain = absorb_batch_norm(model)  # as it will be scored
-            found = evaluate(plain, batches, num_classes=len(dataset.class_names), device=device, precision=precision, progress=progress)
+            found = evaluate(plain, stop.between(batches), progress=progress, **settings)
         return scores(found.matrix)
 
     return validate
@@ -185,7 +213,7 @@ def _assemble(experiment: Experiment, training: Dataset, device: torch.device, *
 
 def conclude(experiment: Experiment, run: RunDir, trainee: Trainee, dataset: Dataset, tracker: Tracker) -> dict[str, Any]:
     """Scores the best weights on the test split, marks the run as finished, and tells the tracker."""
-    trained = Trained(run.path, experiment, run.checkpoints / checkpoint.BEST, dataset.class_names, dataset.palette, run)
+    trained = Trained(run.path, experiment, run.checkpoints / BEST, dataset.class_names, dataset.palette, run)
     found = evaluate_trained(trained, "test")
     test = asdict(scores(found.matrix))
     run.write("test", {"step": trainee.progress.best_step, **test})

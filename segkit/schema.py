@@ -106,6 +106,7 @@ class Training(Section):
     workers: Annotated[int, Ge(0)] = 0  # processes that load data; 0: the main one
     cache: bool = False  # keep decoded images in memory
     gradient_clip: Positive | None = None  # largest norm of the gradient
+    skip_nonfinite: Annotated[int, Ge(0)] = 0  # steps that may be left out because loss or gradient is not finite
     log_every: Count = 10  # steps
 
     @field_validator("steps")
@@ -130,6 +131,13 @@ class Evaluation(Section):
 
     every_epochs: Count = 1  # epochs between evaluations
     batch_size: Count = 1  # images
+
+
+class Checkpoints(Section):
+    """When the state of training is saved, besides the end of each epoch. Nothing here changes a result."""
+
+    every_minutes: Positive = 15.0  # in the middle of an epoch
+    keep: Count = 2  # the latest ones, besides the best weights
 
 
 class Tracking(Section):
@@ -158,6 +166,7 @@ class Experiment(Section):
     schedule: Component
     training: Training
     evaluation: Evaluation = Evaluation()
+    checkpoints: Checkpoints = Checkpoints()
     tracking: Tracking = Tracking()
 
 
@@ -167,8 +176,8 @@ def experiment_values(experiment: Experiment) -> dict[str, Any]:
 
 
 def identity(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What of an experiment's values decides the result: all but `tracking`."""
-    return {key: value for key, value in values.items() if key != "tracking"}
+    """What of an experiment's values decides the result: all but `checkpoints` and `tracking`."""
+    return {key: value for key, value in values.items() if key not in ("checkpoints", "tracking")}
 
 
 def _plain(value: Any) -> Any:

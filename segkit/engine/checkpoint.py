@@ -1,22 +1,32 @@
-"""Checkpoints: written whole or not at all, read without running code."""
+"""Checkpoints: written whole or not at all, verified before use, read without running code.
 
+A checkpoint is two files: the state of training (`.pt`) and its manifest (`.json`), which is written last and holds the state's SHA-256.
+Without its manifest a state does not count. Schema 2 is the first of a released version.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import safetensors.torch
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from segkit import __version__
+from segkit.data.loader import Batch
+from segkit.engine.device import random_state, set_random_state
 from segkit.engine.optim import Schedule
 from segkit.errors import InputError
-from segkit.files import write_atomically
+from segkit.files import require_space, sha256, sync_folder, write_atomically, write_failure
 from segkit.models.segmenter import Segmenter
-from segkit.models.weights import load_exactly
+from segkit.models.weights import load_exactly, read_weights, write_weights
 
-SCHEMA = 1
-LAST, BEST = "last.pt", "best.safetensors"
+SCHEMA = 2
+BEST = "best.safetensors"
+Item = TypeVar("Item")
 
 
 @dataclass
@@ -25,15 +35,19 @@ class Progress:
 
     Attributes:
         step: optimizer steps done.
+        epochs: epochs done, their validation included.
         seconds: training and validation time so far.
         best_mean_iou: best validation score, -1 before the first.
         best_step: step of that score.
+        skipped: steps left out because loss or gradient was not finite.
     """
 
     step: int = 0
+    epochs: int = 0
     seconds: float = 0.0
     best_mean_iou: float = -1.0
     best_step: int = 0
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,68 +60,228 @@ class Trainee:
     progress: Progress = field(default_factory=Progress)
 
 
-def save(path: Path, trainee: Trainee, *, config_hash: str, class_names: tuple[str, ...]) -> None:
-    """Writes the complete state of training to `path`, atomically."""
-    content = {
-        "schema": SCHEMA,
-        "config_hash": config_hash,
-        "class_names": list(class_names),
-        "progress": asdict(trainee.progress),
-        "model": trainee.model.state_dict(),
-        "optimizer": trainee.optimizer.state_dict(),
-        "schedule": trainee.schedule.state_dict(),
-        "random": {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []},
-    }
-    write_atomically(path, lambda partial: torch.save(content, partial))
+@dataclass(frozen=True)
+class Identity:
+    """What a checkpoint belongs to.
 
-
-def restore(path: Path, trainee: Trainee, *, config_hash: str, class_names: tuple[str, ...]) -> None:
-    """Puts the state of `path` into `trainee` and into torch's random generators.
-
-    Raises:
-        InputError: if the file is damaged, of another schema, of another config or of other classes.
+    Attributes:
+        config_hash: of everything that decides the result.
+        model: title of the decoder or whole model.
+        class_names: of class 0..K-1.
     """
-    content = read(path)
-    if content["config_hash"] != config_hash:
-        raise InputError(f"{path} belongs to config {content['config_hash']}, this run has {config_hash}. Choose another --run folder.")
-    if tuple(content["class_names"]) != tuple(class_names):
-        raise InputError(
-            f"{path} was trained on the classes {', '.join(content['class_names'])}; the dataset has {', '.join(class_names)}. "
-            "Restore the dataset's classes, or choose another --run folder."
-        )
-    load_exactly(trainee.model, content["model"], source=str(path))
-    try:
-        trainee.optimizer.load_state_dict(content["optimizer"])
-        trainee.schedule.load_state_dict(content["schedule"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise InputError(f"{path} does not fit this run ({str(error).splitlines()[0]}). Choose another --run folder.") from None
-    for name, value in content["progress"].items():
-        setattr(trainee.progress, name, value)
-    torch.set_rng_state(content["random"]["cpu"])
-    if content["random"]["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(content["random"]["cuda"])
+
+    config_hash: str
+    model: str
+    class_names: tuple[str, ...]
 
 
-def read(path: Path) -> dict[str, Any]:
-    """Content of a training checkpoint.
+class _Damaged(Exception):
+    """A checkpoint that is not what its manifest says."""
 
-    Raises:
-        InputError: if it is missing, damaged, or of a schema that this version does not know.
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        folder: it need not exist before `save`.
+        identity: of the run.
+        keep: how many to keep, the latest ones.
+        device: whose random generator is part of the state.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        schema = content["schema"]
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; expected a checkpoint. Did the run save one?") from None
-    except Exception as error:  # torch raises errors of many kinds for damaged or foreign files
-        raise InputError(f"{path} is damaged or no checkpoint ({type(error).__name__}). Start again with --overwrite.") from None
-    if schema != SCHEMA:
-        raise InputError(f"{path} has schema {schema}; this version reads {SCHEMA}. Install the version of segkit that wrote it.")
-    return content
+
+    def __init__(self, folder: Path, identity: Identity, *, keep: int = 2, device: torch.device = torch.device("cpu")):  # noqa: B008
+        self.folder, self.identity, self.keep, self.device = folder, identity, keep, device
+        self._saved: tuple[int, int] | None = None
+        self._saved_at = time.monotonic()
+
+    @property
+    def seconds_since_save(self) -> float:
+        """Since the latest `save` or `restore`, or since this object was made."""
+        return time.monotonic() - self._saved_at
+
+    def saving(self, trainee: Trainee, items: Iterable[Item]) -> Iterator[Item]:
+        """The items; if the next one cannot be had, whatever the reason, the state is saved before the error goes on."""
+        iterator = iter(items)
+        while True:
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            except BaseException:
+                self.save(trainee)
+                raise
+            yield item
+
+    def save(self, trainee: Trainee) -> None:
+        """Writes the complete state of training, unless it was the last thing saved, and removes what is older than the last `keep`.
+
+        Raises:
+            FloatingPointError: if a weight is not finite; nothing is written.
+            RunError: if it cannot be written; the earlier checkpoints are as they were.
+        """
+        progress = trainee.progress
+        if self._saved == (progress.step, progress.epochs):
+            return
+        _require_finite(trainee)
+        path = self.folder / f"step_{progress.step:08d}_epoch_{progress.epochs:04d}.pt"
+        content = {
+            "schema": SCHEMA,
+            "progress": asdict(progress),
+            "model": trainee.model.state_dict(),
+            "optimizer": trainee.optimizer.state_dict(),
+            "schedule": trainee.schedule.state_dict(),
+            "random": random_state(self.device),
+        }
+        size = _bytes(content) + 2**20
+        require_space(self.folder, size)
+        path.with_suffix(".json").unlink(missing_ok=True)  # of a damaged one
+        try:
+            write_atomically(path, lambda partial: torch.save(content, partial))
+            about = {"schema": SCHEMA, "segkit": __version__, **asdict(self.identity), **asdict(progress)}
+            text = json.dumps(about | {"bytes": path.stat().st_size, "sha256": sha256(path)}, indent=2) + "\n"
+            write_atomically(path.with_suffix(".json"), lambda partial: partial.write_text(text, encoding="utf-8"))
+        except (OSError, RuntimeError) as error:
+            raise write_failure(path, size, error) from None
+        self._saved, self._saved_at = (progress.step, progress.epochs), time.monotonic()
+        self._remove_others(path)
+
+    def _remove_others(self, latest: Path) -> None:
+        """Removes all but the last `keep` up to `latest`; what is later is of a future that was given up."""
+        found = [path.with_suffix(".pt") for path in manifests(self.folder)]
+        kept = set([path for path in found if path <= latest][: self.keep])
+        for path in sorted({*found, *self.folder.glob("step_*.pt")} - kept):
+            path.with_suffix(".json").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        sync_folder(self.folder)
+
+    def restore(self, trainee: Trainee, say: Callable[[str], None]) -> None:
+        """Puts the latest whole state into `trainee` and into torch's random generators.
+
+        Args:
+            say: takes a line about each damaged checkpoint.
+        Raises:
+            InputError: if all are damaged, or one is of another schema, config, model or classes.
+        """
+        damaged = []
+        for manifest in manifests(self.folder):
+            try:
+                content = self._read(manifest)
+            except _Damaged as error:
+                damaged.append(str(error))
+                continue
+            self._load(content, manifest.with_suffix(".pt"), trainee)
+            for line in damaged:
+                say(f"{line}; going on from the one before, step {trainee.progress.step}.")
+            self._require_best(trainee.progress)
+            return
+        raise InputError(f"{self.folder} holds no checkpoint that is whole: {'; '.join(damaged) or 'none'}. Start again with --overwrite.")
+
+    def _require_best(self, progress: Progress) -> None:
+        """Whether the best weights are still there: no later epoch may be better."""
+        try:
+            if progress.best_step:
+                read_weights(self.folder / BEST)
+        except InputError as error:
+            raise InputError(f"the run cannot go on without its best weights, of step {progress.best_step}: {error}") from None
+
+    def _read(self, manifest: Path) -> dict[str, Any]:
+        """The state that a manifest stands for, verified."""
+        path = manifest.with_suffix(".pt")
+        try:
+            about = json.loads(manifest.read_text(encoding="utf-8"))
+            schema, size, digest = about["schema"], about["bytes"], about["sha256"]
+        except (ValueError, KeyError, TypeError):
+            raise _Damaged(f"{manifest} is damaged") from None
+        if schema != SCHEMA:
+            raise InputError(f"{manifest} has schema {schema}; this version reads {SCHEMA}. Go on with segkit {about.get('segkit')}.")
+        self._require_same(about, path)
+        if not path.is_file():
+            raise _Damaged(f"{path} is missing")
+        if path.stat().st_size != size:
+            raise _Damaged(f"{path} is damaged: {path.stat().st_size} bytes, expected {size}")
+        if sha256(path) != digest:
+            raise _Damaged(f"{path} is damaged: its SHA-256 is not the manifest's")
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # whole, and still no checkpoint: torch raises errors of many kinds; some advise to run the file's code
+            raise InputError(
+                f"{path} is no checkpoint ({type(error).__name__}) and was not loaded. Start again with --overwrite."
+            ) from None
+
+    def _require_same(self, about: dict[str, Any], path: Path) -> None:
+        """Whether a manifest is of this run."""
+        theirs, ours = (f"{a['model']} with {len(a['class_names'])} classes" for a in (about, asdict(self.identity)))
+        if theirs != ours:
+            raise InputError(f"{path} is of {theirs}, the config says {ours}. Choose another --run folder.")
+        if tuple(about["class_names"]) != self.identity.class_names:
+            raise InputError(
+                f"{path} was trained on the classes {', '.join(about['class_names'])}; "
+                f"the dataset has {', '.join(self.identity.class_names)}. Restore the dataset's classes, or choose another --run folder."
+            )
+        if about["config_hash"] != self.identity.config_hash:
+            raise InputError(
+                f"{path} belongs to config {about['config_hash']}, this run has {self.identity.config_hash}. Choose another --run folder."
+            )
+
+    def _load(self, content: dict[str, Any], path: Path, trainee: Trainee) -> None:
+        try:
+            load_exactly(trainee.model, content["model"], source=str(path))
+            trainee.optimizer.load_state_dict(content["optimizer"])
+            trainee.schedule.load_state_dict(content["schedule"])
+            for name, value in content["progress"].items():
+                setattr(trainee.progress, name, value)
+            set_random_state(content["random"], self.device)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path} does not fit this run ({str(error).partition(chr(10))[0]}). Choose another --run folder.") from None
+        self._saved, self._saved_at = (trainee.progress.step, trainee.progress.epochs), time.monotonic()
+
+    def keep_best(self, trainee: Trainee, mean_iou: float) -> None:
+        """Notes the score as the best so far and writes the weights.
+
+        Raises:
+            RunError: if they cannot be written; the earlier best ones are as they were.
+        """
+        progress, model = trainee.progress, trainee.model
+        _require_finite(trainee)
+        about = {"schema": SCHEMA, "step": progress.step, "mean_iou": mean_iou, "normalization": model.normalization}
+        about |= asdict(self.identity)
+        size = _bytes(model.state_dict()) + 2**20
+        require_space(self.folder, size)
+        try:
+            save_weights(self.folder / BEST, model, metadata={key: str(value) for key, value in about.items()})
+        except OSError as error:
+            raise write_failure(self.folder / BEST, size, error) from None
+        progress.best_mean_iou, progress.best_step = mean_iou, progress.step
+
+    def keep_batch(self, step: int, parts: Sequence[Batch]) -> Path:
+        """Writes the images and labels of a step, for a look at them; its file."""
+        path = self.folder / f"nonfinite_step_{step:08d}.safetensors"
+        tensors = {f"image_{n}": part.image for n, part in enumerate(parts)} | {f"labels_{n}": part.labels for n, part in enumerate(parts)}
+        write_weights(path, tensors, metadata={f"ids_{n}": " ".join(part.ids) for n, part in enumerate(parts)})
+        return path
+
+
+def manifests(folder: Path) -> list[Path]:
+    """Manifests of the checkpoints in a folder, the latest first."""
+    return sorted(folder.glob("step_*.json"), reverse=True)
 
 
 def save_weights(path: Path, model: nn.Module, *, metadata: dict[str, str]) -> None:
-    """Writes the model's tensors as safetensors, atomically."""
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    content = safetensors.torch.save(tensors, metadata=metadata)  # save_file would make a file that only its owner can read
-    write_atomically(path, lambda partial: partial.write_bytes(content))
+    """Writes the model's tensors as safetensors, atomically; equal weights and metadata make equal files."""
+    write_weights(path, model.state_dict(), metadata=metadata)
+
+
+def _require_finite(trainee: Trainee) -> None:
+    """Whether all weights and buffers are numbers: a state that is not would be of no use."""
+    broken = [name for name, tensor in trainee.model.state_dict().items() if not tensor.isfinite().all()]
+    if broken:
+        found = f"{len(broken)} tensors are not finite, the first is {broken[0]}"
+        raise FloatingPointError(f"step {trainee.progress.step}: {found}; nothing was saved")
+
+
+def _bytes(content: Any) -> int:
+    """Bytes of all tensors in nested dicts and lists."""
+    if isinstance(content, torch.Tensor):
+        return content.nbytes
+    items = content.values() if isinstance(content, dict) else content if isinstance(content, list | tuple) else ()
+    return sum(map(_bytes, items))

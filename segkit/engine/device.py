@@ -35,3 +35,18 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager:
     """Mixed precision if `precision` is below float32; otherwise nothing."""
     return nullcontext() if precision == torch.float32 else torch.autocast(device.type, precision)
+
+
+def random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """State of the generators that a model on a device draws from."""
+    state = {"cpu": torch.get_rng_state()}
+    if device.type != "cpu":
+        state[device.type] = torch.get_device_module(device).get_rng_state(*([device] if device.type == "cuda" else []))
+    return state
+
+
+def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Undoes what was drawn since `random_state`; what another kind of device drew is left out."""
+    torch.set_rng_state(state["cpu"])
+    if device.type in state and device.type != "cpu":
+        torch.get_device_module(device).set_rng_state(state[device.type], *([device] if device.type == "cuda" else []))

@@ -220,8 +220,6 @@ def learning_rate(optimizer: Optimizer) -> float:
     return max(float(group["lr"]) for group in optimizer.param_groups)
 
 
-def gradient_norm(model: nn.Module, clip: float | None) -> torch.Tensor:
-    """L2 norm over all gradients, before they are scaled down to at most `clip`."""
-    if clip is not None:
-        return torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+def gradient_norm(model: nn.Module) -> torch.Tensor:
+    """L2 norm over all gradients."""
     return torch.nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])

@@ -3,26 +3,53 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import nn
+from torch.nn.utils import clip_grads_with_norm_
 
 from segkit.data.loader import Batch
-from segkit.engine import checkpoint
-from segkit.engine.checkpoint import Trainee
+from segkit.engine.checkpoint import Checkpoints, Trainee
 from segkit.engine.device import autocast
+from segkit.engine.finite import NonFinite, term
 from segkit.engine.optim import gradient_norm, learning_rate
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.metrics.confusion import Scores
 
 
 class Log(Protocol):
-    """Where records of training go: `kind` is `train` or `validation`."""
+    """Where records of training go: `kind` is `train`, `validation` or `nonfinite`."""
 
     def write(self, kind: str, record: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a run is, and what happens when.
+
+    Attributes:
+        total_steps: of the whole run.
+        save_every_seconds: time after which the state is saved in the middle of an epoch.
+        gradient_clip: largest L2 norm of the gradient; None: no limit.
+        skip_nonfinite: steps that may be left out because loss or gradient was not finite.
+        precision: of the forward pass.
+    """
+
+    total_steps: int
+    steps_per_epoch: int
+    device: torch.device
+    precision: torch.dtype
+    validate_every_epochs: int = 1
+    log_every: int = 10  # steps
+    save_every_seconds: float = math.inf
+    gradient_clip: float | None = None
+    skip_nonfinite: int = 0
+
+    def ends_epoch(self, step: int) -> bool:
+        """Whether an epoch, if only the last and incomplete one, ends with this step."""
+        return step % self.steps_per_epoch == 0 or step == self.total_steps
 
 
 def train(
@@ -30,59 +57,78 @@ def train(
     loss: CrossEntropy,
     steps: Iterable[Sequence[Batch]],
     *,
+    plan: Plan,
     validate: Callable[[nn.Module], Scores],
     log: Log,
-    checkpoints: Path,
-    identity: dict[str, Any],
-    steps_per_epoch: int,
-    total_steps: int,
-    validate_every_epochs: int = 1,
-    log_every: int = 10,  # steps
-    device: torch.device,
-    precision: torch.dtype,
-    gradient_clip: float | None = None,
+    checkpoints: Checkpoints,
 ) -> None:
-    """Trains from `trainee.progress.step` to `total_steps`; `steps` starts there too.
+    """Trains from `trainee.progress.step` to the end; `steps` starts there too.
 
-    At the end of an epoch: validation (every `validate_every_epochs`), the best weights kept by mean IoU, the whole state saved.
+    The state is saved at the end of each epoch, so often in between, and when a step cannot be had or validation breaks off: by an error,
+    or because `steps` or `validate` raise what a signal asked for.
 
     Args:
-        identity: `config_hash` and `class_names`, written into checkpoints.
         steps: the parts of each step's batch; cutting saves memory, the loss is the same, batch norm sees smaller batches.
-        gradient_clip: largest L2 norm of the gradient; None: no limit.
     Raises:
-        FloatingPointError: if loss or gradient is not finite; no weight was updated and nothing saved by that step.
+        NonFinite: if loss or gradient is not finite too often; no weight was updated and nothing saved by that step.
     """
-    progress, model = trainee.progress, trainee.model
+    progress = trainee.progress
     before, started = progress.seconds, time.perf_counter()
-    model.train()
-    for parts in steps:
-        value, norm = training_step(trainee, loss, parts, device, precision, gradient_clip)
-        progress.step += 1
+    trainee.model.train()
+    if progress.step and plan.ends_epoch(progress.step) and progress.epochs * plan.steps_per_epoch < progress.step:
+        end_epoch(trainee, plan, validate, log, checkpoints)  # it was interrupted
+    for parts in checkpoints.saving(trainee, steps):
         rate = learning_rate(trainee.optimizer)
+        found = attempt_step(trainee, loss, parts, plan, log, checkpoints)
+        progress.step += 1
         trainee.schedule.after_step()
         progress.seconds = before + time.perf_counter() - started
-        if progress.step % log_every == 0 or progress.step in (1, total_steps):
+        if found and (progress.step % plan.log_every == 0 or progress.step in (1, plan.total_steps)):
+            value, norm = found
             log.write("train", {"step": progress.step, "loss": value, "lr": rate, "gradient_norm": norm, "seconds": progress.seconds})
-        if progress.step % steps_per_epoch and progress.step != total_steps:
-            continue
-        epoch = math.ceil(progress.step / steps_per_epoch)
-        if epoch % validate_every_epochs == 0 or progress.step == total_steps:
-            scores = validate(model)
-            trainee.schedule.after_validation(scores.mean_iou)
-            if scores.mean_iou > progress.best_mean_iou:
-                keep_best(trainee, scores.mean_iou, checkpoints, identity)
-            progress.seconds = before + time.perf_counter() - started
-            log.write("validation", {"step": progress.step, "epoch": epoch, **asdict(scores), "seconds": progress.seconds})
-        checkpoint.save(checkpoints / checkpoint.LAST, trainee, **identity)
+        if plan.ends_epoch(progress.step):
+            end_epoch(trainee, plan, validate, log, checkpoints)
+        elif checkpoints.seconds_since_save > plan.save_every_seconds:
+            checkpoints.save(trainee)
 
 
-def keep_best(trainee: Trainee, mean_iou: float, checkpoints: Path, identity: dict[str, Any]) -> None:
-    """Notes the score as the best so far and writes the weights."""
+def end_epoch(trainee: Trainee, plan: Plan, validate: Callable[[nn.Module], Scores], log: Log, checkpoints: Checkpoints) -> None:
+    """Validation every so many epochs, the best weights kept by mean IoU, the whole state saved."""
+    progress, started = trainee.progress, time.perf_counter()
+    epoch = progress.epochs + 1
+    if epoch % plan.validate_every_epochs == 0 or progress.step == plan.total_steps:
+        try:
+            scores = validate(trainee.model)
+        except BaseException:
+            checkpoints.save(trainee)
+            raise
+        trainee.schedule.after_validation(scores.mean_iou)
+        if scores.mean_iou > progress.best_mean_iou:
+            checkpoints.keep_best(trainee, scores.mean_iou)
+        seconds = progress.seconds + time.perf_counter() - started
+        log.write("validation", {"step": progress.step, "epoch": epoch, **asdict(scores), "seconds": seconds})
+    progress.epochs = epoch
+    progress.seconds += time.perf_counter() - started
+    checkpoints.save(trainee)
+
+
+def attempt_step(
+    trainee: Trainee, loss: CrossEntropy, parts: Sequence[Batch], plan: Plan, log: Log, checkpoints: Checkpoints
+) -> tuple[float, float] | None:
+    """One optimizer step; (loss, gradient norm before clipping), or None if it was left out because one of them is not finite."""
     progress, model = trainee.progress, trainee.model
-    progress.best_mean_iou, progress.best_step = mean_iou, progress.step
-    about = {"step": progress.step, "mean_iou": mean_iou, "normalization": model.normalization, **identity}
-    checkpoint.save_weights(checkpoints / checkpoint.BEST, model, metadata={key: str(value) for key, value in about.items()})
+    buffers = [buffer.clone() for buffer in model.buffers()] if plan.skip_nonfinite else []
+    try:
+        return training_step(trainee, loss, parts, plan.device, plan.precision, plan.gradient_clip)
+    except NonFinite as error:
+        log.write("nonfinite", {"step": progress.step + 1, **error.about})
+        if progress.skipped >= plan.skip_nonfinite:
+            error.kept = checkpoints.keep_batch(progress.step + 1, parts)
+            raise
+    progress.skipped += 1
+    for buffer, value in zip(model.buffers(), buffers, strict=True):
+        buffer.copy_(value)  # batch norm has seen the batch
+    return None
 
 
 def training_step(
@@ -93,7 +139,11 @@ def training_step(
     precision: torch.dtype,
     gradient_clip: float | None,
 ) -> tuple[float, float]:
-    """One optimizer step; (loss, gradient norm before clipping)."""
+    """One optimizer step; (loss, gradient norm before clipping).
+
+    Raises:
+        NonFinite: if one of them is not finite, before any weight is updated.
+    """
     labels = [part.labels.to(device, non_blocking=True) for part in parts]
     normalizer = torch.stack([loss.normalizer(each) for each in labels]).sum()  # of the whole batch: cutting it changes nothing
     value = torch.zeros((), device=device)
@@ -104,9 +154,12 @@ def training_step(
         share = loss.total(logits, part_labels) / normalizer
         share.backward()
         value += share.detach()
-    loss_value, norm = torch.stack([value, gradient_norm(trainee.model, gradient_clip)]).tolist()  # one wait for the device
+    total = gradient_norm(trainee.model)
+    loss_value, norm = torch.stack([value, total]).tolist()  # one wait for the device
     if not (math.isfinite(loss_value) and math.isfinite(norm)):
-        samples = ", ".join(name for part in parts for name in part.ids)
-        raise FloatingPointError(f"step {trainee.progress.step + 1}: loss {loss_value}, gradient norm {norm}, samples {samples}")
+        ids = tuple(name for part in parts for name in part.ids)
+        raise NonFinite(trainee.progress.step + 1, loss_value, norm, term(trainee.model, loss_value), ids)
+    if gradient_clip is not None:
+        clip_grads_with_norm_(trainee.model.parameters(), gradient_clip, total)
     trainee.optimizer.step()
     return loss_value, norm

@@ -1,15 +1,22 @@
 """Weight files: read safely, fitted by name, every misfit listed."""
 
+import hashlib
+import json
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from segkit.errors import InputError
+from segkit.files import write_atomically
+
+DIGEST = "segkit_sha256"  # key of the metadata: of the whole file, with zeros in the digest's own place
+_ZEROS = "0" * 64
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -24,7 +31,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise InputError(f"weights {path} do not exist; expected a .safetensors, .pt or .pth file. Fetch them or set null.")
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            _verify(path)
+            return safetensors.torch.load_file(path)
         with warnings.catch_warnings(action="ignore"):  # torch comments on old pickles and TorchScript; the outcome says it better
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
@@ -41,6 +49,42 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in state.items()):
         raise InputError(f"weights {path}: expected a mapping from names to tensors. Save model.state_dict() alone.")
     return dict(state)
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str]) -> None:
+    """Writes a .safetensors file, atomically, with its own SHA-256 in its metadata; equal content makes equal files."""
+    content = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+    length = int.from_bytes(content[:8], "little")
+    data = memoryview(content)[8 + length :]
+    header = {"__metadata__": {DIGEST: _ZEROS, **dict(sorted(metadata.items()))}, **json.loads(content[8 : 8 + length])}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    start = len(text).to_bytes(8, "little") + text
+    digest = hashlib.sha256(start)
+    digest.update(data)
+    start = start.replace(_ZEROS.encode(), digest.hexdigest().encode(), 1)
+
+    def write(partial: Path) -> None:
+        with partial.open("wb") as file:
+            file.write(start)
+            file.write(data)
+
+    write_atomically(path, write)
+
+
+def _verify(path: Path) -> None:
+    """Whether a file that holds its own digest is as it was written; SafetensorError if not."""
+    told = read_metadata(path).get(DIGEST, "")
+    if not re.fullmatch("[0-9a-f]{64}", told):
+        return  # written by somebody else
+    with path.open("rb") as file:
+        length = file.read(8)
+        text = file.read(int.from_bytes(length, "little"))
+        digest = hashlib.sha256(length + text.replace(told.encode(), _ZEROS.encode(), 1))
+        while block := file.read(2**20):
+            digest.update(block)
+    if digest.hexdigest() != told:
+        raise SafetensorError("damaged: its SHA-256 is not the one that it was written with")
 
 
 def read_metadata(path: Path) -> dict[str, str]:

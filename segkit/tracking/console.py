@@ -63,10 +63,14 @@ class TrainingConsole:
         self.bar.remove_task(task)
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
-        """Shows a record of training or validation."""
+        """Shows a record of training, of validation or of a step without an update."""
         if kind == "train":
             self.loss = record["loss"]
             self.bar.update(self.task, description=f"loss {self.loss:.4f}")
+            return
+        if kind == "nonfinite":
+            numbers = f"loss {record['loss']}, gradient norm {record['gradient_norm']}"
+            self.console.print(f"step {record['step']}: {record['term']} not finite ({numbers}): no update", soft_wrap=True)
             return
         marker = " best" if record["mean_iou"] > self.best else ""
         self.best = max(self.best, record["mean_iou"])

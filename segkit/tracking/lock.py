@@ -10,10 +10,11 @@ from segkit.errors import InputError
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[str]:
     """Holds a run folder for this process, by a lock that the system drops when the process ends, however it ends.
 
-    The lock file lies beside the folder. Where the system has no such locks (Windows), nothing is held.
+    The lock file lies beside the folder; what is given is the earlier holder that left it there, killed, or "". Where the system has no
+    such locks (Windows), nothing is held.
 
     Raises:
         InputError: if another process holds it.
@@ -21,7 +22,7 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         import fcntl
     except ImportError:
-        yield
+        yield ""
         return
     path = folder.parent / f".{folder.name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,11 +36,13 @@ def locked(folder: Path) -> Iterator[None]:
                 raise InputError(f"{folder} is in use by {holder}. Wait for it, or end it and repeat the command.") from None
             if not (path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())):
                 continue  # its holder removed it while it was opened here
+            file.seek(0)
+            stale = file.read().strip()
             file.truncate(0)
             file.write(f"process {os.getpid()} on {platform.node()}\n")
             file.flush()
             try:
-                yield
+                yield stale
             finally:
                 path.unlink(missing_ok=True)
             return

@@ -41,7 +41,13 @@ class RunDir:
     @property
     def trained(self) -> bool:
         """Whether there is a checkpoint to go on from."""
-        return self.exists and (self.checkpoints / "last.pt").is_file()
+        return self.exists and self.saved_step is not None
+
+    @property
+    def saved_step(self) -> int | None:
+        """Step of the last checkpoint, None if there is none."""
+        names = sorted(path.stem for path in self.checkpoints.glob("step_*.json"))
+        return int(names[-1].split("_")[1]) if names else None
 
     @property
     def finished(self) -> bool:
@@ -92,7 +98,7 @@ class RunDir:
         """Deletes what a run writes, and nothing else."""
         for folder in (self.checkpoints, self.path / PREDICTIONS, self.path / WANDB):
             shutil.rmtree(folder, ignore_errors=True)
-        for pattern in (RESULT, METRICS, "confusion_*.npz", WANDB_ID, ENVIRONMENT, CLASSES, CONFIG):
+        for pattern in (RESULT, METRICS, "confusion_*.npz", ".*.partial", WANDB_ID, ENVIRONMENT, CLASSES, CONFIG):
             for file in self.path.glob(pattern):
                 file.unlink()
 
@@ -109,12 +115,11 @@ class RunDir:
         return (self.path / CONFIG).read_text(encoding="utf-8")
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
-        """Appends one record to metrics.jsonl; records of validation and tests are on disk when this returns."""
+        """Appends one record to metrics.jsonl; it is on disk when this returns, so that no checkpoint can be ahead of it."""
         with (self.path / METRICS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(_without_nan({"kind": kind, **record}), allow_nan=False) + "\n")
             file.flush()
-            if kind != "train":
-                os.fsync(file.fileno())
+            os.fsync(file.fileno())
 
     def records(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Records of metrics.jsonl, of one kind or all; a line that a crash left incomplete is left out."""
@@ -132,9 +137,9 @@ class RunDir:
                 found.append(record)
         return found
 
-    def forget_after(self, step: int) -> None:
-        """Removes records of later steps: a resumed run writes them again."""
-        kept = [record for record in self.records() if record["step"] <= step and record["kind"] != "test"]
+    def forget_after(self, step: int, epoch: int) -> None:
+        """Removes records of later steps, epochs and tests: a resumed run writes them again."""
+        kept = [r for r in self.records() if r["step"] <= step and r.get("epoch", 0) <= epoch and r["kind"] != "test"]
         text = "".join(json.dumps(record) + "\n" for record in kept)
         write_atomically(self.path / METRICS, lambda partial: partial.write_text(text, encoding="utf-8"))
 

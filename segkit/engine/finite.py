@@ -1,0 +1,41 @@
+"""When numbers stop being numbers."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+
+class NonFinite(FloatingPointError):
+    """Loss or gradient of a step is infinite or not a number.
+
+    Args:
+        step: counted from 1.
+        norm: of the gradient.
+        term: where it can be seen first.
+        ids: of the samples of the step.
+    """
+
+    def __init__(self, step: int, loss: float, norm: float, term: str, ids: tuple[str, ...]):
+        super().__init__(step, loss, norm, term, ids)
+        self.about: dict[str, Any] = {"loss": loss, "gradient_norm": norm, "term": term, "ids": list(ids)}
+        self.step, self.kept = step, Path()
+
+    def __str__(self) -> str:
+        about = self.about
+        numbers = f"loss {about['loss']}, gradient norm {about['gradient_norm']}"
+        return f"step {self.step}: {about['term']} not finite ({numbers}), samples {', '.join(about['ids'])}"
+
+
+def term(model: nn.Module, loss: float) -> str:
+    """What is not finite, the first of: a weight, the loss, the gradient of a weight, the norm of all gradients; with its verb."""
+    for name, parameter in model.named_parameters():
+        if not parameter.isfinite().all():
+            return f"{name} is"  # an earlier step did it
+    if not math.isfinite(loss):
+        return "the loss is"
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None and not parameter.grad.isfinite().all():
+            return f"the gradient of {name} is"
+    return "the gradients' norm is"

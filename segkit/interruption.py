@@ -1,0 +1,95 @@
+"""Signals: a run stops where it can go on."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+Item = TypeVar("Item")
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # Ctrl-C; end it; its terminal is gone; a cluster needs the machine
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked this process to stop.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def name(self) -> str:
+        """`Ctrl-C`, or the signal's name."""
+        return "Ctrl-C" if self.number == signal.SIGINT else signal.Signals(self.number).name
+
+    @property
+    def exit_code(self) -> int:
+        """130 for Ctrl-C, else 143: the run can go on."""
+        return 130 if self.number == signal.SIGINT else 143
+
+
+class Stop:
+    """Turns signals into `Interrupted`: at once, or, in a `deferred` block, where `check` is called. A second signal ends the process."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._deferred = False
+
+    def _handle(self, number: int, _: object) -> None:
+        if self.number is not None:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+        self.number = number
+        if not self._deferred:
+            self.check()
+        line = f"\nsegkit: {Interrupted(number).name}: finishing what cannot be cut, then saving; a second signal leaves at once.\n"
+        os.write(2, line.encode())  # print is not safe in a handler
+
+    def check(self) -> None:
+        """Raises Interrupted if there was a signal."""
+        if self.number is not None:
+            raise Interrupted(self.number)
+
+    def between(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items; `check` before each."""
+        iterator = iter(items)
+        while True:
+            self.check()
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            yield item
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Within it, only `check` raises; a signal that nothing checked raises at its end."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        self.check()
+
+
+@contextmanager
+def stoppable() -> Iterator[Stop]:
+    """Signals are turned into `Interrupted` within it, but for those that this process was told to ignore (nohup), and outside of the
+    main thread, where Python allows no handler."""
+    stop = Stop()
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, stop._handle)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
