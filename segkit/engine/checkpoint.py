@@ -190,11 +190,12 @@ class Checkpoints:
         try:
             about = json.loads(manifest.read_text(encoding="utf-8"))
             schema, size, digest = about["schema"], about["bytes"], about["sha256"]
+            theirs = Identity(about["config_hash"], about["model"], tuple(about["class_names"]))
         except (ValueError, KeyError, TypeError):
             raise _Damaged(f"{manifest} is damaged") from None
         if schema != SCHEMA:
             raise InputError(f"{manifest} has schema {schema}; this version reads {SCHEMA}. Go on with segkit {about.get('segkit')}.")
-        self._require_same(about, path)
+        self._require_same(theirs, path)
         if not path.is_file():
             raise _Damaged(f"{path} is missing")
         if path.stat().st_size != size:
@@ -208,19 +209,20 @@ class Checkpoints:
                 f"{path} is no checkpoint ({type(error).__name__}) and was not loaded. Start again with --overwrite."
             ) from None
 
-    def _require_same(self, about: dict[str, Any], path: Path) -> None:
-        """Whether a manifest is of this run."""
-        theirs, ours = (f"{a['model']} with {len(a['class_names'])} classes" for a in (about, asdict(self.identity)))
-        if theirs != ours:
-            raise InputError(f"{path} is of {theirs}, the config says {ours}. Choose another --run folder.")
-        if tuple(about["class_names"]) != self.identity.class_names:
+    def _require_same(self, theirs: Identity, path: Path) -> None:
+        """Whether a checkpoint is of this run."""
+        ours = self.identity
+        about, wanted = (f"{each.model} with {len(each.class_names)} classes" for each in (theirs, ours))
+        if about != wanted:
+            raise InputError(f"{path} is of {about}, the config says {wanted}. Choose another --run folder.")
+        if theirs.class_names != ours.class_names:
             raise InputError(
-                f"{path} was trained on the classes {', '.join(about['class_names'])}; "
-                f"the dataset has {', '.join(self.identity.class_names)}. Restore the dataset's classes, or choose another --run folder."
+                f"{path} was trained on the classes {', '.join(theirs.class_names)}; the dataset has {', '.join(ours.class_names)}. "
+                "Restore the dataset's classes, or choose another --run folder."
             )
-        if about["config_hash"] != self.identity.config_hash:
+        if theirs.config_hash != ours.config_hash:
             raise InputError(
-                f"{path} belongs to config {about['config_hash']}, this run has {self.identity.config_hash}. Choose another --run folder."
+                f"{path} belongs to config {theirs.config_hash}, this run has {ours.config_hash}. Choose another --run folder."
             )
 
     def _load(self, content: dict[str, Any], path: Path, trainee: Trainee) -> None:

@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 from segkit.errors import InputError
@@ -24,7 +24,7 @@ def locked(folder: Path) -> Iterator[str]:
     except ImportError:
         yield ""
         return
-    path = folder.parent / f".{folder.name}.lock"
+    path = _lock_file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         with path.open("a+") as file:
@@ -51,7 +51,16 @@ def locked(folder: Path) -> Iterator[str]:
 def in_use(folder: Path) -> bool:
     """Whether a process holds a run folder."""
     try:
-        with locked(folder) if (folder.parent / f".{folder.name}.lock").exists() else nullcontext():
+        import fcntl
+
+        with _lock_file(folder).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
-    except InputError:
+    except (ImportError, FileNotFoundError):
+        return False
+    except BlockingIOError:
         return True
+
+
+def _lock_file(folder: Path) -> Path:
+    return folder.parent / f".{folder.name}.lock"

@@ -1,24 +1,29 @@
-"""Checkpoints: a run that goes on from one does what it would have done."""
+"""Checkpoints: a run that goes on from one does what it would have done, and what is damaged is never used."""
 
+import json
 import os
 import pickle
+from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 from torch import nn
 
-from segkit.engine.checkpoint import Progress, Trainee, read, restore, save, save_weights
-from segkit.engine.optim import adamw, one_cycle, plateau, poly, sgd
+from segkit.build import OPTIMIZERS, SCHEDULES
+from segkit.engine.checkpoint import BEST, SCHEMA, Checkpoints, Identity, Progress, Trainee, manifests
 from segkit.errors import InputError
+from segkit.models.weights import read_metadata, read_weights
 
-IDENTITY = {"config_hash": "abc123", "class_names": ("road", "sky")}
+IDENTITY = Identity("abc123", "fcn8s", ("road", "sky"))
+STORED = Path(__file__).parent / "stored_checkpoints"
+OPTIONS = {"schedule": {"step": {"every_epochs": 1}}, "optimizer": {"caffe_sgd": {"momentum": 0.9, "weight_decay": 0.0005}}}
 
 
-def trainee(optimizer=sgd, schedule=poly, width=4):
+def trainee(optimizer="sgd", schedule="poly", width=4):
     model = nn.Sequential(nn.Linear(3, width), nn.BatchNorm1d(width), nn.Dropout(0.5), nn.Linear(width, 1))
-    built = optimizer(model, frozenset(), lr=0.05)
-    return Trainee(model, built, schedule(built, 20, 5))
+    model.normalization = "imagenet"
+    built = OPTIMIZERS[optimizer](model, frozenset(), lr=0.05, **OPTIONS["optimizer"].get(optimizer, {}))
+    return Trainee(model, built, SCHEDULES[schedule](built, 20, 5, **OPTIONS["schedule"].get(schedule, {})))
 
 
 def run(trainee, steps):
@@ -37,29 +42,49 @@ def run(trainee, steps):
 
 
 @pytest.fixture
-def path(tmp_path):
-    return tmp_path / "checkpoints" / "last.pt"
+def folder(tmp_path):
+    (tmp_path / "checkpoints").mkdir()
+    return tmp_path / "checkpoints"
+
+
+def checkpoints(folder, identity=IDENTITY, **options):
+    return Checkpoints(folder, identity, **options)
 
 
 @pytest.fixture
-def saved(path):
+def two(folder):
+    """A folder with the checkpoints of step 5 and step 10, and the trainee at step 10."""
     torch.manual_seed(0)
-    save(path, trainee(), **IDENTITY)
-    return path
+    found, state = checkpoints(folder), trainee()
+    for _ in range(2):
+        run(state, 5)
+        found.save(state)
+    return state
 
 
-def refusal(call, *arguments, **options):
+def restored(folder, identity=IDENTITY, **options):
+    """A trainee that goes on from a folder, and what was said."""
+    other, said = trainee(**options), []
+    checkpoints(folder, identity).restore(other, said.append)
+    return other, said
+
+
+def refusal(folder, *arguments, **options):
     with pytest.raises(InputError) as caught:
-        call(*arguments, **options)
+        restored(folder, *arguments, **options)
     return str(caught.value)
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
 
 
 # --- there and back ---
 
 
-@pytest.mark.parametrize("optimizer", [sgd, adamw])
-@pytest.mark.parametrize("schedule", [poly, one_cycle, plateau])
-def test_ten_steps_are_five_steps_a_checkpoint_and_five_more(path, optimizer, schedule):
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_ten_steps_are_five_steps_a_checkpoint_and_five_more(folder, optimizer, schedule):
     torch.manual_seed(0)
     whole = trainee(optimizer, schedule)
     first = run(whole, 5)
@@ -68,107 +93,215 @@ def test_ten_steps_are_five_steps_a_checkpoint_and_five_more(path, optimizer, sc
     torch.manual_seed(0)
     halted = trainee(optimizer, schedule)
     assert run(halted, 5) == first
-    save(path, halted, **IDENTITY)
+    checkpoints(folder).save(halted)
 
     torch.manual_seed(99)
-    resumed = trainee(optimizer, schedule)
-    restore(path, resumed, **IDENTITY)
+    resumed, said = restored(folder, optimizer=optimizer, schedule=schedule)
     assert run(resumed, 5) == second  # dropout and data too: torch's generator is part of the state
+    assert said == []
     assert resumed.progress == whole.progress
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], tensor), name
 
 
-def test_progress_comes_back(path):
+def test_progress_comes_back(folder):
     done = trainee()
-    done.progress.__init__(step=7, seconds=1.5, best_mean_iou=0.25, best_step=5)
-    save(path, done, **IDENTITY)
-    other = trainee()
-    restore(path, other, **IDENTITY)
-    assert other.progress == Progress(step=7, seconds=1.5, best_mean_iou=0.25, best_step=5)
+    done.progress.__init__(step=7, epochs=1, seconds=1.5, best_mean_iou=0.25, best_step=0, skipped=2)
+    checkpoints(folder).save(done)
+    assert restored(folder)[0].progress == Progress(step=7, epochs=1, seconds=1.5, best_mean_iou=0.25, best_step=0, skipped=2)
 
 
-def test_a_checkpoint_says_what_it_belongs_to(saved):
-    content = read(saved)
-    assert content["config_hash"] == "abc123"
-    assert content["class_names"] == ["road", "sky"]
-    assert content["schema"] == 1
+def test_a_manifest_says_what_a_checkpoint_belongs_to(two, folder):
+    about = json.loads((folder / "step_00000010_epoch_0000.json").read_text())
+    assert (about["schema"], about["config_hash"], about["model"], about["class_names"]) == (SCHEMA, "abc123", "fcn8s", ["road", "sky"])
+    assert about["bytes"] == (folder / "step_00000010_epoch_0000.pt").stat().st_size
+    assert (about["step"], len(about["sha256"])) == (10, 64)
+
+
+@pytest.mark.parametrize("stored", sorted(STORED.iterdir()), ids=lambda path: path.name)
+def test_a_checkpoint_of_every_released_schema_loads_for_ever(stored):
+    resumed, said = restored(stored)
+    expected = json.loads((stored / "expected.json").read_text())
+    assert said == []
+    assert resumed.progress.step == expected["step"]
+    assert run(resumed, 5) == pytest.approx(expected["losses"], rel=1e-5)
+
+
+# --- which ones are kept ---
+
+
+def test_the_last_ones_are_kept(folder):
+    found, state = checkpoints(folder, keep=3), trainee()
+    for state.progress.step in (1, 2, 3, 4, 5):
+        found.save(state)
+    assert [path.stem for path in manifests(folder)] == [f"step_0000000{n}_epoch_0000" for n in (5, 4, 3)]
+    assert len(names(folder)) == 6
+
+
+def test_a_state_is_saved_once(two, folder):
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    found = checkpoints(folder)
+    state = trainee()
+    found.restore(state, print)
+    found.save(state)
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_before_and_after_a_validation_are_two_states(two, folder):
+    two.progress.epochs = 1
+    checkpoints(folder).save(two)
+    assert [path.stem for path in manifests(folder)] == ["step_00000010_epoch_0001", "step_00000010_epoch_0000"]
+
+
+def test_a_future_that_was_given_up_is_removed_by_the_next_save(two, folder):
+    damage(folder / "step_00000010_epoch_0000.pt")
+    found, state = checkpoints(folder), trainee()
+    found.restore(state, lambda line: None)
+    run(state, 1)
+    found.save(state)
+    assert [path.stem for path in manifests(folder)] == ["step_00000006_epoch_0000", "step_00000005_epoch_0000"]
+
+
+def test_a_state_without_manifest_does_not_count(two, folder):
+    (folder / "step_00000010_epoch_0000.json").unlink()
+    assert restored(folder)[0].progress.step == 5
+
+
+# --- damage ---
+
+
+def damage(path, place=0.5):
+    """Flips one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[int(len(content) * place)] ^= 4
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("place", [0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.999])
+def test_after_a_flipped_bit_the_checkpoint_before_is_used_and_the_damaged_one_named(two, folder, place):
+    last = folder / "step_00000010_epoch_0000.pt"
+    damage(last, place)
+    resumed, said = restored(folder)
+    assert resumed.progress.step == 5
+    assert said == [f"{last} is damaged: its SHA-256 is not the manifest's; going on from the one before, step 5."]
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
+def test_after_a_truncation_the_checkpoint_before_is_used(two, folder, share):
+    last = folder / "step_00000010_epoch_0000.pt"
+    os.truncate(last, int(last.stat().st_size * share))
+    resumed, said = restored(folder)
+    assert resumed.progress.step == 5
+    assert f"{last} is damaged: {last.stat().st_size} bytes, expected" in said[0]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": 2}', '{"schema": 2, "bytes": 1, "sha256": "", "model": 3}', "\udcff"])
+def test_a_damaged_manifest_is_one_of_a_damaged_checkpoint(two, folder, text):
+    manifest = folder / "step_00000010_epoch_0000.json"
+    manifest.write_text(text, errors="surrogateescape")
+    resumed, said = restored(folder)
+    assert resumed.progress.step == 5
+    assert said == [f"{manifest} is damaged; going on from the one before, step 5."]
+
+
+def test_a_state_that_is_gone_is_named(two, folder):
+    (folder / "step_00000010_epoch_0000.pt").unlink()
+    assert "step_00000010_epoch_0000.pt is missing; going on" in restored(folder)[1][0]
+
+
+def test_all_damaged_is_refused_with_every_name(two, folder):
+    for path in folder.glob("*.pt"):
+        damage(path)
+    message = refusal(folder)
+    assert f"{folder} holds no checkpoint that is whole: " in message
+    assert "step_00000010" in message
+    assert "step_00000005" in message
+
+
+def test_code_in_a_checkpoint_is_refused_and_not_run(two, folder, tmp_path):
+    class Payload:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'sentinel'}",)
+
+    from segkit.files import sha256
+
+    last = folder / "step_00000010_epoch_0000.pt"
+    last.write_bytes(pickle.dumps({"schema": 2, "model": Payload()}, protocol=2))
+    about = json.loads(last.with_suffix(".json").read_text())
+    last.with_suffix(".json").write_text(json.dumps(about | {"bytes": last.stat().st_size, "sha256": sha256(last)}))
+    message = refusal(folder)
+    assert f"{last} is no checkpoint" in message
+    assert "weights_only" not in message
+    assert not (tmp_path / "sentinel").exists()
 
 
 # --- what does not fit ---
 
 
-@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
-def test_a_damaged_file_is_refused(saved, share):
-    content = saved.read_bytes()
-    saved.write_bytes(content[: int(len(content) * share)])
-    message = refusal(restore, saved, trainee(), **IDENTITY)
-    assert "is damaged or no checkpoint" in message
-    assert str(saved) in message
+def test_an_empty_folder_is_refused(folder):
+    assert refusal(folder) == f"{folder} holds no checkpoint that is whole: none. Start again with --overwrite."
 
 
-@pytest.mark.parametrize("content", [{"a": 1}, [1, 2], {}])
-def test_a_file_of_another_kind_is_refused(path, content):
-    path.parent.mkdir()
-    torch.save(content, path)
-    assert "is damaged or no checkpoint" in refusal(read, path)
+def test_another_schema_is_refused(two, folder):
+    manifest = folder / "step_00000010_epoch_0000.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"schema": 99, "segkit": "7.1"}))
+    assert f"{manifest} has schema 99; this version reads 2. Go on with segkit 7.1." in refusal(folder)
 
 
-def test_code_in_a_checkpoint_is_refused_and_not_run(path, tmp_path):
-    class Payload:
-        def __reduce__(self):
-            return os.system, (f"touch {tmp_path / 'sentinel'}",)
-
-    path.parent.mkdir()
-    path.write_bytes(pickle.dumps({"schema": 1, "model": Payload()}, protocol=2))
-    assert "weights_only" not in refusal(read, path)
-    assert not (tmp_path / "sentinel").exists()
-
-
-def test_a_missing_file_is_refused(path):
-    assert "does not exist" in refusal(read, path)
-
-
-def test_another_schema_is_refused(saved):
-    content = read(saved)
-    torch.save({**content, "schema": 2}, saved)
-    assert "has schema 2; this version reads 1" in refusal(read, saved)
-
-
-def test_a_checkpoint_of_another_config_is_refused_and_changes_nothing(saved):
+def test_a_checkpoint_of_another_config_is_refused_and_changes_nothing(two, folder):
     other = trainee()
     before = {name: tensor.clone() for name, tensor in other.model.state_dict().items()}
-    message = refusal(restore, saved, other, **{**IDENTITY, "config_hash": "def456"})
-    assert "belongs to config abc123, this run has def456" in message
+    with pytest.raises(InputError, match="belongs to config abc123, this run has def456"):
+        checkpoints(folder, Identity("def456", "fcn8s", ("road", "sky"))).restore(other, print)
     assert all(torch.equal(tensor, before[name]) for name, tensor in other.model.state_dict().items())
 
 
-def test_a_checkpoint_of_another_model_is_refused(saved):
-    message = refusal(restore, saved, trainee(width=5), **IDENTITY)
+def test_a_checkpoint_of_another_model_is_refused_in_one_line(two, folder):
+    other = Identity("def456", "segnet", ("road", "sky", "tree"))
+    assert "is of fcn8s with 2 classes, the config says segnet with 3 classes. Choose another --run folder." in refusal(folder, other)
+
+
+def test_a_checkpoint_of_another_width_is_refused(two, folder):
+    message = refusal(folder, width=5)
     assert "0.weight is [4, 3], expected [5, 3]" in message
-    assert "3.weight is [1, 4], expected [1, 5]" in message
 
 
-def test_a_checkpoint_of_other_classes_is_refused(saved):
-    message = refusal(restore, saved, trainee(), config_hash="abc123", class_names=("sky", "road"))
+def test_a_checkpoint_of_other_classes_is_refused(two, folder):
+    message = refusal(folder, Identity("abc123", "fcn8s", ("sky", "road")))
     assert "was trained on the classes road, sky; the dataset has sky, road" in message
 
 
-# --- weights alone ---
+# --- the best weights ---
 
 
-def test_saved_weights_are_the_tensors_of_the_model_with_what_was_noted(tmp_path):
-    model = trainee().model.to(memory_format=torch.contiguous_format)
-    save_weights(tmp_path / "best.safetensors", model, metadata={"step": "7"})
-    with safe_open(tmp_path / "best.safetensors", "pt") as file:
-        assert file.metadata() == {"step": "7"}
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-    assert tensors.keys() == model.state_dict().keys()
-    assert all(torch.equal(tensors[name], tensor) for name, tensor in model.state_dict().items())
+def test_the_best_weights_say_what_they_are(two, folder):
+    checkpoints(folder).keep_best(two, 0.5)
+    about = read_metadata(folder / BEST)
+    assert (about["step"], about["mean_iou"], about["model"], about["config_hash"]) == ("10", "0.5", "fcn8s", "abc123")
+    assert (two.progress.best_step, two.progress.best_mean_iou) == (10, 0.5)
+    assert all(torch.equal(read_weights(folder / BEST)[name], tensor) for name, tensor in two.model.state_dict().items())
 
 
-def test_weights_in_channels_last_are_saved_too(tmp_path):
-    model = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
-    save_weights(tmp_path / "w.safetensors", model, metadata={})
-    with safe_open(tmp_path / "w.safetensors", "pt") as file:
-        assert torch.equal(file.get_tensor("weight"), model.weight)
+@pytest.mark.parametrize("fault", [damage, os.unlink])
+def test_without_its_best_weights_a_run_does_not_go_on(two, folder, fault):
+    found = checkpoints(folder)
+    found.keep_best(two, 0.5)
+    run(two, 1)
+    found.save(two)
+    fault(folder / BEST)
+    message = refusal(folder)
+    assert "the run cannot go on without its best weights, of step 10: " in message
+    assert str(folder / BEST) in message
+
+
+# --- numbers ---
+
+
+def test_a_state_that_is_not_finite_is_not_saved(two, folder):
+    before = names(folder)
+    two.progress.step = 11
+    two.model[0].weight.data[1, 1] = float("nan")
+    for save in (lambda: checkpoints(folder).save(two), lambda: checkpoints(folder).keep_best(two, 0.5)):
+        with pytest.raises(FloatingPointError, match=r"step 11: 1 tensors are not finite, the first is 0.weight; nothing was saved"):
+            save()
+    assert names(folder) == before

@@ -39,8 +39,11 @@ def test_a_process_that_is_killed_holds_nothing(holder, tmp_path):
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
     assert not in_use(tmp_path / "run")
-    with locked(tmp_path / "run"):
+    with locked(tmp_path / "run") as stale:
+        assert stale.startswith(f"process {holder.pid} on ")
         assert in_use(tmp_path / "run")
+    with locked(tmp_path / "run") as stale:
+        assert stale == ""
 
 
 def test_what_was_held_leaves_nothing_behind_whatever_happens_meanwhile(tmp_path):

@@ -76,8 +76,11 @@ def test_a_folder_that_holds_no_run_is_named(tmp_path):
 
 def test_a_run_can_go_on_once_it_has_a_checkpoint(run):
     assert not run.trained
-    (run.checkpoints / "last.pt").touch()
+    (run.checkpoints / "step_00000007_epoch_0000.pt").touch()
+    assert not run.trained
+    (run.checkpoints / "step_00000007_epoch_0000.json").touch()
     assert run.trained
+    assert run.saved_step == 7
     (run.path / "config.yaml").unlink()
     assert not run.trained
 
@@ -105,19 +108,21 @@ def test_a_line_that_a_crash_left_incomplete_is_left_out(run):
 def test_a_resumed_run_forgets_later_steps_and_the_incomplete_line(run):
     for step in (1, 2, 3):
         run.write("train", {"step": step})
-    run.write("validation", {"step": 2})
+    run.write("validation", {"step": 2, "epoch": 1})
     path = run.path / "metrics.jsonl"
     path.write_text(path.read_text() + '{"kind": "tr')
-    run.forget_after(2)
+    run.forget_after(2, 1)
     run.write("train", {"step": 3})
     assert [(record["kind"], record["step"]) for record in run.records()] == [("train", 1), ("train", 2), ("validation", 2), ("train", 3)]
     assert len(path.read_text().splitlines()) == 4
-    run.forget_after(0)
+    run.forget_after(2, 0)  # step 2 is done, its validation is not
+    assert [(record["kind"], record["step"]) for record in run.records()] == [("train", 1), ("train", 2)]
+    run.forget_after(0, 0)
     assert run.records() == []
 
 
 def test_a_run_without_records_has_nothing_to_forget(run):
-    run.forget_after(0)
+    run.forget_after(0, 0)
     assert run.records() == []
 
 
