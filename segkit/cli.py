@@ -192,5 +192,9 @@ def main() -> None:
         print("segkit: out of memory. Lower training.batch_size, or raise training.accumulation.", file=sys.stderr)
         sys.exit(1)
     except FloatingPointError as error:
-        print(f"segkit: training stopped: {error}. Lower optimizer.lr, or set training.gradient_clip.", file=sys.stderr)
+        print(
+            f"segkit: training stopped: {error}. Lower optimizer.lr, set training.gradient_clip, or leave out such steps with "
+            "training.skip_nonfinite; then start again with --overwrite, or from a checkpoint's weights.",
+            file=sys.stderr,
+        )
         sys.exit(1)

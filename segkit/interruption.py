@@ -48,7 +48,7 @@ class Stop:
         self.number = number
         if not self._deferred:
             self.check()
-        line = f"\nsegkit: {Interrupted(number).name}: finishing what cannot be cut, then saving; a second signal leaves at once.\n"
+        line = f"\nsegkit: {Interrupted(number).name}: stopping after this step, then saving; a second signal leaves at once.\n"
         os.write(2, line.encode())  # print is not safe in a handler
 
     def check(self) -> None:

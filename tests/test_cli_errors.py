@@ -138,7 +138,8 @@ def test_a_run_of_another_config_is_never_overwritten(segkit, finished):
     assert code == 2
     assert errors == (
         f"segkit: {run} holds a run of another config; different: seed (0 there, 1 here). "
-        "Choose another folder with --run (of an experiment: --runs), or --overwrite it.\n"
+        "Choose another folder with --run (of an experiment: --runs), or --overwrite it. "
+        f"A new run can start from its weights: model.initialize_from={run}.\n"
     )
 
 

@@ -155,7 +155,7 @@ def test_ctrl_c_reaches_the_whole_process_group_and_the_run_is_saved(config, tmp
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     lines = errors.strip().splitlines()
-    assert lines[0] == "segkit: Ctrl-C: finishing what cannot be cut, then saving; a second signal leaves at once."
+    assert lines[0] == "segkit: Ctrl-C: stopping after this step, then saving; a second signal leaves at once."
     assert f"goes on after step {RunDir(tmp_path / 'run').saved_step}: segkit train {config}" in lines[1]
     assert len(lines) == 2
     assert RunDir(tmp_path / "run").saved_step == records(tmp_path / "run")[-1]["step"]

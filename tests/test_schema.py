@@ -118,7 +118,8 @@ def test_nothing_of_an_experiment_can_be_changed(folder):
 
 
 TRAINING_KEYS = (
-    "epochs, steps, batch_size, replacement, accumulation, device, precision, channels_last, workers, cache, gradient_clip, log_every"
+    "epochs, steps, batch_size, replacement, accumulation, device, precision, channels_last, workers, cache, gradient_clip, "
+    "skip_nonfinite, log_every"
 )
 MISTAKES = {
     "training.epohs=3": (f"training.epohs = 3 (command line): unknown key. Did you mean 'epochs'? Known keys: {TRAINING_KEYS}."),
@@ -127,7 +128,7 @@ MISTAKES = {
     ),
     "on=1": (
         "on = 1 (command line): unknown key. Known keys: "
-        "name, seed, data, transforms, model, loss, optimizer, schedule, training, evaluation, tracking."
+        "name, seed, data, transforms, model, loss, optimizer, schedule, training, evaluation, checkpoints, tracking."
     ),
     "model.decoder.widht=3": (
         "model.decoder.widht = 3 (command line): unknown key of fcn8s. Did you mean 'width'? Known keys: name, width, mode."

@@ -259,7 +259,7 @@ class Checkpoints:
         """Writes the images and labels of a step, for a look at them; its file."""
         path = self.folder / f"nonfinite_step_{step:08d}.safetensors"
         tensors = {f"image_{n}": part.image for n, part in enumerate(parts)} | {f"labels_{n}": part.labels for n, part in enumerate(parts)}
-        write_weights(path, tensors, metadata={f"ids_{n}": " ".join(part.ids) for n, part in enumerate(parts)})
+        write_weights(path, tensors, metadata={f"ids_{n}": json.dumps(part.ids) for n, part in enumerate(parts)})
         return path
 
 

@@ -20,22 +20,23 @@ class NonFinite(FloatingPointError):
     def __init__(self, step: int, loss: float, norm: float, term: str, ids: tuple[str, ...]):
         super().__init__(step, loss, norm, term, ids)
         self.about: dict[str, Any] = {"loss": loss, "gradient_norm": norm, "term": term, "ids": list(ids)}
-        self.step, self.kept = step, Path()
+        self.step = step
+        self.kept: Path | None = None  # file of the batch
 
     def __str__(self) -> str:
         about = self.about
         numbers = f"loss {about['loss']}, gradient norm {about['gradient_norm']}"
-        return f"step {self.step}: {about['term']} not finite ({numbers}), samples {', '.join(about['ids'])}"
+        return f"step {self.step}: {about['term']} is not finite ({numbers}), samples {', '.join(about['ids'])}, kept in {self.kept}"
 
 
 def term(model: nn.Module, loss: float) -> str:
-    """What is not finite, the first of: a weight, the loss, the gradient of a weight, the norm of all gradients; with its verb."""
+    """What is not finite, the first of: a weight, the loss, the gradient of a weight, the norm of all gradients."""
     for name, parameter in model.named_parameters():
         if not parameter.isfinite().all():
-            return f"{name} is"  # an earlier step did it
+            return f"{name}"  # an earlier step did it
     if not math.isfinite(loss):
-        return "the loss is"
+        return "the loss"
     for name, parameter in model.named_parameters():
         if parameter.grad is not None and not parameter.grad.isfinite().all():
-            return f"the gradient of {name} is"
-    return "the gradients' norm is"
+            return f"the gradient of {name}"
+    return "the norm of the gradients"

