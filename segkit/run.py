@@ -16,7 +16,7 @@ from segkit.data.loader import steps_per_epoch
 from segkit.engine import checkpoint
 from segkit.engine.batch_norm import absorb_batch_norm
 from segkit.engine.checkpoint import Progress, Trainee
-from segkit.engine.device import choose_device, choose_precision
+from segkit.engine.device import choose_device, choose_precision, deterministic
 from segkit.engine.evaluate import evaluate
 from segkit.engine.train import train
 from segkit.errors import InputError
@@ -83,7 +83,7 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
     stored = config.load(run.config_text(), str(run.path / CONFIG)) if resumes else values  # without options that came later
     about = {"config_hash": config.config_hash(identity(stored)), "class_names": training.class_names}
     trainee, loss = _assemble(experiment, training, device, restore=resumes)
-    with locked(run.path):
+    with deterministic(experiment.training.deterministic), locked(run.path):
         if resumes:
             checkpoint.restore(run.checkpoints / checkpoint.LAST, trainee, **about)
             run.forget_after(trainee.progress.step)
