@@ -16,7 +16,7 @@ from segkit.data.folder import classes_text
 from segkit.data.loader import steps_per_epoch
 from segkit.engine.batch_norm import absorb_batch_norm
 from segkit.engine.checkpoint import BEST, Checkpoints, Identity, Progress, Trainee
-from segkit.engine.device import choose_device, choose_precision
+from segkit.engine.device import choose_device, choose_precision, deterministic
 from segkit.engine.evaluate import evaluate
 from segkit.engine.train import Plan, train
 from segkit.errors import InputError
@@ -90,7 +90,7 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
         training, validation, test = (build.build_dataset(experiment, split) for split in ("train", "val", "test"))
         require_labels(train=training, val=validation, test=test)
         trainee, loss = _assemble(experiment, training, device, restore=resumes)
-        with locked(run.path) as stale:
+        with deterministic(experiment.training.deterministic), locked(run.path) as stale:
             if stale:
                 _tell(f"{run.path} was in use by {stale}, which has ended without a word; its lock is taken over.")
             checkpoints = _open(experiment, run, training, trainee, device, resumes=resumes)

@@ -102,6 +102,7 @@ class Training(Section):
     accumulation: Count = 1  # equal parts that a batch is computed in
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the forward pass; weights stay float32
+    deterministic: bool = False  # the same bits each time on one machine, by algorithms that may be slower
     channels_last: bool = True  # memory layout of images
     workers: Annotated[int, Ge(0)] = 0  # processes that load data; 0: the main one
     cache: bool = False  # keep decoded images in memory

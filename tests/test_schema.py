@@ -118,8 +118,8 @@ def test_nothing_of_an_experiment_can_be_changed(folder):
 
 
 TRAINING_KEYS = (
-    "epochs, steps, batch_size, replacement, accumulation, device, precision, channels_last, workers, cache, gradient_clip, "
-    "skip_nonfinite, log_every"
+    "epochs, steps, batch_size, replacement, accumulation, device, precision, deterministic, channels_last, workers, cache, "
+    "gradient_clip, skip_nonfinite, log_every"
 )
 MISTAKES = {
     "training.epohs=3": (f"training.epohs = 3 (command line): unknown key. Did you mean 'epochs'? Known keys: {TRAINING_KEYS}."),

@@ -1,10 +1,16 @@
-"""Which device and which precision."""
+"""Which device, which precision, and whether the same bits come out each time."""
 
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
 from segkit.errors import InputError
+
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # environment variable
+REPEATABLE = (":4096:8", ":16:8")  # values with which cuBLAS gives the same bits each time
+REFUSAL = "does not have a deterministic implementation"  # in torch's messages
 
 
 def choose_device(name: str) -> torch.device:
@@ -50,3 +56,44 @@ def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> No
     torch.set_rng_state(state["cpu"])
     if device.type in state and device.type != "cpu":
         torch.get_device_module(device).set_rng_state(state[device.type], *([device] if device.type == "cuda" else []))
+
+
+@contextmanager
+def deterministic(wanted: bool) -> Iterator[None]:
+    """Holds torch to algorithms that give the same bits each time; afterwards, all settings are as before. Does nothing if not `wanted`.
+
+    The same bits means: from the same config, on the same machine, with the same software and number of threads. cuBLAS reads its
+    setting when it starts, so on a GPU this comes before the first multiplication of the process.
+
+    The tests prove it on CPUs: every decoder trains and predicts under it. On CUDA it is torch's promise, and was never run: convolutions
+    and `scatter` have deterministic algorithms there, and the loss, the confusion matrix and FCN's enlargement use nothing that torch
+    refuses. Overlapping max-pooling (AlexNet, GoogLeNet) adds up gradients in an order that torch's documentation says nothing of.
+
+    Raises:
+        InputError: if the model has a layer without such an algorithm on its device, such as adaptive pooling on CUDA.
+    """
+    if not wanted:
+        yield
+        return
+    benchmark, workspace = torch.backends.cudnn.benchmark, os.environ.get(CUBLAS)
+    mode = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    try:
+        if workspace not in REPEATABLE:
+            os.environ[CUBLAS] = REPEATABLE[0]
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True)
+        yield
+    except RuntimeError as error:
+        if REFUSAL not in str(error):
+            raise
+        operation = str(error).split(maxsplit=1)[0]
+        raise InputError(
+            f"training.deterministic = true: the model needs torch's {operation}, which {REFUSAL} on this device. "
+            "Set training.deterministic=false, or train on another device."
+        ) from error
+    finally:
+        torch.use_deterministic_algorithms(mode[0], warn_only=mode[1])
+        torch.backends.cudnn.benchmark = benchmark
+        os.environ.pop(CUBLAS, None)
+        if workspace is not None:
+            os.environ[CUBLAS] = workspace

@@ -3,7 +3,7 @@
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -39,6 +39,26 @@ def zero_convolution(incoming: int, outgoing: int) -> nn.Conv2d:
 def response_normalization(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
     """Local response normalization across 5 channels, alpha 1e-4, beta 0.75, k 1, as in CaffeNet, GoogLeNet and SegNet-Basic."""
     return F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1.0)
+
+
+def unpool(x: Float[Tensor, "B C h w"], indices: Int64[Tensor, "B C h w"], size: Size) -> Float[Tensor, "B C H W"]:
+    """Zeros [B, C, H, W] but for the values of `x`, each at its place: what `F.max_unpool2d` gives, and its gradient, bit by bit.
+
+    Each plane is scattered into, which is deterministic on every device as long as no two values share a place; `F.max_unpool2d` is
+    refused by torch in deterministic mode. The memory layout of `x` is kept.
+
+    Args:
+        x: pooled map.
+        indices: position of each value in its flattened plane of H x W, as max-pooling gave it.
+        size: (H, W) before pooling.
+    """
+    (batch, channels), (height, width) = x.shape[:2], size
+    if x.is_contiguous():
+        plane = x.new_zeros(batch, channels, height * width)
+        return plane.scatter_(2, indices.flatten(2), x.flatten(2)).unflatten(2, (height, width))
+    places, values = (each.permute(0, 2, 3, 1).flatten(1, 2) for each in (indices, x))
+    plane = x.new_zeros(batch, height * width, channels)
+    return plane.scatter_(1, places, values).unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
 
 class CaffeBatchNorm(nn.BatchNorm2d):

@@ -8,12 +8,18 @@ import torch
 from torch import nn
 
 from segkit.build import DECODERS, ENCODERS, WHOLE_MODELS
+from segkit.engine.batch_norm import set_statistics
+from segkit.engine.device import deterministic
+from segkit.engine.inference import labels_at, predict_logits
 from segkit.errors import InputError
+from segkit.losses.cross_entropy import CrossEntropy
+from segkit.metrics.confusion import confusion_matrix
 from segkit.models.decoders.fcn import fcn8s
 from segkit.models.decoders.segnet import SegNet
 from segkit.models.encoders.vgg import VGG16
 from segkit.models.features import Needs
 from segkit.models.segmenter import Segmenter
+from segkit.tensors import IGNORE
 
 K = 5
 SMALL = {"head_width": 16}  # by name of the argument, wherever it occurs
@@ -183,6 +189,28 @@ def test_memory_format_does_not_matter(model):
         plain = model.eval()(images(33, 64))
         last = model.to(memory_format=torch.channels_last)(images(33, 64).contiguous(memory_format=torch.channels_last))
     torch.testing.assert_close(last, plain, rtol=1e-4, atol=1e-5)
+
+
+def trained_and_scored(recipe):
+    """Weights after a step of training and batch-norm statistics, a confusion matrix, and logits, all from the same seed."""
+    model, image = build(recipe), images(33, 64, batch=2)
+    labels = torch.randint(K, (2, 33, 64), generator=torch.Generator().manual_seed(0))
+    labels[:, :9] = IGNORE
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    CrossEntropy(torch.linspace(0.5, 2, K))(model(image), labels).backward()
+    optimizer.step()
+    if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        set_statistics(model, [image], unbiased=True)
+    logits = predict_logits(model.eval(), image, device=torch.device("cpu"), precision=torch.float32)
+    predicted = labels_at(logits, (66, 128))[:, ::2, ::2]
+    return [*model.state_dict().values(), confusion_matrix(predicted, labels, K), logits]
+
+
+def test_in_deterministic_mode_every_model_trains_and_predicts_and_gives_the_same_bits_again(recipe):
+    with deterministic(True):
+        first, second = trained_and_scored(recipe), trained_and_scored(recipe)
+    assert all(torch.isfinite(tensor).all() for tensor in first)
+    assert all(torch.equal(tensor, again) for tensor, again in zip(first, second, strict=True))
 
 
 def test_features_hold_what_the_decoder_declares_and_nothing_else(model):

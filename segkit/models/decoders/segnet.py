@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from segkit.models.features import Features, Needs, Stages
-from segkit.models.layers import BatchNormKind, batch_norm_layer, he_convolution
+from segkit.models.layers import BatchNormKind, batch_norm_layer, he_convolution, unpool
 from segkit.ranges import Probability
 from segkit.tensors import Logits
 
@@ -69,7 +69,7 @@ class SegNet(nn.Module):
         depth = len(self.names)
         x = features.pooled[depth - 1]
         for stage, names in zip(range(depth - 1, -1, -1), self.names, strict=True):
-            x = F.max_unpool2d(x, features.indices[stage], [2, 2], [2, 2], output_size=list(features.unpooled_sizes[stage]))
+            x = unpool(x, features.indices[stage], features.unpooled_sizes[stage])
             for name in names:
                 if name == self.names[-1][-1]:
                     with torch.autocast(x.device.type, enabled=False):

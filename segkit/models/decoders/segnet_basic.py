@@ -8,10 +8,9 @@ from typing import Literal
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from segkit.models.features import Features, Needs, Stages
-from segkit.models.layers import BatchNormKind, batch_norm_layer, he_convolution
+from segkit.models.layers import BatchNormKind, batch_norm_layer, he_convolution, unpool
 from segkit.ranges import Probability
 from segkit.tensors import Logits
 
@@ -66,7 +65,7 @@ class SegNetBasic(nn.Module):
         x = features.pooled[max(features.pooled)]
         for stage in range(len(features.indices) - 1, -1, -1):
             name = f"conv_decode{stage + 1}"
-            x = F.max_unpool2d(x, features.indices[stage], [2, 2], [2, 2], output_size=list(features.unpooled_sizes[stage]))
+            x = unpool(x, features.indices[stage], features.unpooled_sizes[stage])
             x = self.get_submodule(f"{name}_bn")(self.get_submodule(name)(x))
             if stage in features.unpooled:
                 x = x + features.unpooled[stage]
