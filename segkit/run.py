@@ -65,7 +65,9 @@ def check_folder(experiment: Experiment, run: RunDir) -> None:
             f"A new run can start from its weights: model.initialize_from={run.path}."
         )
     if not (run.finished or run.trained):
-        raise InputError(f"{run.path} lacks its checkpoints and cannot go on. Choose another folder with --run, or --overwrite it.")
+        raise InputError(
+            f"{run.path} holds no checkpoint that this version knows and cannot go on. Choose another folder with --run, or --overwrite it."
+        )
 
 
 def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -> dict[str, Any]:

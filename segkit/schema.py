@@ -146,7 +146,7 @@ class Tracking(Section):
 
     method: Annotated[str, Field(min_length=1)] | None = None  # what comparisons call it; null: its decoder or whole model
     group: Annotated[str, Field(min_length=1)] | None = None  # the experiment that it belongs to
-    wandb: Literal["disabled", "offline", "online"] = "disabled"
+    wandb: Literal["disabled", "offline", "online", "required"] = "disabled"  # required: online, and no training without it
     project: Annotated[str, Field(min_length=1)] = "segkit"  # in Weights & Biases
     entity: Annotated[str, Field(min_length=1)] | None = None  # user or team in Weights & Biases; null: the default
     images: Annotated[int, Ge(0)] = 8  # validation images whose predictions are shown in Weights & Biases

@@ -23,7 +23,8 @@ from segkit.trained import Trained, open_trained
 from segkit.viz.overlay import overlay
 
 Mode = Literal["online", "offline"]
-MODES: dict[str, Mode] = {"online": "online", "run": "online", "offline": "offline", "dryrun": "offline"}  # W&B has two words for each
+# W&B has two words for each; `required` is ours
+MODES: dict[str, Mode] = {"online": "online", "run": "online", "required": "online", "offline": "offline", "dryrun": "offline"}
 
 
 @contextmanager
@@ -31,11 +32,15 @@ def tracked(experiment: Experiment, run: RunDir) -> Iterator[Tracker]:
     """Whoever wants to know of a run while it is trained. No failure of theirs reaches the run.
 
     The environment's WANDB_MODE wins over tracking.wandb, unless that is disabled: then W&B is not even imported.
+
+    Raises:
+        InputError: if it is required, and does not start.
     """
     tracker: Tracker = NoTracker()
     if experiment.tracking.wandb != "disabled" and os.environ.get("WANDB_MODE") != "disabled":
         mode = os.environ.get("WANDB_MODE") or experiment.tracking.wandb
-        tracker = Guarded(lambda: start_tracker(experiment, run, mode), again=f"'segkit sync {run.path}' sends it later.")
+        started = _required_tracker(experiment, run, mode) if experiment.tracking.wandb == "required" else None
+        tracker = Guarded(lambda: started or start_tracker(experiment, run, mode), again=f"'segkit sync {run.path}' sends it later.")
     if tracker.place is not None:
         print(f"W&B: {tracker.place}", flush=True)
     exit_code = 1
@@ -47,6 +52,15 @@ def tracked(experiment: Experiment, run: RunDir) -> Iterator[Tracker]:
         raise
     finally:
         tracker.close(exit_code)
+
+
+def _required_tracker(experiment: Experiment, run: RunDir, mode: str) -> Tracker:
+    try:
+        return start_tracker(experiment, run, mode)
+    except Exception as error:  # the SDK raises errors of many kinds
+        raise InputError(
+            f"tracking.wandb = 'required', and W&B cannot be told: {reason(error)}. Nothing was trained. Log in, or set tracking.wandb=online."
+        ) from None
 
 
 def start_tracker(experiment: Experiment, run: RunDir, mode: str) -> Tracker:

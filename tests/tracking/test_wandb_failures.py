@@ -142,6 +142,15 @@ def test_a_start_that_fails_is_one_warning(segkit, monkeypatch, tmp_path, settin
     assert RunDir(run).finished
 
 
+def test_where_it_is_required_a_start_that_fails_ends_the_run_before_its_first_step(segkit, tmp_path):
+    run = tmp_path / "run"
+    code, _, errors = segkit("train", "configs/streets/fcn8s.yaml", *TINY, "tracking.wandb=required", "--run", run)
+    assert code == 2
+    assert "segkit: tracking.wandb = 'required', and W&B cannot be told: there is no W&B login;" in errors
+    assert "Nothing was trained." in errors
+    assert RunDir(run).records() == []
+
+
 def test_a_folder_that_cannot_be_made_is_one_warning(segkit, finished):
     run = finished("fcn8s")
     (run / "result.json").unlink()  # as if stopped at its very end
