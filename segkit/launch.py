@@ -16,6 +16,7 @@ import torch
 
 from segkit.errors import InputError
 from segkit.experiment import STAGE, Member, chains
+from segkit.interruption import SIGNALS, Interrupted
 
 GRACE_SECONDS = 30  # for processes to end by themselves
 
@@ -180,13 +181,12 @@ def _share(slot: int, jobs: int) -> dict[str, str]:
 
 @contextmanager
 def _terminated_as_an_exception() -> Iterator[None]:
-    """SIGTERM, and a terminal that closes, raise SystemExit inside, so that children are ended too."""
+    """Signals other than Ctrl-C raise SystemExit inside, with the exit code of a run that can go on, so that children are ended too."""
 
     def stop(number: int, _: object) -> None:
-        raise SystemExit(128 + number)
+        raise SystemExit(Interrupted(number).exit_code)
 
-    numbers = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
-    before = {number: signal.getsignal(number) for number in numbers}
+    before = {number: signal.getsignal(number) for number in SIGNALS if number != signal.SIGINT}
     for number, handler in before.items():
         if handler is not signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(number, stop)

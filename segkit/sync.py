@@ -59,7 +59,8 @@ def _required_tracker(experiment: Experiment, run: RunDir, mode: str) -> Tracker
         return start_tracker(experiment, run, mode)
     except Exception as error:  # the SDK raises errors of many kinds
         raise InputError(
-            f"tracking.wandb = 'required', and W&B cannot be told: {reason(error)}. Nothing was trained. Log in, or set tracking.wandb=online."
+            f"tracking.wandb = 'required', and W&B cannot be told: {reason(error)}. Nothing was trained. "
+            "Log in, or set tracking.wandb=online."
         ) from None
 
 
