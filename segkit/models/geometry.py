@@ -128,10 +128,15 @@ class Path:
         return pixels
 
     def sees(self, position: int) -> tuple[int, int]:
-        """First and last pixel of the image that a pixel of the map depends on; the padding counts as image."""
+        """First and last pixel of the image that a pixel of the map depends on; the padding counts as image.
+
+        The last comes before the first if it depends on none: a transposed convolution whose stride exceeds its kernel leaves gaps.
+        """
         first = last = position
         for layer in reversed(self.layers):
             first, last = layer.sees(first, last)
+            if last < first:
+                break
         return first, last
 
     @cached_property

@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn import functional as F
 
 from segkit.errors import InputError
 from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
@@ -58,67 +57,6 @@ def test_the_inverse_of_a_map_undoes_it():
 
 def test_a_deconvolution_undoes_a_convolution_of_the_same_geometry():
     assert Path((convolution(5, stride=2, padding=1), deconvolution(5, 2, padding=1))).coordinates == IMAGE
-
-
-# --- any stack of layers, against torch ---
-
-WINDOWS = st.builds(
-    Layer,
-    kernel=st.integers(1, 5),
-    stride=st.integers(1, 3),
-    padding=st.integers(0, 2),
-    dilation=st.integers(1, 2),
-)
-DECONVOLUTIONS = st.builds(Layer, kernel=st.integers(1, 5), stride=st.integers(1, 3), padding=st.just(0), transposed=st.just(True))
-POOLINGS = st.integers(1, 4).flatmap(
-    lambda k: st.builds(Layer, kernel=st.just(k), stride=st.integers(1, k), padding=st.integers(0, k // 2), ceil=st.just(True))
-)
-
-
-def run(layer, x):
-    """One layer on [1, 1, W] with weights of 1; a pooling sums, so that every pixel it sees counts."""
-    weight = torch.ones(1, 1, layer.kernel, dtype=x.dtype)
-    if layer.transposed:
-        return F.conv_transpose1d(x, weight, stride=layer.stride, padding=layer.padding)
-    if layer.ceil:
-        return F.avg_pool1d(x, layer.kernel, layer.stride, layer.padding, ceil_mode=True)
-    return F.conv1d(x, weight, stride=layer.stride, padding=layer.padding, dilation=layer.dilation)
-
-
-@given(st.lists(st.one_of(WINDOWS, DECONVOLUTIONS, POOLINGS), min_size=1, max_size=4), st.integers(1, 60))
-def test_sizes_are_those_that_torch_gives(layers, size):
-    path, x = Path(tuple(layers)), torch.ones(1, 1, size)
-    expected = path.size(size)
-    try:
-        for layer in layers:
-            x = run(layer, x)
-        actual = x.shape[-1]
-    except RuntimeError:
-        actual = 0
-    assert expected == actual
-    assert (expected > 0) == (size >= path.minimum_size)
-
-
-@given(st.lists(st.one_of(WINDOWS, DECONVOLUTIONS), min_size=1, max_size=4), st.data())
-def test_a_pixel_sees_what_its_gradient_reaches(layers, data):
-    path = Path(tuple(layers))
-    image = torch.ones(1, 1, 400, dtype=torch.float64, requires_grad=True)
-    x = image
-    for layer in layers:
-        x = run(layer, x)
-    middle = x.shape[-1] // 2
-    position = data.draw(st.integers(middle, middle + 8))
-    first, last = path.sees(position)
-    if last < first:
-        return  # a gap between the windows of a deconvolution whose stride exceeds its kernel
-    x[0, 0, position].backward()
-    reached = image.grad[0, 0].nonzero().flatten()
-    if any(layer.transposed or layer.dilation > 1 or layer.stride > layer.kernel for layer in layers):
-        assert first <= int(reached.min()) if len(reached) else True
-        assert int(reached.max()) <= last if len(reached) else True
-    else:
-        assert (int(reached.min()), int(reached.max())) == (first, last)
-        assert last - first + 1 == path.receptive_field
 
 
 # --- the released nets ---

@@ -1,0 +1,170 @@
+"""Any stack of layers: sizes, coordinates and receptive fields are those that torch shows.
+
+The probe is the gradient of one output pixel with respect to the image, where every weight is 1: what is not 0 was seen.
+"""
+
+from fractions import Fraction
+from functools import reduce
+from math import prod
+
+import pytest
+import torch
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from segkit.models.geometry import CoordinateMap, Layer, Path, convolution, crop, crop_offsets, deconvolution
+from segkit.models.layers import bilinear_kernel
+
+MANY = settings(max_examples=100)
+IMAGE = CoordinateMap()
+PIXELS = 3000  # so many that a pixel near the middle sees no border
+
+CONVOLUTIONS = st.builds(convolution, st.integers(1, 5), st.integers(1, 3), st.integers(0, 2), st.integers(1, 3))
+DECONVOLUTIONS = st.builds(deconvolution, st.integers(1, 5), st.integers(1, 3), st.integers(0, 2))
+POOLINGS = st.integers(1, 4).flatmap(
+    lambda k: st.builds(Layer, st.just(k), st.integers(1, 3), st.integers(0, k // 2), ceil=st.booleans())  # torch pads by half at most
+)
+ENLARGEMENTS = st.integers(1, 3).flatmap(lambda f: st.builds(deconvolution, st.sampled_from([2 * f - 1, 2 * f]), st.just(f)))
+CROPS = st.integers(0, 3)
+
+
+def stacks(*layers):
+    return st.lists(st.one_of(*layers), min_size=1, max_size=4)
+
+
+def run(layer, x, *, bilinear=False):
+    """One layer, or a crop of so many pixels, on [1, 1, W].
+
+    Weights are 1, but for enlargements that are to be `bilinear`; averages stand for maxima, so that every pixel counts.
+    """
+    if isinstance(layer, int):
+        return x[..., layer:]
+    weight = torch.ones(1, 1, layer.kernel, dtype=x.dtype)
+    if layer.transposed:
+        weight = bilinear_kernel(layer.kernel).sum(0).to(x.dtype).reshape_as(weight) if bilinear else weight
+        return F.conv_transpose1d(x, weight, stride=layer.stride, padding=layer.padding)
+    if layer.dilation == 1 and layer.padding <= layer.kernel // 2:
+        return F.avg_pool1d(x, layer.kernel, layer.stride, layer.padding, ceil_mode=layer.ceil)
+    return F.conv1d(x, weight, stride=layer.stride, padding=layer.padding, dilation=layer.dilation)
+
+
+def run_all(layers, x, **options):
+    return reduce(lambda x, layer: run(layer, x, **options), layers, x)
+
+
+def coordinates(layers):
+    maps = (crop(layer) if isinstance(layer, int) else layer.coordinates for layer in layers)
+    return reduce(CoordinateMap.then, maps, IMAGE)
+
+
+def gradient(layers, position, **options):
+    """Of the pixel so many after the middle one with respect to the image, and where that pixel lies in the output."""
+    image = torch.ones(1, 1, PIXELS, dtype=torch.float64, requires_grad=True)
+    output = run_all(layers, image, **options)
+    position += output.shape[-1] // 2
+    return torch.autograd.grad(output[0, 0, position], image)[0][0, 0], position
+
+
+def seen(layers, position):
+    """First and last pixel of the image that is seen, None if none is, and where the pixel that sees them lies."""
+    found, position = gradient(layers, position)
+    pixels = found.nonzero().flatten().tolist()
+    return (pixels[0], pixels[-1]) if pixels else None, position
+
+
+def leaves_gaps(layer):
+    """Whether pixels between the first and the last that are seen may go unseen."""
+    return not layer.transposed and (layer.dilation > 1 or layer.stride > layer.kernel)
+
+
+@MANY
+@given(stacks(CONVOLUTIONS, DECONVOLUTIONS, POOLINGS), st.integers(1, 60))
+def test_sizes_are_those_that_torch_gives(layers, size):
+    path = Path(tuple(layers))
+    try:
+        actual = run_all(layers, torch.ones(1, 1, size)).shape[-1]
+    except RuntimeError:
+        actual = 0
+    assert path.size(size) == actual
+    assert (actual > 0) == (size >= path.minimum_size)
+
+
+@MANY
+@given(stacks(CONVOLUTIONS, DECONVOLUTIONS, POOLINGS), st.integers(0, 8))
+def test_nothing_is_seen_beyond_what_the_path_says(layers, position):
+    pixels, position = seen(layers, position)
+    first, last = Path(tuple(layers)).sees(position)
+    if pixels is not None:
+        assert first <= pixels[0] <= pixels[1] <= last
+
+
+@MANY
+@given(stacks(CONVOLUTIONS, DECONVOLUTIONS, POOLINGS), st.integers(0, 8))
+@example([convolution(3), deconvolution(1, 2)], 0)  # one of the two neighbours lies in a gap, and sees nothing
+@example([convolution(3), deconvolution(1, 2)], 1)
+def test_the_first_and_the_last_pixel_seen_are_those_of_the_path(layers, position):
+    assume(not any(map(leaves_gaps, layers)) or all(layer.kernel >= layer.stride for layer in layers if layer.transposed))
+    pixels, position = seen(layers, position)
+    first, last = Path(tuple(layers)).sees(position)
+    assert pixels == (None if last < first else (first, last))
+
+
+@MANY
+@given(stacks(CONVOLUTIONS, DECONVOLUTIONS, POOLINGS))
+def test_the_receptive_field_is_the_most_that_any_pixel_sees(layers):
+    assume(not any(map(leaves_gaps, layers)))
+    path = Path(tuple(layers))
+    period = prod(layer.stride for layer in layers if layer.transposed)
+    every = [seen(layers, position)[0] for position in range(period)]
+    assert path.receptive_field == max((last - first + 1 for first, last in filter(None, every)), default=0)
+
+
+@MANY
+@given(stacks(CONVOLUTIONS, POOLINGS, CROPS), st.integers(0, 8))
+def test_a_pixel_lies_in_the_middle_of_what_it_sees(layers, position):
+    (first, last), position = seen(layers, position)
+    back = coordinates(layers).inverse()
+    assert back.scale * position + back.shift == Fraction(first + last, 2)
+
+
+@MANY
+@given(stacks(CONVOLUTIONS, POOLINGS, DECONVOLUTIONS, CROPS), st.integers(0, 8))
+def test_a_deconvolution_moves_the_middle_by_less_than_half_a_pixel_of_the_map_that_it_enlarges(layers, position):
+    assume(all(isinstance(layer, int) or not leaves_gaps(layer) for layer in layers))
+    pixels, position = seen(layers, position)
+    assume(pixels is not None)
+    back = coordinates(layers).inverse()
+    off = sum(
+        coordinates(layers[:index]).stride * Fraction(layer.stride - 1, 2 * layer.stride)
+        for index, layer in enumerate(layers)
+        if not isinstance(layer, int) and layer.transposed
+    )
+    assert abs(back.scale * position + back.shift - Fraction(sum(pixels), 2)) <= off
+
+
+@MANY
+@given(stacks(CONVOLUTIONS, POOLINGS, ENLARGEMENTS, CROPS), st.integers(0, 8))
+def test_with_bilinear_enlargements_a_pixel_lies_at_the_centre_of_mass_of_what_it_sees(layers, position):
+    found, position = gradient(layers, position, bilinear=True)
+    back = coordinates(layers).inverse()
+    centre = float(found @ torch.arange(PIXELS, dtype=torch.float64) / found.sum())
+    assert abs(centre - float(back.scale * position + back.shift)) < 1e-6
+
+
+@MANY
+@given(stacks(CONVOLUTIONS, POOLINGS), st.data())
+def test_two_maps_are_aligned_by_the_crop_that_puts_what_they_saw_on_one_another(one, data):
+    windows = [st.builds(Layer, st.integers(1, 5), st.just(layer.stride), st.integers(0, 2)) for layer in data.draw(st.permutations(one))]
+    other = data.draw(st.tuples(*windows))  # as many pixels to a pixel
+    first, second = coordinates(one), coordinates(other)
+    middles = []
+    for layers in (one, other):
+        pixels, position = seen(layers, 0)
+        middles.append(Fraction(sum(pixels), 2) - position * first.stride)  # of what pixel 0 would see
+    apart = (middles[1] - middles[0]) / first.stride
+    if apart.denominator == 1:
+        assert crop_offsets(first, second) == (max(int(apart), 0), max(int(-apart), 0))
+    else:
+        with pytest.raises(ValueError, match="no crop aligns"):
+            crop_offsets(first, second)
