@@ -13,7 +13,7 @@ from segkit import build, config
 from segkit.data.folder import read_classes
 from segkit.engine import checkpoint
 from segkit.engine.batch_norm import absorb_batch_norm, author_batches, set_statistics
-from segkit.engine.device import choose_device, choose_precision
+from segkit.engine.device import choose_device, choose_precision, deterministic
 from segkit.engine.evaluate import Evaluation, Observer, evaluate
 from segkit.errors import InputError
 from segkit.files import sha256
@@ -133,7 +133,7 @@ def evaluate_trained(trained: Trained, split: str, *, observe: Observer | None =
         if observe is not None:
             observe(name, predicted, labels)
 
-    with progress_bar(f"scoring {split}", len(dataset)) as progress:
+    with deterministic(experiment.training.deterministic), progress_bar(f"scoring {split}", len(dataset)) as progress:
         found = evaluate(model, batches, num_classes=len(names), device=device, precision=precision, progress=progress, observe=keep)
     if trained.run is not None:
         trained.run.write_matrices(split, found.ids, found.matrices, dataset.fingerprint())
@@ -161,7 +161,7 @@ def compute_statistics(trained: Trained, out: Path, *, authors: bool) -> None:
     order = np.random.default_rng(experiment.seed).permutation(len(dataset)).tolist()
     wanted = author_batches(order, size) if authors else [order[start : start + size] for start in range(0, len(order), size)]
     batches = (_stack([transform(dataset[index].image) for index in indices]).to(device) for indices in wanted)
-    with progress_bar("batch-norm statistics", sum(map(len, wanted))) as progress:
+    with deterministic(experiment.training.deterministic), progress_bar("batch-norm statistics", sum(map(len, wanted))) as progress:
         set_statistics(model, batches, unbiased=not authors, progress=progress)
     checkpoint.save_weights(out, model, metadata={"normalization": str(model.normalization)})
 
