@@ -266,14 +266,6 @@ def test_all_problems_of_all_sections_are_listed_with_their_places(folder):
     ]
 
 
-def test_at_most_fifty_problems_are_listed(folder):
-    write("b.yaml", "base: a.yaml\n" + "".join(f"k{i}: 1\n" for i in range(60)))
-    with pytest.raises(InputError) as caught:
-        experiment(path="b.yaml")
-    first, *lines, last = str(caught.value).splitlines()
-    assert (first, len(lines), last) == ("b.yaml has 60 problems:", 50, "  and 10 more")
-
-
 @pytest.mark.parametrize("number", [float("inf"), float("nan")])
 def test_an_infinite_number_is_refused_in_sections_and_options(number, folder):
     values = resolve(Path("a.yaml")).values | {"transforms": {"pca_noise": number}}
