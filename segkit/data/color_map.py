@@ -50,8 +50,8 @@ class ColorMap:
         unknown = self._codes[places] != codes
         if unknown.any():
             found, counts = np.unique(codes[unknown], return_counts=True)
-            order = np.argsort(-counts, kind="stable")
-            listed = ", ".join(f"{_show((found[i] >> 16, found[i] >> 8 & 255, found[i] & 255))} ({counts[i]} pixels)" for i in order[:5])
+            most = np.argsort(-counts, kind="stable")[:5]
+            listed = ", ".join(f"{_show(_color(found[i]))} ({counts[i]} pixels)" for i in most)
             more = f" and {len(found) - 5} more" if len(found) > 5 else ""
             raise InputError(
                 f"{path} holds colours that no class has: {listed}{more}; expected the exact colours of the classes. "
@@ -66,5 +66,9 @@ def _codes(colors: np.ndarray) -> np.ndarray:
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 
 
+def _color(code: int) -> list[int]:
+    return [int(code) >> bits & 255 for bits in (16, 8, 0)]
+
+
 def _show(color: Sequence[int]) -> str:
-    return f"[{', '.join(str(int(channel)) for channel in color)}]"
+    return f"[{', '.join(map(str, color))}]"
