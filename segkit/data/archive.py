@@ -31,7 +31,6 @@ _FETCH_AGAIN = "Nothing was unpacked. Fetch it again, from its publisher."
 _TAR_KINDS = {
     tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.DIRTYPE: "folder", tarfile.SYMTYPE: "a symbolic link",
     tarfile.LNKTYPE: "a hard link", tarfile.FIFOTYPE: "a pipe", tarfile.CHRTYPE: "a device", tarfile.BLKTYPE: "a device",
-    tarfile.GNUTYPE_SPARSE: "a sparse file",
 }  # fmt: skip
 _ZIP_KINDS = {0: "", stat.S_IFREG: "", stat.S_IFDIR: "folder", stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a pipe"}
 _DAMAGE = (  # OSError without a number is gzip's and bzip2's
@@ -263,7 +262,7 @@ def _opened(archive: Path, max_members: int) -> Iterator[Iterator[_Member]]:
 def _tar_members(stream: _Bounded) -> Iterator[_Member]:
     with tarfile.open(fileobj=stream, mode="r:") as tar:
         for info in tar:
-            kind = _TAR_KINDS.get(info.type, f"of type {info.type!r}")
+            kind = "a sparse file" if info.issparse() else _TAR_KINDS.get(info.type, f"of type {info.type!r}")
             yield _Member(info.name, kind, info.size if kind == "file" else 0, lambda i=info: _tar_file(tar, i))
             tar.members = []  # pyright: ignore[reportAttributeAccessIssue]  # tarfile would keep them all
         if stream.last != bytes(tarfile.BLOCKSIZE):

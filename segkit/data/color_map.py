@@ -51,7 +51,7 @@ class ColorMap:
         if unknown.any():
             found, counts = np.unique(codes[unknown], return_counts=True)
             most = np.argsort(-counts, kind="stable")[:5]
-            listed = ", ".join(f"{_show(_color(found[i]))} ({counts[i]} pixels)" for i in most)
+            listed = ", ".join(f"{_show(_color(int(found[i])))} ({counts[i]} pixels)" for i in most)
             more = f" and {len(found) - 5} more" if len(found) > 5 else ""
             raise InputError(
                 f"{path} holds colours that no class has: {listed}{more}; expected the exact colours of the classes. "
@@ -67,7 +67,7 @@ def _codes(colors: np.ndarray) -> np.ndarray:
 
 
 def _color(code: int) -> list[int]:
-    return [int(code) >> bits & 255 for bits in (16, 8, 0)]
+    return [code >> bits & 255 for bits in (16, 8, 0)]
 
 
 def _show(color: Sequence[int]) -> str:
