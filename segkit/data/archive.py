@@ -234,6 +234,8 @@ class _Bounded(io.RawIOBase):
         return self.last
 
     def seek(self, offset: int, whence: int = 0) -> int:
+        if whence == io.SEEK_SET and not 0 <= offset < 2**63:
+            raise ValueError("a header points outside")
         return self.stream.seek(offset, whence)
 
     def tell(self) -> int:
