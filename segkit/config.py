@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from segkit.errors import InputError, nearest
-from segkit.plain_yaml import Leaf, Tree, dump, leaves, load, mapping_of, parse, values_of
+from segkit.plain_yaml import MAX_DEPTH, Leaf, Tree, dump, leaves, load, mapping_of, parse, values_of
 from segkit.schema import COMPONENTS
 from segkit.signatures import show
 
 __all__ = ["Resolved", "config_hash", "dump", "flat", "load", "resolve"]
+
+_REFERENCE = re.compile(r"\$\{([^\s${}]+)\}")
+_MAX_CHAIN = 50  # references that lead to one another
+_MAX_REFERRED = 1_000  # characters of a value that others refer to: stops a small file whose references multiply
 
 WHOLE = "model"  # the component that has others below it, unless it has a name of its own
 
@@ -56,7 +60,8 @@ def resolve(layers: Path | Sequence[Path | Tree], overrides: Sequence[str] = ())
         given = _merge(given, single, ())
     tree = _plain_options(_merge(tree, given, COMPONENTS))
     sources = {key: leaf.source for key, leaf in leaves(tree)}
-    return Resolved(_resolve_references(values_of(tree), sources), sources)
+    values = values_of(tree)
+    return Resolved(_References(values, sources).replaced(values), sources)
 
 
 def config_hash(values: Mapping[str, Any]) -> str:
@@ -112,7 +117,7 @@ def _parse_override(override: str) -> tuple[list[str], Tree]:
     origin = f"command line: {override}"
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
-    if not equals or not all(re.fullmatch(r"[^\s.]+", key) for key in keys):
+    if not equals or not all(re.fullmatch(r"[^\s.]+", key) for key in keys) or len(keys) > MAX_DEPTH:
         raise InputError(f"{origin}: expected KEY=VALUE, such as training.epochs=10.")
     if keys[0] == "base":
         raise InputError(f"{origin}: `base` can be set in a file only. Write a file with this base.")
@@ -176,22 +181,54 @@ def _plain_options(tree: Tree) -> Tree:
     return {**tree, WHOLE: {**model, **bare}}
 
 
-def _resolve_references(values: dict[str, Any], sources: Mapping[str, str]) -> dict[str, Any]:
-    """`values` with each `${a.b}` replaced by the value of that key, as omegaconf does it."""
-    if "${" not in json.dumps(values):
-        return values
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+class _References:
+    """Values of a config by dotted key, with each `${a.b}` in them replaced by the value of that key.
 
-    try:
-        resolved = OmegaConf.to_container(OmegaConf.create(values), resolve=True)
-        if "${" in json.dumps(resolved):
-            raise InputError("a value holds '${' after references were replaced; expected plain values. Remove the backslash.")
-    except OmegaConfBaseException as error:
-        key = str(getattr(error, "full_key", None) or "the config").split("[")[0]
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{sources.get(key, 'the config')}: {key}: {reason}. Write ${{a.b}} for the value of a.b.") from None
-    return {str(key): value for key, value in dict(resolved).items()}  # pyright: ignore[reportArgumentType, reportCallIssue]
+    Whatever a config holds, the work is bounded: what is referred to is small, and found once.
+    """
+
+    def __init__(self, values: Mapping[str, Any], sources: Mapping[str, str]):
+        self.values, self.sources = values, sources
+        self.found: dict[str, Any] = {}
+        self.open: list[str] = []  # keys whose values are being found, each referred to by the one before
+
+    def replaced(self, value: Any, key: str = "") -> Any:
+        """`value`, which is at `key`, without references."""
+        if isinstance(value, dict):
+            return {name: self.replaced(item, f"{key}.{name}" if key else name) for name, item in value.items()}
+        if isinstance(value, list):
+            return [self.replaced(item, key) for item in value]
+        if not isinstance(value, str) or "${" not in value:
+            return value
+        parts = _REFERENCE.split(value)  # text, key, text, key, ..., text
+        if any("${" in text for text in parts[::2]):
+            raise self.refusal(key, f"{show(value[:80])} is no reference.")
+        if len(parts) == 3 and not parts[0] and not parts[2]:
+            return self.value_of(parts[1], key)
+        words = [self.value_of(part, key) if place % 2 else part for place, part in enumerate(parts)]
+        return "".join(word if isinstance(word, str) else show(word) for word in words)
+
+    def value_of(self, wanted: str, key: str) -> Any:
+        """The value at `wanted`, to which the value at `key` refers."""
+        if wanted in self.found:
+            return self.found[wanted]
+        if wanted in self.open or len(self.open) == _MAX_CHAIN:
+            raise self.refusal(key, f"${{{wanted}}} leads back to itself, or through more than {_MAX_CHAIN} others.")
+        node: Any = self.values
+        for part in wanted.split("."):
+            if not isinstance(node, Mapping) or part not in node:
+                raise self.refusal(key, f"there is no value at '{wanted}'.{nearest(wanted, flat(self.values))}")
+            node = node[part]
+        self.open.append(wanted)
+        value = self.replaced(node, wanted)
+        self.open.pop()
+        if len(json.dumps(value)) > _MAX_REFERRED:
+            raise self.refusal(key, f"${{{wanted}}} holds more than {_MAX_REFERRED} characters.")
+        self.found[wanted] = value
+        return value
+
+    def refusal(self, key: str, reason: str) -> InputError:
+        return InputError(f"{self.sources.get(key, 'the config')}: {key}: {reason} Write ${{a.b}} for the value of a.b.")
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

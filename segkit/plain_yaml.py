@@ -10,6 +10,8 @@ import yaml
 
 from segkit.errors import InputError
 
+MAX_DEPTH = 50  # of keys in keys and lists in lists
+_MAX_TEXT = 100_000  # characters of one file, which take about two seconds to read; the longest config has 3,000
 _MAX_VALUES = 10_000  # of one file: stops a small file whose anchors multiply
 _TAG = "tag:yaml.org,2002:"
 _NUMBER = r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?"
@@ -120,9 +122,13 @@ class _Reader:
     """Plain values, with the line of each, out of one YAML document."""
 
     def __init__(self, origin: str, lines: bool, dots: bool):
-        self.origin, self.lines, self.dots, self.count = origin, lines, dots, 0
+        self.origin, self.lines, self.dots, self.count, self.depth = origin, lines, dots, 0, 0
 
     def read(self, text: str) -> Tree | Leaf | None:
+        if len(text) > _MAX_TEXT:
+            raise InputError(
+                f"{self.origin}: {len(text)} characters; a config is expected to have at most {_MAX_TEXT}. Is it the right file?"
+            )
         try:
             node = _Loader(text).get_single_node()
             return None if node is None else self.value(node, self.where(node))
@@ -135,9 +141,12 @@ class _Reader:
             message = f"{self.origin}: not valid YAML: character U+{error.character:04X} is not allowed."
             raise InputError(message) from None
         except RecursionError:
-            raise InputError(f"{self.origin}: nested too deeply, or an anchor contains itself.") from None
+            raise self.too_deep() from None
         except (ValueError, OverflowError, yaml.YAMLError) as error:
             raise InputError(f"{self.origin}: not valid YAML: {error}.") from None
+
+    def too_deep(self) -> InputError:
+        return InputError(f"{self.origin}: nested too deeply (more than {MAX_DEPTH} levels), or an anchor contains itself.")
 
     def where(self, node: yaml.Node) -> str:
         return f"{self.origin}:{node.start_mark.line + 1}" if self.lines else self.origin
@@ -146,6 +155,15 @@ class _Reader:
         self.count += 1
         if self.count > _MAX_VALUES:
             raise InputError(f"{self.where(node)}: more than {_MAX_VALUES} values; a config is expected to be small.")
+        if self.depth > MAX_DEPTH:
+            raise self.too_deep()
+        self.depth += 1
+        try:
+            return self.content(node, source)
+        finally:
+            self.depth -= 1
+
+    def content(self, node: yaml.Node, source: str) -> Tree | Leaf:
         tag = node.tag.removeprefix(_TAG)
         if isinstance(node, yaml.MappingNode) and tag == "map":
             return self.mapping(node)

@@ -10,6 +10,8 @@ from segkit.errors import InputError, nearest
 from segkit.schema import COMPONENTS, Component, Experiment, Section, Tables
 from segkit.signatures import bounds, check_options, expected, show, signature_options
 
+_MOST_SHOWN = 50  # problems in one message
+
 _SECTIONS: dict[str, type[Section]] = {"": Experiment} | {
     name: info.annotation
     for name, info in Experiment.model_fields.items()
@@ -26,7 +28,7 @@ def validate(values: Mapping, sources: Mapping[str, str], tables: Tables, *, con
         tables: the constructors of each place in `COMPONENTS`; their keyword-only parameters are the options.
         config: what the first line of a message calls the config, usually its path.
     Raises:
-        InputError: naming every problem of the whole config, one a line.
+        InputError: naming every problem of the whole config, one a line, at most 50.
     """
     check = _Check(values, sources, tables)
     experiment = check.run()
@@ -34,7 +36,8 @@ def validate(values: Mapping, sources: Mapping[str, str], tables: Tables, *, con
         order = {key: rank for rank, key in enumerate(Experiment.model_fields)}
         lines = sorted(check.problems.items(), key=lambda item: order.get(item[0].split(".")[0], len(order)))
         count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
-        raise InputError("\n".join([f"{config} has {count}:", *(f"  {line}" for _, line in lines)]))
+        more = [f"and {len(lines) - _MOST_SHOWN} more"] * (len(lines) > _MOST_SHOWN)
+        raise InputError("\n  ".join([f"{config} has {count}:", *(line for _, line in lines[:_MOST_SHOWN]), *more]))
     return experiment
 
 

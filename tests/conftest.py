@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from segkit.cli import main
@@ -14,7 +14,8 @@ from segkit.cli import main
 REPOSITORY = Path(__file__).parents[1]
 
 settings.register_profile("segkit", deadline=None, derandomize=True, max_examples=25)
-settings.load_profile("segkit")
+settings.register_profile("search", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow])  # for hours, by hand
+settings.load_profile("segkit")  # pytest --hypothesis-profile=search takes the other
 
 
 @pytest.fixture(autouse=True)

@@ -31,6 +31,12 @@ def test_every_problem_of_a_config_is_named_at_once(segkit):
     assert "has 3 problems:" in errors
 
 
+def test_at_most_fifty_problems_of_a_config_are_listed(segkit):
+    code, _, errors = segkit("show", "configs/streets/fcn8s.yaml", *[f"k{index}=1" for index in range(60)])
+    first, *lines, last = errors.splitlines()
+    assert (code, first, len(lines), last) == (2, "segkit: configs/streets/fcn8s.yaml has 60 problems:", 50, "  and 10 more")
+
+
 def test_weights_that_do_not_exist_are_named_and_nothing_is_left_behind(segkit, tiny, tmp_path):
     settings = [*tiny, "model.encoder.weights=nowhere/vgg16.safetensors"]
     code, _, errors = segkit("train", "configs/streets/fcn8s.yaml", *settings, "--run", tmp_path / "run")

@@ -104,6 +104,41 @@ def test_a_reference_is_the_value_of_another_key(folder):
     assert values["transforms"]["crop"] == [1, 2]
 
 
+def test_a_reference_in_text_is_spelled_as_in_a_config_and_one_alone_keeps_its_type(folder):
+    overrides = [
+        "seed=null",
+        "name=a-${seed}-${training.epochs}",
+        "loss=${model}",
+        "transforms.crop=${transforms.scale}",
+        "transforms.scale=[1, 2]",
+    ]
+    values = resolve(Path("a.yaml"), overrides).values
+    assert values["name"] == "a-null-3"
+    assert values["loss"] == values["model"]
+    assert values["transforms"]["crop"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x0: aaaaaaaaaa\n" + "".join(f"x{i}: {f'${{x{i - 1}}}' * 10}\n" for i in range(1, 20)),
+        "x0: [a]\n" + "".join(f"x{i}: ['${{x{i - 1}}}', '${{x{i - 1}}}']\n" for i in range(1, 40)),
+        "x0: {y: a}\n" + "".join(f"x{i}: {{a: '${{x{i - 1}}}', b: '${{x{i - 1}}}'}}\n" for i in range(1, 40)),
+    ],
+    ids=["text", "lists", "mappings"],
+)
+def test_references_that_multiply_are_refused(folder, text):
+    sentence = refusal(path=str(write("b.yaml", text)))
+    assert sentence.endswith(" holds more than 1000 characters. Write ${a.b} for the value of a.b.")
+
+
+def test_a_long_chain_of_references_is_refused(folder):
+    text = "x0: a\n" + "".join(f"x{i}: ${{x{i - 1}}}\n" for i in range(1, 3000))
+    assert resolve(write("b.yaml", text)).values["x2999"] == "a"  # each was found when the next was read
+    backwards = "\n".join(reversed(text.splitlines()))
+    assert "leads back to itself, or through more than 50 others" in refusal(path=str(write("b.yaml", backwards)))
+
+
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
@@ -117,9 +152,19 @@ def test_a_reference_is_the_value_of_another_key(folder):
         ("seed=010", "seed=010: readers disagree on what 010 is. Write 10 or '010'."),
         ("seed=[1", "seed=[1: not valid YAML: expected ',' or ']', but got '<stream end>'."),
         ("seed={a: 1, a: 2}", "seed={a: 1, a: 2}: key 'a' is given twice. Keep one."),
-        ("name=${nam}", "name=${nam}: name: Interpolation key 'nam' not found. Write ${a.b} for the value of a.b."),
-        ("name=a${name}", "name=a${name}: name: Recursive interpolation detected. Write ${a.b} for the value of a.b."),
-        ("name=${name", "name=${name: name: no viable alternative at input '${name'. Write ${a.b} for the value of a.b."),
+        ("name=${nam}", "name=${nam}: name: there is no value at 'nam'. Did you mean 'name'? Write ${a.b} for the value of a.b."),
+        (
+            "seed=${b.c}",
+            "seed=${b.c}: seed: there is no value at 'b.c'. Write ${a.b} for the value of a.b.",
+        ),
+        (
+            "name=a${name}",
+            "name=a${name}: name: ${name} leads back to itself, or through more than 50 others. Write ${a.b} for the value of a.b.",
+        ),
+        ("name=${name", "name=${name: name: '${name' is no reference. Write ${a.b} for the value of a.b."),
+        ("name=${oc.env:HOME}", "name=${oc.env:HOME}: name: there is no value at 'oc.env:HOME'. Write ${a.b} for the value of a.b."),
+        ("name=${${name}}", "name=${${name}}: name: '${${name}}' is no reference. Write ${a.b} for the value of a.b."),
+        ("a" + ".a" * 50 + "=1", "a" + ".a" * 50 + "=1: expected KEY=VALUE, such as training.epochs=10."),
     ],
 )
 def test_an_override_that_cannot_be_used_is_refused(folder, override, sentence):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from segkit.compare.collect import Run
-from segkit.data.dataset import Dataset, Sample, read_index_mask
+from segkit.data.dataset import Dataset, Sample
+from segkit.data.images import read_index_mask
 from segkit.errors import InputError, nearest
 from segkit.tensors import IGNORE, RawLabels
 

@@ -1,19 +1,18 @@
 """From pairs of files to samples: RGB images and label maps, as they are on disk."""
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
+from segkit.data.color_map import Color, ColorMap
+from segkit.data.images import read_image, read_mask
+from segkit.data.png import RGB
 from segkit.errors import InputError
 from segkit.tensors import IGNORE, RawImage, RawLabels
-
-MAX_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -61,11 +60,21 @@ class PairDataset:
         class_names: names of class 0..K-1.
         palette: uint8 [K, 3], RGB, one colour per class.
         void: label id on disk that means "ignored" besides 255, or None.
+        void_color: colour that means "ignored" in RGB masks, or None; the other colours are those of the palette.
     Raises:
-        InputError: on access, if a file is missing, unreadable or truncated, if sizes differ, or if a label id is out of range.
+        InputError: on access, if a file is missing, unreadable or truncated, if sizes differ, or if a label id or colour
+            stands for no class.
     """
 
-    def __init__(self, pairs: Sequence[Pair], *, class_names: Sequence[str], palette: np.ndarray, void: int | None = None):
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        *,
+        class_names: Sequence[str],
+        palette: np.ndarray,
+        void: int | None = None,
+        void_color: Color | None = None,
+    ):
         self.pairs = tuple(pairs)
         self.class_names = tuple(class_names)
         self.palette = palette
@@ -74,6 +83,8 @@ class PairDataset:
         self._lookup[IGNORE] = IGNORE
         if void is not None:
             self._lookup[void] = IGNORE
+        self._colors = ColorMap(self.class_names, palette, void=void_color)
+        self._colored = repr((palette.tolist(), void_color))
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -91,7 +102,9 @@ class PairDataset:
     def labels(self, index: int) -> RawLabels:
         """Labels alone, uint8 [H, W], 255 = ignored."""
         path = self.pairs[index].labels
-        raw = read_index_mask(path)
+        raw = read_mask(path)
+        if raw.ndim == 3:
+            return self._colors.ids(raw, path)
         labels = self._lookup[raw]
         if (labels == IGNORE - 1).any():
             ids, counts = np.unique(raw[labels == IGNORE - 1], return_counts=True)
@@ -103,55 +116,19 @@ class PairDataset:
         return labels
 
     def fingerprint(self) -> str:
-        """SHA-256 over the bytes of every label file and the classes they are read into."""
-        digest = hashlib.sha256(repr((self.class_names, self._lookup.tolist())).encode())
+        """SHA-256 over the bytes of every label file and the classes they are read into; with RGB masks, over the colours too."""
+        digest, has_colors = hashlib.sha256(repr((self.class_names, self._lookup.tolist())).encode()), False
         for pair in self.pairs:
             try:
-                digest.update(hashlib.sha256(pair.labels.read_bytes()).digest())
+                content = pair.labels.read_bytes()
             except OSError as error:
                 raise InputError(f"{pair.labels} cannot be read: {error.strerror}; expected a label PNG. Restore the file.") from None
+            digest.update(hashlib.sha256(content).digest())
+            has_colors |= content[25:26] == bytes([RGB])
+        if has_colors:
+            digest.update(self._colored.encode())
         return digest.hexdigest()
 
 
 def _size(array: np.ndarray) -> str:
     return f"{array.shape[0]}x{array.shape[1]} (height x width)"
-
-
-def _open(path: Path, *formats: str) -> Image.Image:
-    expected = " or ".join(formats)
-    try:
-        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):  # the limit is ours
-            file = Image.open(path, formats=formats)
-        with file as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Image.DecompressionBombError
-            image.load()
-        return image
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; expected a {expected} file. Check the dataset's folder and split lists.") from None
-    except Image.DecompressionBombError:
-        raise InputError(f"{path} declares more than {MAX_PIXELS} pixels; nothing was decoded. Crop or shrink the image first.") from None
-    except UnidentifiedImageError:
-        raise InputError(f"{path} is no {expected} file. Copy it again from its source, or convert it first.") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path} cannot be decoded ({error}); expected a whole {expected} file. Copy it again from its source.") from None
-
-
-def read_image(path: Path) -> RawImage:
-    """RGB image, uint8 [H, W, 3]. Grey and palette images are converted, alpha is dropped; EXIF rotation is ignored, as for labels."""
-    image = _open(path, "PNG", "JPEG")
-    if image.mode.startswith(("I", "F")):
-        raise InputError(f"{path} has mode {image.mode} (more than 8 bits a channel); expected 8-bit RGB or grey. Convert it first.")
-    image.info.pop("transparency", None)  # Pillow warns that it drops it
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def read_index_mask(path: Path) -> RawLabels:
-    """Class ids as stored, uint8 [H, W]: palette masks give their palette index, never their colour. JPEG would change ids."""
-    image = _open(path, "PNG")
-    if image.mode not in ("L", "P", "1"):
-        raise InputError(
-            f"{path} has mode {image.mode}; expected one 8-bit channel of class ids (mode L or P). "
-            "Save the mask as indices, not as colours."
-        )
-    return np.asarray(image).astype(np.uint8)

@@ -1,77 +1,119 @@
 """A user's own images and masks in folders."""
 
+import os
+import re
+from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import yaml
+from annotated_types import Ge, Le
 
 from segkit.data.dataset import Pair, PairDataset
+from segkit.data.splits import require_disjoint
 from segkit.data.voc import voc_color
 from segkit.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+MAX_TEXT = 100_000  # characters of a class file
+Byte = Annotated[int, Ge(0), Le(255)]
+_BYTE = re.compile("0|[1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5]")
 
 
-def folder(split: Literal["train", "val", "test"], *, root: Path, classes: Path | None = None) -> PairDataset:
+def folder(
+    split: Literal["train", "val", "test"],
+    *,
+    root: Path,
+    classes: Path | None = None,
+    void_color: tuple[Byte, Byte, Byte] | None = None,
+) -> PairDataset:
     """One split of a folder: `ROOT/SPLIT/images/NAME.png|jpg` with `ROOT/SPLIT/labels/NAME.png`.
 
-    Labels hold class ids (one 8-bit channel, palette or grey), 255 = ignored. The class file is a YAML list in the order of the ids,
-    each entry a name or `{name: [red, green, blue]}`.
+    Labels hold class ids (one 8-bit channel, palette or grey), 255 = ignored; or, as RGB, the classes' exact colours. The class file is a
+    YAML list in the order of the ids, each entry a name or `{name: [red, green, blue]}`.
 
     Args:
         split: train, val or test.
         root: folder that holds the splits.
         classes: class file; null: `ROOT/classes.yaml`.
+        void_color: colour of ignored pixels in RGB masks; null: none is ignored.
     Raises:
-        InputError: if a folder or the class file is missing or malformed, or an image has no label.
+        InputError: if a folder or the class file is missing or malformed, an image has no label, or splits share an image.
     """
     class_names, palette = read_classes(classes or root / "classes.yaml")
     images, labels = root / split / "images", root / split / "labels"
     for path in (images, labels):
         if not path.is_dir():
             raise InputError(f"{path} does not exist; expected the folder of '{split}' images and labels. Create it or set data.root.")
-    found = sorted(p for p in images.iterdir() if p.suffix.lower() in SUFFIXES)
+    found = _images(images)
     if not found:
         raise InputError(f"{images} holds no image; expected files ending in {', '.join(SUFFIXES)}. Add them or set data.root.")
-    twice = {p.stem for p in found if sum(q.stem == p.stem for q in found) > 1} if len({p.stem for p in found}) < len(found) else set()
+    twice = [stem for stem, count in Counter(p.stem for p in found).items() if count > 1]
     if twice:
-        raise InputError(f"{images} holds '{sorted(twice)[0]}' with two endings; expected one image per name. Remove one.")
-    lacking = [p for p in found if not (labels / f"{p.stem}.png").is_file()]
+        raise InputError(f"{images} holds '{twice[0]}' with two endings; expected one image per name. Remove one.")
+    lacking = [p for p in found if not (labels / f"{p.stem}.png").exists()]
     if lacking:
         raise InputError(
             f"{len(lacking)} of {len(found)} images have no label, the first is {lacking[0]}; expected {labels / lacking[0].stem}.png. "
             "Add the label or remove the image."
         )
+    others = {name: root / name / "images" for name in ("train", "val", "test")}
+    require_disjoint({name: (path, [os.path.realpath(p) for p in _images(path)]) for name, path in others.items() if path.is_dir()})
     pairs = [Pair(p.stem, p, labels / f"{p.stem}.png") for p in found]
-    return PairDataset(pairs, class_names=class_names, palette=palette)
+    return PairDataset(pairs, class_names=class_names, palette=palette, void_color=void_color)
+
+
+def _images(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be read: {error.strerror}; expected a folder of images. Change its rights.") from None
 
 
 def read_classes(path: Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """Class names and palette (uint8 [K, 3]) of a class file.
+    """Class names and palette (uint8 [K, 3]) of a class file. Names are text as written: `no` is a name.
 
     Raises:
         InputError: if the file is missing or malformed, or names repeat.
     """
-    try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist; expected a YAML list of class names. Write one name per line: '- road'.") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8, or a date that no calendar has
-        raise InputError(f"{path} cannot be read ({str(error).splitlines()[0]}); expected a YAML list of class names.") from None
+    entries = _entries(path)
     if not isinstance(entries, list) or not 1 <= len(entries) <= 254:
         raise InputError(f"{path}: expected a YAML list of 1 to 254 class names. Write one name per line: '- road'.")
     names, colors = [], []
     for index, entry in enumerate(entries):
-        name, color = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, voc_color(index + 1))
-        valid = isinstance(color, list | tuple) and len(color) == 3 and all(type(c) is int and 0 <= c <= 255 for c in color)
-        if not isinstance(name, str) or not valid:
-            raise InputError(f"{path}: entry {index} is {entry!r}; expected a name, or {{name: [red, green, blue]}} with 0..255.")
+        name, color = (
+            next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, [*map(str, voc_color(index + 1))])
+        )
+        valid = isinstance(color, list) and len(color) == 3 and all(isinstance(c, str) and _BYTE.fullmatch(c) for c in color)
+        if not isinstance(name, str) or not name or not valid:
+            shown = str(entry).replace("'", "")
+            shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
+            raise InputError(f"{path}: entry {index} is {shown}; expected a name, or {{name: [red, green, blue]}} with 0..255.")
         names.append(name)
-        colors.append(color)
+        colors.append([int(channel) for channel in color])
     if len(set(names)) < len(names):
         raise InputError(f"{path}: '{next(n for n in names if names.count(n) > 1)}' is named twice; expected different names.")
     return tuple(names), np.array(colors, np.uint8)
+
+
+def _entries(path: Path) -> Any:
+    """What a class file holds, every scalar as text: YAML's rules would make 8 of 010 and false of no."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        if len(text) > MAX_TEXT:
+            raise ValueError(f"{len(text)} characters")
+        depth = 0
+        for event in yaml.parse(text, yaml.BaseLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > 5 or isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None):
+                raise ValueError("it is nested deeply, or has tags or aliases")
+        return yaml.load(text, yaml.BaseLoader)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; expected a YAML list of class names. Write one name per line: '- road'.") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8, or a path that no file can have
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    raise InputError(f"{path} cannot be read ({reason}); expected a YAML list of class names.")
 
 
 def classes_text(class_names: tuple[str, ...], palette: np.ndarray) -> str:

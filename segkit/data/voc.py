@@ -1,12 +1,15 @@
 """PASCAL VOC 2012 segmentation: images of any size, 21 classes, borders ignored."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from segkit.data.dataset import Pair, PairDataset
+from segkit.data.splits import read_list, require_disjoint, require_files, require_once
 from segkit.errors import InputError
+from segkit.tensors import IGNORE
 
 CLASS_NAMES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse",
@@ -32,12 +35,14 @@ PALETTE = np.array([voc_color(index) for index in range(len(CLASS_NAMES))], np.u
 def voc(split: Literal["train", "val", "test"], *, root: Path, train: str = "train", val: str = "val", test: str = "val") -> PairDataset:
     """One split of VOC2012: ROOT/JPEGImages/ID.jpg with ROOT/SegmentationClass/ID.png; 255 (borders, difficult objects) is ignored.
 
+    RGB masks in VOC's colours are read too.
+
     Args:
         split: train, val or test; the labels of the official test set are secret, so `test` is `val` unless told otherwise.
         root: the folder VOC2012, or VOCdevkit above it.
         train: list of the train split: ROOT/ImageSets/Segmentation/NAME.txt; likewise `val` and `test`.
     Raises:
-        InputError: if the folder, a list or a file is missing.
+        InputError: if the folder, a list or a file is missing, a list is malformed or names an image twice, or splits share an image.
     Source: Everingham et al., The PASCAL Visual Object Classes Challenge 2012.
     """
     if not root.is_dir():
@@ -48,16 +53,21 @@ def voc(split: Literal["train", "val", "test"], *, root: Path, train: str = "tra
     listing = root / "ImageSets" / "Segmentation" / f"{lists[split]}.txt"
     if not (root / "JPEGImages").is_dir():
         raise InputError(f"data.root = '{root}' holds no JPEGImages; expected the folder VOC2012 of VOCdevkit. Set data.root=PATH.")
-    try:
-        ids = listing.read_text(encoding="utf-8").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{listing} cannot be read ({error}); expected one image id a line. Restore the list or set data.{split}."
-        ) from None
-    if not ids:
+    names = _ids(listing, split)
+    if not names:
         raise InputError(f"{listing} is empty; expected one image id a line. Restore the list.")
-    pairs = [Pair(id, root / "JPEGImages" / f"{id}.jpg", root / "SegmentationClass" / f"{id}.png") for id in ids]
-    missing = [path for pair in pairs for path in (pair.image, pair.labels) if not path.is_file()]
-    if missing:
-        raise InputError(f"{listing} names {len(missing)} missing files, the first is {missing[0]}. Copy the dataset again.")
-    return PairDataset(pairs, class_names=CLASS_NAMES, palette=PALETTE)
+    require_once(listing, names)
+    pairs = [Pair(id, root / "JPEGImages" / f"{id}.jpg", root / "SegmentationClass" / f"{id}.png") for _, id in names]
+    require_files(listing, [path for pair in pairs for path in (pair.image, pair.labels)])
+    others = {name: listing.with_name(f"{value}.txt") for name, value in lists.items()}
+    require_disjoint({name: (path, [id for _, id in _ids(path, name)]) for name, path in others.items() if path.is_file()})
+    return PairDataset(pairs, class_names=CLASS_NAMES, palette=PALETTE, void_color=voc_color(IGNORE))
+
+
+def _ids(listing: Path, split: str) -> list[tuple[int, str]]:
+    """Line number and id of each line of a list."""
+    found = read_list(listing, f"one image id a line (or set data.{split})")
+    for number, id in found:
+        if not re.fullmatch(r"[\w.-]+", id) or id.startswith("."):
+            raise InputError(f"{listing}:{number}: '{id[:80]}': expected one image id, such as 2007_000032. Restore the list.")
+    return found

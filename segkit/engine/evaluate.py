@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from segkit.data.dataset import Sample
 from segkit.engine.inference import labels_at, predict_logits
+from segkit.errors import InputError
 from segkit.metrics.confusion import confusion_matrix
 
 Observer = Callable[[str, np.ndarray, np.ndarray], None]
@@ -47,6 +48,8 @@ def evaluate(
         batches: lists of (normalized image [3, H, W], sample as on disk).
         progress: called with the number of images after each batch.
         observe: called with the id, and the predicted and the true class ids of each image, uint8 [H, W].
+    Raises:
+        InputError: naming an image that is too small for the model.
     """
     was_training = model.training
     model.eval()
@@ -55,7 +58,10 @@ def evaluate(
         for batch in batches:
             for _, items in groupby(batch, key=lambda item: tuple(item[0].shape)):
                 images, samples = zip(*items, strict=True)
-                logits = predict_logits(model, torch.stack(images), device=device, precision=precision)
+                try:
+                    logits = predict_logits(model, torch.stack(images), device=device, precision=precision)
+                except InputError as error:
+                    raise InputError(f"image '{samples[0].id}': {error}") from None
                 for one, sample in zip(logits.split(1), samples, strict=True):
                     predicted = labels_at(one, sample.labels.shape)[0]
                     matrices.append(confusion_matrix(predicted, torch.from_numpy(sample.labels).to(device), num_classes).cpu())

@@ -19,7 +19,8 @@ from segkit.compare.collect import read_methods
 from segkit.compare.report import Additions
 from segkit.compare.stored import Predicted
 from segkit.compare.tables import Table
-from segkit.data.dataset import Sample, read_index_mask
+from segkit.data.dataset import Sample
+from segkit.data.images import read_index_mask
 from segkit.errors import InputError
 from segkit.metrics import boundary
 from segkit.report import open_test_split, write_report

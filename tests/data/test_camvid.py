@@ -84,7 +84,47 @@ def test_a_malformed_line_is_numbered(tiny_camvid):
 
 def test_a_list_that_is_no_text_is_refused(tiny_camvid):
     (tiny_camvid / "train.txt").write_bytes(b"\xff\xfe\x00\x01")
-    assert refusal(tiny_camvid).startswith(f"{tiny_camvid}/train.txt cannot be read ('utf-8' codec can't decode byte 0xff")
+    assert refusal(tiny_camvid) == (
+        f"{tiny_camvid}/train.txt is no UTF-8 text (byte 0); expected an image path and a label path a line. Restore the list."
+    )
+
+
+def test_an_image_that_is_listed_twice_is_refused_with_both_lines(tiny_camvid):
+    with (tiny_camvid / "train.txt").open("a") as listing:
+        listing.write("\ntrain/train_2.png trainannot/train_2.png\n")
+    assert refusal(tiny_camvid) == (
+        f"{tiny_camvid}/train.txt lists 'train_2' twice, on lines 3 and 9; expected each image once. Remove one line."
+    )
+
+
+@pytest.mark.parametrize(("one", "other"), [("train", "val"), ("train", "test"), ("val", "test")])
+def test_an_image_in_two_splits_is_refused_whichever_is_asked_for(tiny_camvid, one, other):
+    line = f"/elsewhere/CamVid/{one}/{one}_1.png /elsewhere/CamVid/{one}annot/{one}_1.png\n"
+    with (tiny_camvid / f"{other}.txt").open("a") as listing:
+        listing.write(line)
+    for split in ("train", "val", "test"):
+        assert refusal(tiny_camvid, split) == (
+            f"{tiny_camvid}/{one}.txt ({one}) and {tiny_camvid}/{other}.txt ({other}) share 1 image, the first is "
+            f"'{tiny_camvid}/{one}/{one}_1.png'; expected no image of one split in another. Remove it from one."
+        )
+
+
+def test_validation_and_test_may_be_one_and_the_same(tiny_camvid):
+    (tiny_camvid / "test.txt").write_text((tiny_camvid / "val.txt").read_text())
+    assert len(camvid("test", root=tiny_camvid)) == 3
+
+
+def test_one_split_can_be_read_where_another_is_not_there(tiny_camvid):
+    (tiny_camvid / "val.txt").unlink()
+    assert len(camvid("train", root=tiny_camvid)) == 7
+
+
+def test_an_rgb_mask_in_camvids_colours_gives_the_same_labels(tiny_camvid):
+    before = camvid("train", root=tiny_camvid)[0].labels
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(PALETTE)] = PALETTE
+    Image.fromarray(colors[before]).save(tiny_camvid / "trainannot" / "train_0.png")
+    np.testing.assert_array_equal(camvid("train", root=tiny_camvid)[0].labels, before)
 
 
 def test_missing_files_are_counted(tiny_camvid):

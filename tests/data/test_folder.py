@@ -1,10 +1,12 @@
 """A user's folders of images and labels, and the class file beside them."""
 
+import shutil
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from segkit.data.folder import folder, read_classes
+from segkit.data.folder import classes_text, folder, read_classes
 from segkit.errors import InputError
 
 
@@ -116,7 +118,9 @@ def test_a_missing_class_file_is_named(root):
     )
 
 
-@pytest.mark.parametrize("content", ["[road, sky", "a: b: c", "- !!python/object:os.system x", "\t- road", "- 2024-13-45"])
+@pytest.mark.parametrize(
+    "content", ["[road, sky", "a: b: c", "- !!python/object:os.system x", "\t- road", "- &a x\n- *a", "- !!int 7", "[" * 3000]
+)
 def test_a_class_file_that_is_no_yaml_is_refused(root, content):
     (root / "classes.yaml").write_text(content)
     sentence = refusal(folder, "train", root=root)
@@ -140,14 +144,17 @@ def test_a_class_file_without_a_list_of_1_to_254_names_is_refused(root, content)
 @pytest.mark.parametrize(
     ("entry", "shown"),
     [
-        ("on", "True"),
-        ("7", "7"),
-        ("car: [1, 2]", "{'car': [1, 2]}"),
-        ("car: [1, 2, 256]", "{'car': [1, 2, 256]}"),
-        ("car: [1, 2, true]", "{'car': [1, 2, True]}"),
-        ("car: red", "{'car': 'red'}"),
-        ("5: [1, 2, 3]", "{5: [1, 2, 3]}"),
-        ("{name: car, color: red}", "{'name': 'car', 'color': 'red'}"),
+        ("", ""),
+        ("[car]", "[car]"),
+        ("car: [1, 2]", "{car: [1, 2]}"),
+        ("car: [1, 2, 256]", "{car: [1, 2, 256]}"),
+        ("car: [1, 2, -1]", "{car: [1, 2, -1]}"),
+        ("car: [1, 2, 1.0]", "{car: [1, 2, 1.0]}"),
+        ("car: [064, 128, 0]", "{car: [064, 128, 0]}"),
+        ("car: [1, 2, [3]]", "{car: [1, 2, [3]]}"),
+        ("car: red", "{car: red}"),
+        ("{name: car, color: red}", "{name: car, color: red}"),
+        (f"[{'a' * 99}]", f"[{'a' * 76}..."),
     ],
 )
 def test_an_entry_that_is_no_class_is_shown(root, entry, shown):
@@ -155,6 +162,50 @@ def test_an_entry_that_is_no_class_is_shown(root, entry, shown):
     assert refusal(folder, "train", root=root) == (
         f"{root}/classes.yaml: entry 1 is {shown}; expected a name, or {{name: [red, green, blue]}} with 0..255."
     )
+
+
+def test_names_are_text_as_written(root):
+    (root / "classes.yaml").write_text("[no, 7, 010, null, 2024-13-45]")
+    assert read_classes(root / "classes.yaml")[0] == ("no", "7", "010", "null", "2024-13-45")
+
+
+def test_what_is_written_as_class_file_is_read_back(root):
+    names, palette = ("no", "7", "a: b", "été", "#", "{x}"), np.arange(18, dtype=np.uint8).reshape(6, 3)
+    (root / "classes.yaml").write_text(classes_text(names, palette), encoding="utf-8")
+    found = read_classes(root / "classes.yaml")
+    assert found[0] == names
+    np.testing.assert_array_equal(found[1], palette)
+
+
+def test_rgb_masks_are_read_through_the_class_file_and_the_colour_of_void(root):
+    (root / "classes.yaml").write_text("- road: [10, 20, 30]\n- sky: [0, 0, 9]\n")
+    colors = np.array([[[0, 0, 9], [10, 20, 30], [255, 255, 255]]], np.uint8).repeat(4, 0).repeat(2, 1)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(colors).save(root / "train" / "labels" / name)
+    assert folder("train", root=root, void_color=(255, 255, 255))[0].labels[0].tolist() == [1, 1, 0, 0, 255, 255]
+    assert "[255, 255, 255] (8 pixels)" in refusal(folder("train", root=root).labels, 0)
+
+
+def test_a_folder_in_place_of_a_label_is_named(root):
+    (root / "train" / "labels" / "a.png").unlink()
+    (root / "train" / "labels" / "a.png").mkdir()
+    assert refusal(folder("train", root=root).labels, 0) == (f"{root}/train/labels/a.png is a folder; expected a PNG file. Check the path.")
+
+
+def test_splits_that_lead_to_one_image_are_refused(root):
+    (root / "val" / "labels").mkdir(parents=True)
+    (root / "val" / "images").mkdir()
+    (root / "val" / "images" / "c.png").symlink_to(root / "train" / "images" / "a.png")
+    assert refusal(folder, "train", root=root) == (
+        f"{root}/train/images (train) and {root}/val/images (val) share 1 image, the first is '{root}/train/images/a.png'; "
+        "expected no image of one split in another. Remove it from one."
+    )
+
+
+def test_equal_names_in_two_splits_are_two_images_and_test_may_be_val(root):
+    shutil.copytree(root / "train", root / "val")
+    (root / "test").symlink_to("val")
+    assert [len(folder(split, root=root)) for split in ("train", "val", "test")] == [2, 2, 2]
 
 
 def test_a_class_named_twice_is_refused(root):

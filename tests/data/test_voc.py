@@ -16,11 +16,11 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture
 def tiny_voc(tmp_path):
-    """Two images of different size, one of them also in `val`; labels with a palette, and a border of 255."""
+    """Three images of different size, one of them in `val`; labels with a palette, and a border of 255."""
     root = tmp_path / "VOCdevkit" / "VOC2012"
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True)
-    for name, (height, width) in {"2007_000032": (12, 20), "2007_000039": (16, 10)}.items():
+    for name, (height, width) in {"2007_000032": (12, 20), "2007_000033": (14, 15), "2007_000039": (16, 10)}.items():
         Image.fromarray(np.full((height, width, 3), 90, np.uint8)).save(root / "JPEGImages" / f"{name}.jpg")
         labels = np.full((height, width), 15, np.uint8)
         labels[0] = IGNORE
@@ -28,7 +28,7 @@ def tiny_voc(tmp_path):
         image.putdata(labels.ravel().tolist())
         image.putpalette([channel for index in range(256) for channel in voc_color(index)])
         image.save(root / "SegmentationClass" / f"{name}.png")
-    (root / "ImageSets/Segmentation/train.txt").write_text("2007_000032\n2007_000039\n")
+    (root / "ImageSets/Segmentation/train.txt").write_text("2007_000032\n2007_000033\n")
     (root / "ImageSets/Segmentation/val.txt").write_text("2007_000039\n")
     return root
 
@@ -45,7 +45,21 @@ def test_labels_are_palette_indices_and_borders_are_ignored(tiny_voc):
 
 def test_the_folder_above_is_found_too_and_the_test_split_is_val_unless_told_otherwise(tiny_voc):
     assert [voc("test", root=tiny_voc.parent)[0].id] == ["2007_000039"]
-    assert len(voc("test", root=tiny_voc, test="train")) == 2
+    (tiny_voc / "ImageSets/Segmentation/held_out.txt").write_text("2007_000033\n")
+    (tiny_voc / "ImageSets/Segmentation/train.txt").write_text("2007_000032\n")
+    assert [sample.id for sample in voc("test", root=tiny_voc, test="held_out")] == ["2007_000033"]
+
+
+def test_an_rgb_mask_in_vocs_colours_gives_the_same_labels(tiny_voc):
+    before = voc("train", root=tiny_voc)[0].labels
+    path = tiny_voc / "SegmentationClass/2007_000032.png"
+    Image.open(path).convert("RGB").save(path)
+    np.testing.assert_array_equal(voc("train", root=tiny_voc)[0].labels, before)
+
+
+def test_lists_may_have_blank_lines_and_windows_line_ends(tiny_voc):
+    (tiny_voc / "ImageSets/Segmentation/train.txt").write_bytes(b"\xef\xbb\xbf2007_000032\r\n\r\n2007_000033 \r\n")
+    assert [sample.id for sample in voc("train", root=tiny_voc)] == ["2007_000032", "2007_000033"]
 
 
 def test_the_colour_map_is_that_of_the_development_kit():
@@ -58,9 +72,19 @@ def test_the_colour_map_is_that_of_the_development_kit():
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda root: (root / "ImageSets/Segmentation/val.txt").unlink(), r"val.txt cannot be read .* set data.val"),
+        (lambda root: (root / "ImageSets/Segmentation/val.txt").unlink(), r"val.txt cannot be read: No such file .* set data.val"),
         (lambda root: (root / "ImageSets/Segmentation/val.txt").write_text(""), "val.txt is empty"),
         (lambda root: (root / "SegmentationClass/2007_000039.png").unlink(), r"val.txt names 1 missing files.*2007_000039.png"),
+        (
+            lambda root: (root / "ImageSets/Segmentation/val.txt").write_text("2007_000039 -1\n"),
+            r"val.txt:1: '2007_000039 -1': expected one",
+        ),
+        (lambda root: (root / "ImageSets/Segmentation/val.txt").write_text("\n../x\n"), r"val.txt:2: '../x': expected one image id"),
+        (lambda root: (root / "ImageSets/Segmentation/val.txt").write_text("a\nb\na"), r"lists 'a' twice, on lines 1 and 3; expected each"),
+        (
+            lambda root: (root / "ImageSets/Segmentation/train.txt").write_text("2007_000039\n"),
+            r"share 1 image, the first is '2007_000039'",
+        ),
         (lambda root: root.rename(root.parent / "moved"), "is no folder; expected VOCdevkit, or VOC2012 in it"),
         (lambda root: (root / "JPEGImages").rename(root / "Images"), "holds no JPEGImages; expected the folder VOC2012"),
     ],

@@ -1,0 +1,79 @@
+"""What every dataset asks of its splits: lists that can be read, files that are there, and no image twice."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+from segkit.errors import InputError
+
+
+def read_list(path: Path, expected: str) -> list[tuple[int, str]]:
+    """Number and words of each line that is not blank; a byte order mark and Windows' line ends are no matter.
+
+    Args:
+        expected: what a line should hold, for the message.
+    Raises:
+        InputError: if the file cannot be read.
+    """
+    try:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; expected a text file with {expected}. Restore the list.")
+        lines = path.read_bytes().decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no UTF-8 text (byte {error.start}); expected {expected}. Restore the list.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{path} cannot be read: {reason}; expected a text file with {expected}. Restore the list.") from None
+    return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+
+
+def require_once(path: Path, ids: Sequence[tuple[int, str]]) -> None:
+    """Raises InputError if a list names a sample twice: it would count double, and one prediction would overwrite the other.
+
+    Args:
+        ids: line number and id of each sample.
+    """
+    first: dict[str, int] = {}
+    for number, name in ids:
+        if name in first:
+            raise InputError(
+                f"{path} lists '{name}' twice, on lines {first[name]} and {number}; expected each image once. Remove one line."
+            )
+        first[name] = number
+
+
+def require_files(listing: Path, files: Iterable[Path]) -> None:
+    """Raises InputError if `listing` names a file that is not there, or that nobody may look at."""
+    missing = [path for path in files if not os.path.isfile(path)]
+    if not missing:
+        return
+    try:
+        missing[0].stat()
+    except PermissionError as error:
+        raise InputError(f"{missing[0]} cannot be read: {error.strerror}; {listing} names it. Change its rights.") from None
+    except (OSError, ValueError):
+        pass
+    raise InputError(
+        f"{listing} names {len(missing)} missing files, the first is {missing[0]}; expected an image and a label for every line. "
+        "Copy the dataset again."
+    )
+
+
+def require_disjoint(splits: Mapping[str, tuple[Path, Iterable[str]]]) -> None:
+    """Raises InputError if an image is in two splits: a model would be scored on what it was trained or chosen on.
+
+    `val` and `test` may be one and the same, as in VOC, whose test labels are secret.
+
+    Args:
+        splits: train, val and test -> the file or folder that lists the images, and what tells them apart.
+    """
+    images = {split: (place, set(names)) for split, (place, names) in splits.items()}
+    for (one, (place, names)), (other, (other_place, others)) in combinations(images.items(), 2):
+        common = sorted(names & others)
+        if common and not ({one, other} == {"val", "test"} and names == others):
+            count = "1 image" if len(common) == 1 else f"{len(common)} images"
+            raise InputError(
+                f"{place} ({one}) and {other_place} ({other}) share {count}, the first is '{common[0]}'; "
+                "expected no image of one split in another. Remove it from one."
+            )
