@@ -55,10 +55,10 @@ def checkpoints(folder, identity=IDENTITY, **options):
 def two(folder):
     """A folder with the checkpoints of step 5 and step 10, and the trainee at step 10."""
     torch.manual_seed(0)
-    found, state = checkpoints(folder), trainee()
+    state = trainee()
     for _ in range(2):
         run(state, 5)
-        found.save(state)
+        checkpoints(folder).save(state)
     return state
 
 
@@ -69,14 +69,10 @@ def restored(folder, identity=IDENTITY, **options):
     return other, said
 
 
-def refusal(folder, *arguments, **options):
+def refusal(*arguments, **options):
     with pytest.raises(InputError) as caught:
-        restored(folder, *arguments, **options)
+        restored(*arguments, **options)
     return str(caught.value)
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 # --- there and back ---
@@ -115,7 +111,7 @@ def test_a_manifest_says_what_a_checkpoint_belongs_to(two, folder):
     about = json.loads((folder / "step_00000010_epoch_0000.json").read_text())
     assert (about["schema"], about["config_hash"], about["model"], about["class_names"]) == (SCHEMA, "abc123", "fcn8s", ["road", "sky"])
     assert about["bytes"] == (folder / "step_00000010_epoch_0000.pt").stat().st_size
-    assert (about["step"], len(about["sha256"])) == (10, 64)
+    assert about["step"] == 10
 
 
 @pytest.mark.parametrize("stored", sorted(STORED.iterdir()), ids=lambda path: path.name)
@@ -135,7 +131,7 @@ def test_the_last_ones_are_kept(folder):
     for state.progress.step in (1, 2, 3, 4, 5):
         found.save(state)
     assert [path.stem for path in manifests(folder)] == [f"step_0000000{n}_epoch_0000" for n in (5, 4, 3)]
-    assert len(names(folder)) == 6
+    assert len(list(folder.iterdir())) == 6
 
 
 def test_a_state_is_saved_once(two, folder):
@@ -214,8 +210,7 @@ def test_all_damaged_is_refused_with_every_name(two, folder):
         damage(path)
     message = refusal(folder)
     assert f"{folder} holds no checkpoint that is whole: " in message
-    assert "step_00000010" in message
-    assert "step_00000005" in message
+    assert all(name in message for name in ("step_00000010", "step_00000005"))
 
 
 def test_code_in_a_checkpoint_is_refused_and_not_run(two, folder, tmp_path):
@@ -230,8 +225,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(two, folder, tmp_path):
     about = json.loads(last.with_suffix(".json").read_text())
     last.with_suffix(".json").write_text(json.dumps(about | {"bytes": last.stat().st_size, "sha256": sha256(last)}))
     message = refusal(folder)
-    assert f"{last} is no checkpoint" in message
-    assert "weights_only" not in message
+    assert (f"{last} is no checkpoint" in message, "weights_only" in message) == (True, False)
     assert not (tmp_path / "sentinel").exists()
 
 
@@ -262,13 +256,12 @@ def test_a_checkpoint_of_another_model_is_refused_in_one_line(two, folder):
 
 
 def test_a_checkpoint_of_another_width_is_refused(two, folder):
-    message = refusal(folder, width=5)
-    assert "0.weight is [4, 3], expected [5, 3]" in message
+    assert "0.weight is [4, 3], expected [5, 3]" in refusal(folder, width=5)
 
 
 def test_a_checkpoint_of_other_classes_is_refused(two, folder):
-    message = refusal(folder, Identity("abc123", "fcn8s", ("sky", "road")))
-    assert "was trained on the classes road, sky; the dataset has sky, road" in message
+    other = Identity("abc123", "fcn8s", ("sky", "road"))
+    assert "was trained on the classes road, sky; the dataset has sky, road" in refusal(folder, other)
 
 
 # --- the best weights ---
@@ -290,18 +283,17 @@ def test_without_its_best_weights_a_run_does_not_go_on(two, folder, fault):
     found.save(two)
     fault(folder / BEST)
     message = refusal(folder)
-    assert "the run cannot go on without its best weights, of step 10: " in message
-    assert str(folder / BEST) in message
+    assert f"the run cannot go on without its best weights, of step 10: weights {folder / BEST}" in message
 
 
 # --- numbers ---
 
 
 def test_a_state_that_is_not_finite_is_not_saved(two, folder):
-    before = names(folder)
+    before = sorted(folder.iterdir())
     two.progress.step = 11
     two.model[0].weight.data[1, 1] = float("nan")
     for save in (lambda: checkpoints(folder).save(two), lambda: checkpoints(folder).keep_best(two, 0.5)):
         with pytest.raises(FloatingPointError, match=r"step 11: 1 tensors are not finite, the first is 0.weight; nothing was saved"):
             save()
-    assert names(folder) == before
+    assert sorted(folder.iterdir()) == before
