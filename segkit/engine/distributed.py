@@ -5,6 +5,7 @@ whatever the device: a process that has died is noticed there at once.
 """
 
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
 from datetime import timedelta
@@ -85,9 +86,8 @@ class Processes:
         if self.count == 1:
             return model
         ids = [device.index] if device.type == "cuda" else None
-        return DistributedDataParallel(
-            model, device_ids=ids, broadcast_buffers=False, find_unused_parameters=True, gradient_as_bucket_view=True
-        )
+        options = {"forward_sync_buffers": False, "find_unused_parameters": True, "gradient_as_bucket_view": True}
+        return DistributedDataParallel(_Replica(model).to(device), device_ids=ids, **options)
 
     def share_buffers(self, model: nn.Module) -> None:
         """Gives every process the buffers of process 0, such as the running averages of batch norm."""
@@ -163,8 +163,27 @@ class Processes:
         """Waits for all."""
         dist.all_reduce(torch.zeros(1))
 
+    def command(self, words: Sequence[str]) -> str:
+        """The shell command that starts segkit with some arguments in as many processes."""
+        if self.count == 1:
+            return shlex.join(["segkit", *words])
+        machine = f"--standalone --nproc-per-node {self.count}" if os.environ.get("LOCAL_WORLD_SIZE") == str(self.count) else "..."
+        return f"torchrun {machine} -m -- {shlex.join(['segkit', *words])}"  # --: torchrun has options of its own that begin with --run
+
 
 ALONE = Processes()
+
+
+class _Replica(nn.Module):
+    """A model, and a parameter that nothing uses: torch looks for such, and warns where it finds none."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, image: Tensor) -> Any:
+        return self.model(image)
 
 
 def _raise(failure: BaseException | None) -> None:
