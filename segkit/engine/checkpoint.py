@@ -212,8 +212,8 @@ class Checkpoints:
             )
         if theirs.processes != ours.processes:
             raise InputError(
-                f"{path} is of a run by {theirs.processes} processes, this command has {ours.processes}: the result would be another. "
-                f"Go on with 'torchrun --standalone --nproc-per-node {theirs.processes} -m -- segkit train ...', or choose another --run folder."
+                f"{path} is of a run with processes = {theirs.processes}, this command has {ours.processes}: the result would be another. "
+                f"Go on with 'torchrun --nproc-per-node {theirs.processes} -m -- segkit train ...', or choose another --run folder."
             )
 
     def _load(self, content: dict[str, Any], path: Path, trainee: Trainee) -> None:

@@ -6,6 +6,9 @@ whatever the device: a process that has died is noticed there at once.
 
 import os
 import shlex
+import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
 from datetime import timedelta
@@ -217,12 +220,20 @@ def joined() -> Iterator[Processes]:
             try:
                 yield processes
             finally:
-                if processes.stopping:  # torchrun ends the others as soon as one has ended: process 0 may have something left to do
-                    with suppress(RuntimeError):
-                        processes.wait()
-        dist.destroy_process_group()
+                if processes.stopping:
+                    _leave_together(processes)
+                if processes.stopping or sys.exception() is None or backend == "gloo":  # NCCL would wait for what others never send
+                    dist.destroy_process_group()
     except Exception as error:
         raise _told(error, rank) from None if isinstance(error, InputError | RunError) else error
+
+
+def _leave_together(processes: Processes) -> None:
+    """Waits until all have done what they had to. torchrun asks the others to end as soon as one has ended, which they are about to."""
+    with suppress(RuntimeError):
+        processes.wait()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _told(error: Exception, rank: int) -> BaseException:
