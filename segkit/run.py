@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
 from typing import Any
 
@@ -98,9 +98,9 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False, p
             require_labels(train=training, val=validation, test=test)
             trainee, loss = _assemble(experiment, training, device, restore=resumes)
             processes.seed(experiment.seed)
-        with nullcontext("") if processes.rank else locked(run.path) as stale:
-            if stale:
-                _tell(f"{run.path} was in use by {stale}, which has ended without a word; its lock is taken over.")
+        with ExitStack() as lock:
+            if stale := processes.lead(lambda: lock.enter_context(locked(run.path))):
+                processes.lead(lambda: _tell(f"{run.path} was in use by {stale}, which has ended without a word; its lock is taken over."))
             checkpoints = _open(experiment, run, training, trainee, device, processes, resumes=resumes)
             with nullcontext(NoTracker()) if processes.rank else tracked(experiment, run) as tracker:
                 _train(experiment, run, trainee, loss, training, validation, tracker, checkpoints, device, stop)

@@ -24,8 +24,9 @@ training: {epochs: 3, batch_size: 4, log_every: 1, precision: float32}
 
 
 def launch(*arguments: object, cache: Path, processes: int = 2) -> subprocess.Popen:
-    """torchrun with `processes` processes of a script or of `-m -- segkit`."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), *map(str, arguments)]
+    """torchrun with `processes` processes of `-- SCRIPT` or of `-m -- segkit`, and arguments."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    command += map(str, arguments)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "SEGKIT_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)

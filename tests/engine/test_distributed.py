@@ -25,7 +25,7 @@ AGAIN = "torchrun --standalone --nproc-per-node 2 -m -- segkit train"
 def folder(tmp_path_factory):
     """What steps_by_torchrun.py left, by two processes."""
     folder = tmp_path_factory.mktemp("steps")
-    finish(launch(Path(__file__).with_name("steps_by_torchrun.py"), folder, cache=folder / "cache"))
+    finish(launch("--", Path(__file__).with_name("steps_by_torchrun.py"), folder, cache=folder / "cache"))
     return folder
 
 
@@ -142,7 +142,7 @@ def test_a_run_goes_on_with_as_many_processes_only(whole, segkit, config, tmp_pa
     code, _, errors = segkit("train", config, "--run", run)
     assert code == 2
     assert errors == (
-        f"segkit: {last_checkpoint(run).with_suffix('.pt')} is of a run with processes = 2, this command has 1: the result would be another. "
+        f"segkit: {last_checkpoint(run)} is of a run with processes = 2, this command has 1: the result would be another. "
         "Go on with 'torchrun --nproc-per-node 2 -m -- segkit train ...', or choose another --run folder.\n"
     )
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
