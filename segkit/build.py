@@ -21,6 +21,7 @@ from segkit.data.voc import CLASS_NAMES as VOC_CLASSES
 from segkit.data.voc import PALETTE as VOC_PALETTE
 from segkit.data.voc import voc
 from segkit.engine.caffe_sgd import caffe_sgd
+from segkit.engine.distributed import ALONE, Processes
 from segkit.engine.optim import Schedule, adamw, constant, one_cycle, plateau, poly, sgd, step
 from segkit.errors import InputError
 from segkit.losses.cross_entropy import CrossEntropy
@@ -203,8 +204,10 @@ def total_steps(experiment: Experiment, num_samples: int) -> int:
     return settings.steps or (settings.epochs or 0) * steps_per_epoch(num_samples, settings.batch_size)
 
 
-def build_steps(experiment: Experiment, model: Segmenter, dataset: Dataset, *, first_step: int, device: torch.device) -> DataLoader:
-    """Training steps from `first_step` to the end of the run."""
+def build_steps(
+    experiment: Experiment, model: Segmenter, dataset: Dataset, *, first_step: int, device: torch.device, processes: Processes = ALONE
+) -> DataLoader:
+    """Training steps from `first_step` to the end of the run, this process's share of each."""
     settings = experiment.training
     transform = TrainingTransform(
         mean=model.normalization.mean,
@@ -219,6 +222,8 @@ def build_steps(experiment: Experiment, model: Segmenter, dataset: Dataset, *, f
         first_step=first_step,
         last_step=last_step,
         replacement=settings.replacement,
+        rank=processes.rank,
+        processes=processes.count,
     )
     source = Cached(dataset) if settings.cache else dataset
     pin_memory = device.type == "cuda"
@@ -231,11 +236,13 @@ def build_evaluation_transform(experiment: Experiment, model: Segmenter) -> Eval
     return EvaluationTransform(mean=normalization.mean, deviation=normalization.deviation, resolution=experiment.transforms.resolution)
 
 
-def build_evaluation_batches(experiment: Experiment, model: Segmenter, dataset: Dataset) -> DataLoader:
-    """Every sample of a split once, in order."""
+def build_evaluation_batches(experiment: Experiment, model: Segmenter, dataset: Dataset, *, processes: Processes = ALONE) -> DataLoader:
+    """Every sample of a split once, in order; this process's share of them."""
     return evaluation_batches(
         dataset,
         build_evaluation_transform(experiment, model),
         batch_size=experiment.evaluation.batch_size,
         workers=experiment.training.workers,
+        rank=processes.rank,
+        processes=processes.count,
     )

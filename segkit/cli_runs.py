@@ -12,6 +12,7 @@ from segkit.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from segkit.engine.distributed import Processes
     from segkit.experiment import Member
     from segkit.schema import Experiment
 
@@ -33,31 +34,35 @@ def train(
     The same command goes on with an interrupted run.
     """
     from segkit.build import load_experiment
+    from segkit.engine.distributed import joined
 
-    experiment, _ = load_experiment(config, overrides or [])
-    train_and_print(experiment, run or Path("runs") / experiment.name, overwrite)
+    with joined() as processes:
+        experiment = processes.lead(lambda: load_experiment(config, overrides or [])[0])
+        train_and_print(experiment, run or Path("runs") / experiment.name, overwrite, processes)
 
 
-def train_and_print(experiment: "Experiment", path: Path, overwrite: bool) -> None:
+def train_and_print(experiment: "Experiment", path: Path, overwrite: bool, processes: "Processes | None" = None) -> None:
     """Trains in a run folder, or says that it is finished, and prints the test scores."""
+    from segkit.engine.distributed import ALONE
     from segkit.interruption import Interrupted
     from segkit.run import check_folder, train_run
     from segkit.tracking.console import print_scores
     from segkit.tracking.run_dir import RunDir
 
-    folder = RunDir(path)
+    folder, processes = RunDir(path), processes or ALONE
     if not overwrite:
-        check_folder(experiment, folder)
+        processes.lead(lambda: check_folder(experiment, folder))
     if folder.finished and not overwrite:
         print(f"{folder.path} is finished; nothing was trained. --overwrite starts it again.")
         result = folder.result()
     else:
         print(f"{experiment.name}: {experiment.model.title} on {experiment.data.name}, run folder {folder.path}", flush=True)
         try:
-            result = train_run(experiment, folder, overwrite=overwrite)
+            result = train_run(experiment, folder, overwrite=overwrite, processes=processes)
         except Interrupted as stop:
-            command = shlex.join(["segkit", *(word for word in sys.argv[1:] if word != "--overwrite")])
-            print(f"segkit: {stop.name}: stopped; this goes on after step {folder.saved_step or 0}: {command}", file=sys.stderr)
+            command = processes.command([word for word in sys.argv[1:] if word != "--overwrite"])
+            if not processes.rank:
+                print(f"segkit: {stop.name}: stopped; this goes on after step {folder.saved_step or 0}: {command}", file=sys.stderr)
             raise typer.Exit(stop.exit_code) from None
     print_scores(f"test, best weights (step {result['best_step']})", result["test"], result["class_names"])
 

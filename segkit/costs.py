@@ -183,7 +183,7 @@ def _training(subject: _Subject) -> Work:
     function = subject.experiment.loss.function
     loss = build.LOSSES[function.name](torch.ones(subject.num_classes), **function.options).to(device)
     images = settings.batch_size // settings.accumulation
-    labels = torch.randint(subject.num_classes, (images, *subject.size))
+    labels = torch.randint(subject.num_classes, (images, *subject.size), device=device)
     part = Batch(torch.randn(images, 3, *subject.size), labels, tuple(map(str, range(images))))
 
     def run() -> None:

@@ -35,10 +35,15 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Stop:
-    """Turns signals into `Interrupted`: at once, or, in a `deferred` block, where `check` is called. A second signal ends the process."""
+    """Turns signals into `Interrupted`: at once, or, in a `deferred` block, where `check` is called. A second signal ends the process.
 
-    def __init__(self) -> None:
+    Args:
+        quiet: says nothing of the first.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
         self.number: int | None = None
+        self.quiet = quiet
         self._deferred = False
 
     def _handle(self, number: int, _: object) -> None:
@@ -49,7 +54,8 @@ class Stop:
         if not self._deferred:
             self.check()
         line = f"\nsegkit: {Interrupted(number).name}: stopping after this step, then saving; a second signal leaves at once.\n"
-        os.write(2, line.encode())  # print is not safe in a handler
+        if not self.quiet:
+            os.write(2, line.encode())  # print is not safe in a handler
 
     def check(self) -> None:
         """Raises Interrupted if there was a signal."""
@@ -79,10 +85,10 @@ class Stop:
 
 
 @contextmanager
-def stoppable() -> Iterator[Stop]:
+def stoppable(*, quiet: bool = False) -> Iterator[Stop]:
     """Signals are turned into `Interrupted` within it, but for those that this process was told to ignore (nohup), and outside of the
     main thread, where Python allows no handler."""
-    stop = Stop()
+    stop = Stop(quiet=quiet)
     before = {}
     if threading.current_thread() is threading.main_thread():
         before = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}

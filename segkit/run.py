@@ -2,9 +2,11 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
@@ -15,22 +17,24 @@ from segkit.data.dataset import Dataset
 from segkit.data.folder import classes_text
 from segkit.data.loader import steps_per_epoch
 from segkit.engine.batch_norm import absorb_batch_norm
-from segkit.engine.checkpoint import BEST, Checkpoints, Identity, Progress, Trainee
+from segkit.engine.checkpoint import BEST, Checkpoints, Identity
 from segkit.engine.device import choose_device, choose_precision, deterministic
+from segkit.engine.distributed import ALONE, Processes
 from segkit.engine.evaluate import evaluate
 from segkit.engine.train import Plan, train
+from segkit.engine.trainee import Progress, Trainee
 from segkit.errors import InputError
 from segkit.files import remove_partials, sha256
 from segkit.interruption import Stop, stoppable
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.metrics.confusion import Scores, scores
-from segkit.schema import Experiment, experiment_values, identity
+from segkit.schema import Experiment, Training, experiment_values, identity
 from segkit.signatures import show
 from segkit.sync import outcome, tracked, validation_pictures
 from segkit.tracking.console import TrainingConsole, progress_bar
 from segkit.tracking.lock import locked
 from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
-from segkit.tracking.tracker import Tracker
+from segkit.tracking.tracker import NoTracker, Tracker
 from segkit.trained import ELSEWHERE, Trained, differences, evaluate_trained
 
 
@@ -70,13 +74,14 @@ def check_folder(experiment: Experiment, run: RunDir) -> None:
         )
 
 
-def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -> dict[str, Any]:
+def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False, processes: Processes = ALONE) -> dict[str, Any]:
     """Trains to the end, from the last checkpoint if there is one, and scores the best weights on the test split.
 
     The folder is touched only after the data, the weights and the rest of the experiment proved usable.
 
     Args:
         overwrite: delete the run in the folder and start again.
+        processes: that train together; process 0 alone uses the folder.
     Returns:
         What result.json holds: test scores, class names, parameters, seconds.
     Raises:
@@ -85,39 +90,74 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False) -
         NonFinite: if loss or gradient is not finite.
         RunError: if the folder can no longer be written.
     """
-    resumes = run.trained and not overwrite
-    device = choose_device(experiment.training.device)
-    choose_precision(experiment.training.precision, device)  # one that the device lacks is refused before the folder is touched
-    with stoppable() as stop:
-        training, validation, test = (build.build_dataset(experiment, split) for split in ("train", "val", "test"))
-        require_labels(train=training, val=validation, test=test)
-        trainee, loss = _assemble(experiment, training, device, restore=resumes)
-        with deterministic(experiment.training.deterministic), locked(run.path) as stale:
-            if stale:
-                _tell(f"{run.path} was in use by {stale}, which has ended without a word; its lock is taken over.")
-            checkpoints = _open(experiment, run, training, trainee, device, resumes=resumes)
-            with tracked(experiment, run) as tracker:
-                _train(experiment, run, trainee, loss, training, validation, tracker, checkpoints, stop)
-                return conclude(experiment, run, trainee, test, tracker)
+    resumes = processes.lead(lambda: run.trained and not overwrite)
+    with stoppable(quiet=processes.rank > 0) as stop:
+        with processes.in_turn():
+            require_equal_shares(experiment.training, processes)
+            device = processes.device(choose_device(experiment.training.device))
+            choose_precision(experiment.training.precision, device)  # one that the device lacks is refused before the folder is touched
+            training, validation, test = (build.build_dataset(experiment, split) for split in ("train", "val", "test"))
+            require_labels(train=training, val=validation, test=test)
+            trainee, loss = _assemble(experiment, training, device, restore=resumes)
+            processes.seed(experiment.seed)
+        with deterministic(experiment.training.deterministic), ExitStack() as lock:
+            if stale := processes.lead(lambda: lock.enter_context(locked(run.path))):
+                processes.lead(lambda: _tell(f"{run.path} was in use by {stale}, which has ended without a word; its lock is taken over."))
+            checkpoints = _open(experiment, run, training, trainee, device, processes, resumes=resumes)
+            with nullcontext(NoTracker()) if processes.rank else tracked(experiment, run) as tracker:
+                _train(experiment, run, trainee, loss, training, validation, tracker, checkpoints, device, stop)
+                return processes.lead(lambda: conclude(experiment, run, trainee, test, tracker))
 
 
-def _open(experiment: Experiment, run: RunDir, training: Dataset, trainee: Trainee, device: torch.device, *, resumes: bool) -> Checkpoints:
+def require_equal_shares(settings: Training, processes: Processes) -> None:
+    """Raises InputError unless a batch can be shared out equally."""
+    batch, parts = settings.batch_size, processes.count * settings.accumulation
+    if batch % parts:
+        raise InputError(
+            f"training.batch_size = {batch}: {processes.count} processes with training.accumulation = {settings.accumulation} "
+            f"expect a multiple of {parts}. Set training.batch_size={-(-batch // parts) * parts}."
+        )
+
+
+def _open(
+    experiment: Experiment,
+    run: RunDir,
+    training: Dataset,
+    trainee: Trainee,
+    device: torch.device,
+    processes: Processes,
+    *,
+    resumes: bool,
+) -> Checkpoints:
     """Makes the run folder, or puts its last checkpoint into `trainee`."""
     values = experiment_values(experiment)
     stored = config.load(run.config_text(), str(run.path / CONFIG)) if resumes else values  # without options that came later
-    belongs = Identity(config.config_hash(identity(stored)), experiment.model.title, training.class_names)
-    checkpoints = Checkpoints(run.checkpoints, belongs, keep=experiment.checkpoints.keep, device=device)
+    belongs = Identity(config.config_hash(identity(stored)), experiment.model.title, training.class_names, processes.count)
+    checkpoints = Checkpoints(run.checkpoints, belongs, keep=experiment.checkpoints.keep, device=device, processes=processes)
     if resumes:
-        for folder in (run.path, run.checkpoints):
-            remove_partials(folder)
-        checkpoints.restore(trainee, _tell)
-        run.forget_after(trainee.progress.step, trainee.progress.epochs)
+        with processes.in_turn():
+            checkpoints.restore(trainee, _ignore if processes.rank else _tell)
+        if len(set(processes.together(lambda: trainee.progress.step))) > 1:
+            raise InputError(f"{run.checkpoints} is not the same for all processes. Choose a --run folder that all machines share.")
+        processes.lead(lambda: _tidy(run, trainee.progress))
         print(f"going on after step {trainee.progress.step}", flush=True)
     else:
         source = experiment.model.initialize_from
         texts = {CONFIG: config.dump(values), CLASSES: classes_text(training.class_names, training.palette)}
-        run.start(texts, start_weights=sha256(build.start_file(source)) if source else None)
+        start_weights = sha256(build.start_file(source)) if source else None
+        processes.lead(lambda: run.start(texts, start_weights=start_weights, processes=processes.count))
     return checkpoints
+
+
+def _tidy(run: RunDir, done: Progress) -> None:
+    """Removes what an interrupted run left that is not part of its state."""
+    for folder in (run.path, run.checkpoints):
+        remove_partials(folder)
+    run.forget_after(done.step, done.epochs)
+
+
+def _ignore(line: str) -> None:
+    pass
 
 
 def _tell(line: str) -> None:
@@ -133,11 +173,11 @@ def _train(
     validation: Dataset,
     tracker: Tracker,
     checkpoints: Checkpoints,
+    device: torch.device,
     stop: Stop,
 ) -> None:
     """Trains what is left."""
-    settings, done = experiment.training, trainee.progress
-    device = choose_device(settings.device)
+    settings, done, processes = experiment.training, trainee.progress, checkpoints.processes
     plan = Plan(
         total_steps=build.total_steps(experiment, len(training)),
         steps_per_epoch=steps_per_epoch(len(training), settings.batch_size),
@@ -148,9 +188,10 @@ def _train(
         save_every_seconds=60 * experiment.checkpoints.every_minutes,
         gradient_clip=settings.gradient_clip,
         skip_nonfinite=settings.skip_nonfinite,
+        processes=processes,
     )
-    steps = build.build_steps(experiment, trainee.model, training, first_step=done.step, device=device)
-    checks = build.build_evaluation_batches(experiment, trainee.model, validation)
+    steps = build.build_steps(experiment, trainee.model, training, first_step=done.step, device=device, processes=processes)
+    checks = build.build_evaluation_batches(experiment, trainee.model, validation, processes=processes)
     with TrainingConsole(plan.total_steps, done=done.step, best=done.best_mean_iou) as console, stop.deferred():
         train(
             trainee,
@@ -158,20 +199,21 @@ def _train(
             console.steps(stop.between(steps)),
             plan=plan,
             validate=_validation(checks, validation, console, stop, plan),
-            log=_Logs(run, console, tracker),
+            log=NoTracker() if processes.rank else _Logs(run, console, tracker),
             checkpoints=checkpoints,
         )
 
 
 def _validation(batches: DataLoader, dataset: Dataset, console: TrainingConsole, stop: Stop, plan: Plan) -> Callable[[nn.Module], Scores]:
-    """Scores a model on a split, with a bar on the console; a signal breaks it off."""
+    """Scores a model on a split, each process its share of the images, with a bar on the console; a signal breaks it off."""
     settings = {"num_classes": len(dataset.class_names), "device": plan.device, "precision": plan.precision}
 
     def validate(model: nn.Module) -> Scores:
-        with console.validation(len(dataset)) as progress:
+        plan.processes.share_buffers(model)
+        with console.validation(-(-len(dataset) // plan.processes.count)) as progress:
             plain = absorb_batch_norm(model)  # as it will be scored
-            found = evaluate(plain, stop.between(batches), progress=progress, **settings)
-        return scores(found.matrix)
+            matrices = plan.processes.together(lambda: evaluate(plain, stop.between(batches), progress=progress, **settings).matrix)
+        return scores(np.sum(matrices, 0))
 
     return validate
 

@@ -75,11 +75,25 @@ class Order:
         first_step: steps already done.
         last_step: step to stop after.
         replacement: draw with replacement, as FCN's released code does.
+        rank, processes: a step is given in that many contiguous, equal shares; this is the one of `rank`.
     Raises:
         InputError: if one epoch has no complete batch.
     """
 
-    def __init__(self, num_samples: int, batch_size: int, *, seed: int, first_step: int = 0, last_step: int, replacement: bool = False):
+    def __init__(
+        self,
+        num_samples: int,
+        batch_size: int,
+        *,
+        seed: int,
+        first_step: int = 0,
+        last_step: int,
+        replacement: bool = False,
+        rank: int = 0,
+        processes: int = 1,
+    ):
+        self.share = batch_size // processes
+        self.offset = rank * self.share
         self.num_samples, self.batch_size, self.seed = num_samples, batch_size, seed
         self.first_step, self.last_step, self.replacement = first_step, last_step, replacement
         self.steps_per_epoch = steps_per_epoch(num_samples, batch_size)
@@ -94,8 +108,8 @@ class Order:
                 epoch = step // self.steps_per_epoch
                 rng = np.random.default_rng([self.seed, epoch])
                 order = rng.integers(self.num_samples, size=self.num_samples) if self.replacement else rng.permutation(self.num_samples)
-            start = step % self.steps_per_epoch * self.batch_size
-            yield [(epoch, int(index)) for index in order[start : start + self.batch_size]]
+            start = step % self.steps_per_epoch * self.batch_size + self.offset
+            yield [(epoch, int(index)) for index in order[start : start + self.share]]
 
 
 class _Loader(DataLoader):
@@ -183,15 +197,20 @@ class _Evaluation(TorchDataset):
             return error
 
 
-def evaluation_batches(dataset: Dataset, transform: EvaluationTransform, *, batch_size: int = 1, workers: int = 0) -> DataLoader:
+def evaluation_batches(
+    dataset: Dataset, transform: EvaluationTransform, *, batch_size: int = 1, workers: int = 0, rank: int = 0, processes: int = 1
+) -> DataLoader:
     """Lists of (image float32 [3, H, W], sample as on disk), in the dataset's order; every sample once.
 
+    Args:
+        rank, processes: of that many, this process takes every batch whose number leaves `rank`.
     Raises:
         InputError: while iterating, if a file is bad.
     """
+    starts = range(0, len(dataset), batch_size)[rank::processes]
     return _Loader(
         _Evaluation(dataset, transform),
-        batch_size=batch_size,
+        batch_sampler=[list(range(len(dataset)))[start : start + batch_size] for start in starts],
         num_workers=workers,
         collate_fn=_unchanged,
         generator=torch.Generator(),  # validating must not change training

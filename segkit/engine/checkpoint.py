@@ -7,57 +7,25 @@ Without its manifest a state does not count. Schema 2 is the first of a released
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.optim import Optimizer
 
 from segkit import __version__
 from segkit.data.loader import Batch
 from segkit.engine.device import random_state, set_random_state
-from segkit.engine.optim import Schedule
+from segkit.engine.distributed import ALONE, Processes
+from segkit.engine.trainee import Progress, Trainee
 from segkit.errors import InputError
 from segkit.files import require_space, sha256, sync_folder, write_atomically, write_failure
-from segkit.models.segmenter import Segmenter
 from segkit.models.weights import load_exactly, read_weights, write_weights
 
 SCHEMA = 2
 BEST = "best.safetensors"
 Item = TypeVar("Item")
-
-
-@dataclass
-class Progress:
-    """How far a run has come.
-
-    Attributes:
-        step: optimizer steps done.
-        epochs: epochs done, their validation included.
-        seconds: training and validation time so far.
-        best_mean_iou: best validation score, -1 before the first.
-        best_step: step of that score.
-        skipped: steps left out because loss or gradient was not finite.
-    """
-
-    step: int = 0
-    epochs: int = 0
-    seconds: float = 0.0
-    best_mean_iou: float = -1.0
-    best_step: int = 0
-    skipped: int = 0
-
-
-@dataclass(frozen=True)
-class Trainee:
-    """Everything whose state makes a run continue as if never stopped."""
-
-    model: Segmenter
-    optimizer: Optimizer
-    schedule: Schedule
-    progress: Progress = field(default_factory=Progress)
 
 
 @dataclass(frozen=True)
@@ -68,11 +36,13 @@ class Identity:
         config_hash: of everything that decides the result.
         model: title of the decoder or whole model.
         class_names: of class 0..K-1.
+        processes: that train it; each has random numbers of its own.
     """
 
     config_hash: str
     model: str
     class_names: tuple[str, ...]
+    processes: int = 1
 
 
 class _Damaged(Exception):
@@ -87,10 +57,19 @@ class Checkpoints:
         identity: of the run.
         keep: how many to keep, the latest ones.
         device: whose random generator is part of the state.
+        processes: that share the run; all call the same methods, and process 0 writes.
     """
 
-    def __init__(self, folder: Path, identity: Identity, *, keep: int = 2, device: torch.device = torch.device("cpu")):  # noqa: B008
-        self.folder, self.identity, self.keep, self.device = folder, identity, keep, device
+    def __init__(
+        self,
+        folder: Path,
+        identity: Identity,
+        *,
+        keep: int = 2,
+        device: torch.device = torch.device("cpu"),  # noqa: B008
+        processes: Processes = ALONE,
+    ):
+        self.folder, self.identity, self.keep, self.device, self.processes = folder, identity, keep, device, processes
         self._saved: tuple[int, int] | None = None
         self._saved_at = time.monotonic()
 
@@ -122,7 +101,14 @@ class Checkpoints:
         progress = trainee.progress
         if self._saved == (progress.step, progress.epochs):
             return
+        random = self.processes.together(lambda: random_state(self.device))
+        self.processes.lead(lambda: self._write(trainee, random))
+        self._saved, self._saved_at = (progress.step, progress.epochs), time.monotonic()
+
+    def _write(self, trainee: Trainee, random: list[dict[str, torch.Tensor]]) -> None:
+        """Writes a state, with the random states of all processes."""
         _require_finite(trainee)
+        progress = trainee.progress
         path = self.folder / f"step_{progress.step:08d}_epoch_{progress.epochs:04d}.pt"
         content = {
             "schema": SCHEMA,
@@ -130,7 +116,8 @@ class Checkpoints:
             "model": trainee.model.state_dict(),
             "optimizer": trainee.optimizer.state_dict(),
             "schedule": trainee.schedule.state_dict(),
-            "random": random_state(self.device),
+            "random": random[0],
+            "random_of_others": random[1:],
         }
         size = _bytes(content) + 2**20
         require_space(self.folder, size)
@@ -142,7 +129,6 @@ class Checkpoints:
             write_atomically(path.with_suffix(".json"), lambda partial: partial.write_text(text, encoding="utf-8"))
         except (OSError, RuntimeError) as error:
             raise write_failure(path, size, error) from None
-        self._saved, self._saved_at = (progress.step, progress.epochs), time.monotonic()
         self._remove_others(path)
 
     def _remove_others(self, latest: Path) -> None:
@@ -190,7 +176,7 @@ class Checkpoints:
         try:
             about = json.loads(manifest.read_text(encoding="utf-8"))
             schema, size, digest = about["schema"], about["bytes"], about["sha256"]
-            theirs = Identity(about["config_hash"], about["model"], tuple(about["class_names"]))
+            theirs = Identity(about["config_hash"], about["model"], tuple(about["class_names"]), about.get("processes", 1))
         except (ValueError, KeyError, TypeError):
             raise _Damaged(f"{manifest} is damaged") from None
         if schema != SCHEMA:
@@ -224,6 +210,11 @@ class Checkpoints:
             raise InputError(
                 f"{path} belongs to config {theirs.config_hash}, this run has {ours.config_hash}. Choose another --run folder."
             )
+        if theirs.processes != ours.processes:
+            raise InputError(
+                f"{path} is of a run with processes = {theirs.processes}, this command has {ours.processes}: the result would be another. "
+                f"Go on with 'torchrun --nproc-per-node {theirs.processes} -m -- segkit train ...', or choose another --run folder."
+            )
 
     def _load(self, content: dict[str, Any], path: Path, trainee: Trainee) -> None:
         try:
@@ -232,8 +223,9 @@ class Checkpoints:
             trainee.schedule.load_state_dict(content["schedule"])
             for name, value in content["progress"].items():
                 setattr(trainee.progress, name, value)
-            set_random_state(content["random"], self.device)
-        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            states = [content["random"], *content.get("random_of_others", [])]
+            set_random_state(states[self.processes.rank], self.device)
+        except (RuntimeError, ValueError, LookupError, TypeError) as error:
             raise InputError(f"{path} does not fit this run ({str(error).partition(chr(10))[0]}). Choose another --run folder.") from None
         self._saved, self._saved_at = (trainee.progress.step, trainee.progress.epochs), time.monotonic()
 
@@ -243,9 +235,13 @@ class Checkpoints:
         Raises:
             RunError: if they cannot be written; the earlier best ones are as they were.
         """
-        progress, model = trainee.progress, trainee.model
+        self.processes.lead(lambda: self._write_best(trainee, mean_iou))
+        trainee.progress.best_mean_iou, trainee.progress.best_step = mean_iou, trainee.progress.step
+
+    def _write_best(self, trainee: Trainee, mean_iou: float) -> None:
         _require_finite(trainee)
-        about = {"schema": SCHEMA, "step": progress.step, "mean_iou": mean_iou, "normalization": model.normalization}
+        model = trainee.model
+        about = {"schema": SCHEMA, "step": trainee.progress.step, "mean_iou": mean_iou, "normalization": model.normalization}
         about |= asdict(self.identity)
         size = _bytes(model.state_dict()) + 2**20
         require_space(self.folder, size)
@@ -253,13 +249,14 @@ class Checkpoints:
             save_weights(self.folder / BEST, model, metadata={key: str(value) for key, value in about.items()})
         except OSError as error:
             raise write_failure(self.folder / BEST, size, error) from None
-        progress.best_mean_iou, progress.best_step = mean_iou, progress.step
 
     def keep_batch(self, step: int, parts: Sequence[Batch]) -> Path:
-        """Writes the images and labels of a step, for a look at them; its file."""
+        """Writes the images and labels of a step, of all processes, for a look at them; its file."""
         path = self.folder / f"nonfinite_step_{step:08d}.safetensors"
+        parts = [part for each in self.processes.together(lambda: parts) for part in each]
         tensors = {f"image_{n}": part.image for n, part in enumerate(parts)} | {f"labels_{n}": part.labels for n, part in enumerate(parts)}
-        write_weights(path, tensors, metadata={f"ids_{n}": json.dumps(part.ids) for n, part in enumerate(parts)})
+        metadata = {f"ids_{n}": json.dumps(part.ids) for n, part in enumerate(parts)}
+        self.processes.lead(lambda: write_weights(path, tensors, metadata=metadata))
         return path
 
 

@@ -64,7 +64,7 @@ def evaluate(
                     raise InputError(f"image '{samples[0].id}': {error}") from None
                 for one, sample in zip(logits.split(1), samples, strict=True):
                     predicted = labels_at(one, sample.labels.shape)[0]
-                    matrices.append(confusion_matrix(predicted, torch.from_numpy(sample.labels).to(device), num_classes).cpu())
+                    matrices.append(confusion_matrix(predicted, torch.from_numpy(sample.labels).to(device), num_classes).cpu().numpy())
                     ids.append(sample.id)
                     if observe is not None:
                         observe(sample.id, predicted.cpu().numpy(), sample.labels)
@@ -72,4 +72,4 @@ def evaluate(
                 progress(len(batch))
     finally:
         model.train(was_training)
-    return Evaluation(tuple(ids), torch.stack(matrices).numpy())
+    return Evaluation(tuple(ids), np.array(matrices, np.int64).reshape(-1, num_classes, num_classes))

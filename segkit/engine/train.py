@@ -2,19 +2,22 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_
 
 from segkit.data.loader import Batch
-from segkit.engine.checkpoint import Checkpoints, Trainee
+from segkit.engine.checkpoint import Checkpoints
 from segkit.engine.device import autocast
+from segkit.engine.distributed import ALONE, Numbers, Processes, without_exchange
 from segkit.engine.finite import NonFinite, term
 from segkit.engine.optim import gradient_norm, learning_rate
+from segkit.engine.trainee import Trainee
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.metrics.confusion import Scores
 
@@ -35,6 +38,7 @@ class Plan:
         gradient_clip: largest L2 norm of the gradient; None: no limit.
         skip_nonfinite: steps that may be left out because loss or gradient was not finite.
         precision: of the forward pass.
+        processes: that train together.
     """
 
     total_steps: int
@@ -46,6 +50,7 @@ class Plan:
     save_every_seconds: float = math.inf
     gradient_clip: float | None = None
     skip_nonfinite: int = 0
+    processes: Processes = ALONE
 
     def ends_epoch(self, step: int) -> bool:
         """Whether an epoch, if only the last and incomplete one, ends with this step."""
@@ -68,18 +73,23 @@ def train(
     or because `steps` or `validate` raise what a signal asked for.
 
     Args:
-        steps: the parts of each step's batch; cutting saves memory, the loss is the same, batch norm sees smaller batches.
+        steps: the parts of each step's batch, of a process its share; cutting saves memory, the loss is the same, batch norm sees smaller
+            batches.
     Raises:
         NonFinite: if loss or gradient is not finite too often; no weight was updated and nothing saved by that step.
     """
     progress = trainee.progress
     before, started = progress.seconds, time.perf_counter()
     trainee.model.train()
+    network = plan.processes.replicated(trainee.model, plan.device)
     if progress.step and plan.ends_epoch(progress.step) and progress.epochs * plan.steps_per_epoch < progress.step:
         end_epoch(trainee, plan, validate, log, checkpoints)  # it was interrupted
-    for parts in checkpoints.saving(trainee, steps):
+    prepared = agreed(steps, loss, plan, lambda: checkpoints.seconds_since_save > plan.save_every_seconds)
+    for parts, normalizer, is_overdue in checkpoints.saving(trainee, prepared):
+        if is_overdue and progress.step:
+            checkpoints.save(trainee)
         rate = learning_rate(trainee.optimizer)
-        found = attempt_step(trainee, loss, parts, plan, log, checkpoints)
+        found = attempt_step(trainee, network, loss, parts, normalizer, plan, log, checkpoints)
         progress.step += 1
         trainee.schedule.after_step()
         progress.seconds = before + time.perf_counter() - started
@@ -88,8 +98,33 @@ def train(
             log.write("train", {"step": progress.step, "loss": value, "lr": rate, "gradient_norm": norm, "seconds": progress.seconds})
         if plan.ends_epoch(progress.step):
             end_epoch(trainee, plan, validate, log, checkpoints)
-        elif checkpoints.seconds_since_save > plan.save_every_seconds:
-            checkpoints.save(trainee)
+
+
+def agreed(
+    steps: Iterable[Sequence[Batch]], loss: CrossEntropy, plan: Plan, overdue: Callable[[], bool]
+) -> Iterator[tuple[list[Batch], float | Tensor, bool]]:
+    """The parts of each step, labels on the device; what its loss is divided by; whether a save is overdue in one of the processes.
+
+    All processes have their next step, or all stop. The divisor belongs to the whole batch, so that cutting it changes nothing; it is given
+    as a mean over processes, since gradients become means too.
+    """
+    iterator = iter(steps)
+    parts: list[Batch] = []
+
+    def prepare() -> Numbers:
+        parts[:] = [replace(part, labels=part.labels.to(plan.device, non_blocking=True)) for part in next(iterator, ())]
+        return [whole_normalizer(loss, parts), overdue()] if parts else [0, False]
+
+    while True:
+        normalizer, is_overdue = plan.processes.means(prepare, 2)
+        if not parts:
+            return
+        yield list(parts), normalizer, bool(is_overdue)
+
+
+def whole_normalizer(loss: CrossEntropy, parts: Sequence[Batch]) -> Tensor:
+    """What the sum of the parts' totals is divided by, a scalar."""
+    return torch.stack([loss.normalizer(part.labels) for part in parts]).sum()
 
 
 def end_epoch(trainee: Trainee, plan: Plan, validate: Callable[[nn.Module], Scores], log: Log, checkpoints: Checkpoints) -> None:
@@ -113,13 +148,30 @@ def end_epoch(trainee: Trainee, plan: Plan, validate: Callable[[nn.Module], Scor
 
 
 def attempt_step(
-    trainee: Trainee, loss: CrossEntropy, parts: Sequence[Batch], plan: Plan, log: Log, checkpoints: Checkpoints
+    trainee: Trainee,
+    network: nn.Module,
+    loss: CrossEntropy,
+    parts: Sequence[Batch],
+    normalizer: float | Tensor,
+    plan: Plan,
+    log: Log,
+    checkpoints: Checkpoints,
 ) -> tuple[float, float] | None:
     """One optimizer step; (loss, gradient norm before clipping), or None if it was left out because one of them is not finite."""
     progress, model = trainee.progress, trainee.model
     buffers = [buffer.clone() for buffer in model.buffers()] if plan.skip_nonfinite else []
     try:
-        return training_step(trainee, loss, parts, plan.device, plan.precision, plan.gradient_clip)
+        return training_step(
+            trainee,
+            loss,
+            parts,
+            plan.device,
+            plan.precision,
+            plan.gradient_clip,
+            network=network,
+            normalizer=normalizer,
+            processes=plan.processes,
+        )
     except NonFinite as error:
         log.write("nonfinite", {"step": progress.step + 1, **error.about})
         if progress.skipped >= plan.skip_nonfinite:
@@ -138,27 +190,38 @@ def training_step(
     device: torch.device,
     precision: torch.dtype,
     gradient_clip: float | None,
+    *,
+    network: nn.Module | None = None,
+    normalizer: float | Tensor | None = None,
+    processes: Processes = ALONE,
 ) -> tuple[float, float]:
     """One optimizer step; (loss, gradient norm before clipping).
 
+    Args:
+        parts: labels on the device.
+        network: the model as it is called; None: itself.
+        normalizer: what the loss is divided by; None: that of the parts.
+        processes: whose gradients and losses become means.
     Raises:
         NonFinite: if one of them is not finite, before any weight is updated.
     """
-    labels = [part.labels.to(device, non_blocking=True) for part in parts]
-    normalizer = torch.stack([loss.normalizer(each) for each in labels]).sum()  # of the whole batch: cutting it changes nothing
+    network = network or trainee.model
+    normalizer = whole_normalizer(loss, parts) if normalizer is None else normalizer
     value = torch.zeros((), device=device)
     trainee.optimizer.zero_grad(set_to_none=True)
-    for part, part_labels in zip(parts, labels, strict=True):
-        with autocast(device, precision):
-            logits = trainee.model(part.image.to(device, non_blocking=True))
-        share = loss.total(logits, part_labels) / normalizer
-        share.backward()
+    for number, part in enumerate(parts, 1):
+        with nullcontext() if number == len(parts) else without_exchange(network):
+            with autocast(device, precision):
+                logits = network(part.image.to(device, non_blocking=True))
+            share = loss.total(logits, part.labels) / normalizer
+            share.backward()
         value += share.detach()
     total = gradient_norm(trainee.model)
-    loss_value, norm = torch.stack([value, total]).tolist()  # one wait for the device
+    numbers = torch.stack([value, total]).tolist()  # one wait for the device
+    loss_value, norm = map(float, processes.means(lambda: numbers, 2))
     if not (math.isfinite(loss_value) and math.isfinite(norm)):
-        ids = tuple(name for part in parts for name in part.ids)
-        raise NonFinite(trainee.progress.step + 1, loss_value, norm, term(trainee.model, loss_value), ids)
+        ids = processes.together(lambda: [name for part in parts for name in part.ids])
+        raise NonFinite(trainee.progress.step + 1, loss_value, norm, term(trainee.model, loss_value), tuple(sum(ids, [])))
     if gradient_clip is not None:
         clip_grads_with_norm_(trainee.model.parameters(), gradient_clip, total)
     trainee.optimizer.step()

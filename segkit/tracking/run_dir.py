@@ -74,15 +74,16 @@ class RunDir:
             )
         return self
 
-    def start(self, texts: dict[str, str], *, start_weights: str | None = None) -> None:
+    def start(self, texts: dict[str, str], *, start_weights: str | None = None, processes: int = 1) -> None:
         """Makes the folder, in place of the run that it holds, and writes `texts` (file name -> content) and the environment.
 
         Args:
             start_weights: SHA-256 of the file that the weights come from.
+            processes: that train together.
         Raises:
             InputError: if the folder cannot be made, or holds something else than a run.
         """
-        about = json.dumps(environment() | {"start_weights": start_weights}, indent=2) + "\n"
+        about = json.dumps(environment() | {"start_weights": start_weights, "processes": processes}, indent=2) + "\n"
         try:
             if self.exists:
                 self.remove()

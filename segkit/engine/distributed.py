@@ -1,0 +1,257 @@
+"""Several processes that train one model. torchrun starts them; each has its share of every batch, and gradients are averaged.
+
+Without torchrun there is one process, `ALONE`, for which nothing here does anything. Small things are agreed over gloo, on the CPU,
+whatever the device: a process that has died is noticed there at once.
+"""
+
+import os
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout, suppress
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from segkit.errors import InputError, RunError
+from segkit.interruption import Interrupted
+
+TIMEOUT = timedelta(minutes=10)  # for a process that is there and does not answer
+PATIENCE = timedelta(days=1)  # while process 0 does what the others need, or what it does for all
+Value = TypeVar("Value")
+Numbers = Sequence[float | Tensor]
+
+
+class Elsewhere(RunError):
+    """Another process failed, and says why itself.
+
+    Args:
+        rank: of that process.
+    """
+
+    def __init__(self, rank: int):
+        super().__init__(f"stopped, because process {rank} failed; its message says why. Then repeat the command: it goes on.")
+
+
+class Processes:
+    """This process among those that train one model. What stops one of them stops all, at the same step.
+
+    Every process calls the same methods in the same order.
+
+    Args:
+        rank: of this process; process 0 writes and prints.
+        count: of all.
+        local_rank: among those on this machine.
+        patient: group in which one may wait long for another; None: that of all.
+    """
+
+    def __init__(self, rank: int = 0, count: int = 1, local_rank: int = 0, patient: dist.ProcessGroup | None = None):
+        self.rank, self.count, self.local_rank = rank, count, local_rank
+        self.stopping = False  # by agreement
+        self._patient = patient
+
+    def device(self, device: torch.device) -> torch.device:
+        """This process's own device of that kind.
+
+        Raises:
+            InputError: if there is none.
+        """
+        if self.count == 1 or device.type == "cpu":
+            return device
+        if device.type != "cuda":
+            raise InputError(f"training.device = '{device.type}': several processes train on cuda or cpu. Set training.device=cpu.")
+        if self.local_rank >= torch.cuda.device_count():
+            raise InputError(
+                f"this machine has {torch.cuda.device_count()} GPUs, expected one for each of its processes. "
+                f"Use --nproc-per-node {torch.cuda.device_count()}, or set training.device=cpu."
+            )
+        torch.cuda.set_device(self.local_rank)
+        return torch.device("cuda", self.local_rank)
+
+    def seed(self, seed: int) -> None:
+        """Gives each process but the first, whose random generator goes on, a stream of its own: no two drop the same."""
+        if self.rank:
+            torch.manual_seed(int(np.random.SeedSequence([seed, self.rank]).generate_state(1, np.uint64)[0]))
+
+    def replicated(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """The model, with process 0's weights everywhere; its backward pass leaves the mean of all processes' gradients.
+
+        Layers without a gradient keep none. Batch norm normalizes by this process's own images. Buckets are never arranged anew, so that
+        a run that goes on adds up in the same order.
+        """
+        if self.count == 1:
+            return model
+        ids = [device.index] if device.type == "cuda" else None
+        return DistributedDataParallel(
+            _Replica(model).to(device),
+            device_ids=ids,
+            forward_sync_buffers=False,
+            find_unused_parameters=True,
+            gradient_as_bucket_view=True,
+        )
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Gives every process the buffers of process 0, such as the running averages of batch norm."""
+        if self.count > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)
+
+    def means(self, call: Callable[[], Numbers], size: int) -> Numbers:
+        """Means over processes of the `size` numbers that `call` gives in each; if it fails in one, all stop."""
+        if self.count == 1:
+            return call()
+        sums, failure = torch.zeros(1 + size, dtype=torch.float64), None
+        try:
+            sums[1:] = torch.tensor([float(number) for number in call()])
+        except BaseException as error:
+            sums[0], failure = 1, error
+        dist.all_reduce(sums)
+        if sums[0]:
+            self.together(lambda: _raise(failure))
+        return (sums[1:] / self.count).tolist()
+
+    def together(self, call: Callable[[], Value], *, patient: bool = False) -> list[Value]:
+        """What `call` gives in each process, in order; if it fails in one, all stop.
+
+        Args:
+            patient: one may take much longer than another.
+        Raises:
+            Elsewhere: if it failed in another process only.
+            Interrupted: if it was interrupted, here or in another process.
+        """
+        if self.count == 1:
+            return [call()]
+        value, failure = None, None
+        try:
+            value = call()
+        except BaseException as error:
+            failure = error
+        told: list[Any] = [None] * self.count
+        end = None if failure is None else failure.number if isinstance(failure, Interrupted) else 0
+        dist.all_gather_object(told, (value, end), group=self._patient if patient else None)
+        ends = [end for _, end in told]
+        self.stopping = self.stopping or any(end is not None for end in ends)
+        if not isinstance(failure, Interrupted):
+            _raise(failure)
+        if 0 in ends:
+            raise Elsewhere(ends.index(0)) from None
+        if any(ends):
+            raise Interrupted(next(filter(None, ends))) from None
+        return [value for value, _ in told]
+
+    def lead(self, call: Callable[[], Value]) -> Value:
+        """What `call` gives in process 0, which alone calls it; the others wait, and stop if it fails."""
+        return self.together(lambda: None if self.rank else call(), patient=True)[0]  # pyright: ignore[reportReturnType]
+
+    @contextmanager
+    def in_turn(self) -> Iterator[None]:
+        """Process 0 goes first, then the others; all go on once all are done. If one fails, all stop."""
+        if self.count == 1:
+            yield
+            return
+        failure = None
+        if self.rank:
+            self.lead(lambda: None)
+        try:
+            yield
+        except BaseException as error:
+            failure = error
+        if not self.rank:
+            self.lead(lambda: _raise(failure))
+        self.together(lambda: _raise(failure), patient=True)
+
+    def wait(self) -> None:
+        """Waits for all."""
+        dist.all_reduce(torch.zeros(1))
+
+    def command(self, words: Sequence[str]) -> str:
+        """The shell command that starts segkit with some arguments in as many processes."""
+        if self.count == 1:
+            return shlex.join(["segkit", *words])
+        machine = f"--standalone --nproc-per-node {self.count}" if os.environ.get("LOCAL_WORLD_SIZE") == str(self.count) else "..."
+        return f"torchrun {machine} -m -- {shlex.join(['segkit', *words])}"  # --: torchrun has options of its own that begin with --run
+
+
+ALONE = Processes()
+
+
+class _Replica(nn.Module):
+    """A model, and a parameter that nothing uses: torch looks for such, and warns where it finds none."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, image: Tensor) -> Any:
+        return self.model(image)
+
+
+def _raise(failure: BaseException | None) -> None:
+    if failure is not None:
+        raise failure
+
+
+def without_exchange(network: nn.Module) -> AbstractContextManager:
+    """Within it, gradients are added up in each process by itself."""
+    return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
+
+
+@contextmanager
+def joined() -> Iterator[Processes]:
+    """This process among those that torchrun started, `ALONE` without it. Only process 0 prints; the others tell of their own failures.
+
+    Raises:
+        RunError: if another process has ended before this one.
+    """
+    found = {name: int(os.environ.get(name, -1)) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    if min(found.values()) < 0 or found["WORLD_SIZE"] == 1:
+        yield ALONE
+        return
+    rank = found["RANK"]
+    try:
+        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, timeout=TIMEOUT)
+        patient = dist.new_group(backend="gloo", timeout=PATIENCE)
+        processes = Processes(rank, found["WORLD_SIZE"], found["LOCAL_RANK"], patient)  # pyright: ignore[reportArgumentType]
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere) if rank else nullcontext():
+            try:
+                yield processes
+            finally:
+                if processes.stopping:
+                    _leave_together(processes)
+                if processes.stopping or sys.exception() is None or backend == "gloo":  # NCCL would wait for what others never send
+                    dist.destroy_process_group()
+    except Exception as error:
+        raise _told(error, rank) from None if isinstance(error, InputError | RunError) else error
+
+
+def _leave_together(processes: Processes) -> None:
+    """Waits until all have done what they had to. torchrun asks the others to end as soon as one has ended, which they are about to."""
+    with suppress(RuntimeError):
+        processes.wait()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _told(error: Exception, rank: int) -> BaseException:
+    """What one process raises for all to see: process 0 speaks of what happened to all, the others of themselves."""
+    lost = isinstance(error, dist.DistError) or "/gloo/" in str(error)
+    if rank and (lost or isinstance(error, Elsewhere | FloatingPointError)):
+        return SystemExit(1)
+    if lost:
+        return RunError(
+            "another process has ended: it says why itself, or it was killed (out of memory?), or its machine is lost. The last checkpoint "
+            "is whole: repeat the command, and it goes on."
+        )
+    if rank and isinstance(error, InputError | RunError):
+        return type(error)(f"process {rank}: {error}")
+    error.add_note(f"in process {rank}")
+    return error
