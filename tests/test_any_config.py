@@ -1,10 +1,10 @@
 """Whatever a config holds, it is an experiment or is refused. `pytest --hypothesis-profile=search` looks longer."""
 
 import re
+from pathlib import Path
 
 import pytest
 import yaml
-from conftest import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,6 +14,7 @@ from segkit.errors import InputError
 from segkit.schema import experiment_values
 from segkit.validation import validate
 
+REPOSITORY = Path(__file__).parents[1]
 FILES = sorted(REPOSITORY.glob("configs/*/**/*.yaml")) + sorted(REPOSITORY.glob("experiments/*/results/*/config.yaml"))
 TEXTS = {path: re.sub(r"(base: |\[|, )((?:[\w.]+/)*\w+\.yaml)", rf"\1{path.parent}/\2", path.read_text()) for path in FILES}
 KEYS = sorted({key for path in FILES if "base" not in path.parts for key in flat(experiment_values(load_experiment(path)[0]))})

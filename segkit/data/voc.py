@@ -1,5 +1,6 @@
 """PASCAL VOC 2012 segmentation: images of any size, 21 classes, borders ignored."""
 
+import os
 import re
 from pathlib import Path
 from typing import Literal
@@ -45,7 +46,7 @@ def voc(split: Literal["train", "val", "test"], *, root: Path, train: str = "tra
         InputError: if the folder, a list or a file is missing, a list is malformed or names an image twice, or splits share an image.
     Source: Everingham et al., The PASCAL Visual Object Classes Challenge 2012.
     """
-    if not root.is_dir():
+    if not os.path.isdir(root):
         raise InputError(f"data.root = '{root}' is no folder; expected VOCdevkit, or VOC2012 in it. Set data.root=PATH.")
     if (root / "VOC2012").is_dir():
         root = root / "VOC2012"
@@ -60,7 +61,7 @@ def voc(split: Literal["train", "val", "test"], *, root: Path, train: str = "tra
     pairs = [Pair(id, root / "JPEGImages" / f"{id}.jpg", root / "SegmentationClass" / f"{id}.png") for _, id in names]
     require_files(listing, [path for pair in pairs for path in (pair.image, pair.labels)])
     others = {name: listing.with_name(f"{value}.txt") for name, value in lists.items()}
-    require_disjoint({name: (path, [id for _, id in _ids(path, name)]) for name, path in others.items() if path.is_file()})
+    require_disjoint({name: (path, [id for _, id in _ids(path, name)]) for name, path in others.items() if os.path.isfile(path)})
     return PairDataset(pairs, class_names=CLASS_NAMES, palette=PALETTE, void_color=voc_color(IGNORE))
 
 

@@ -60,8 +60,9 @@ def test_blank_lines_and_windows_line_ends_are_fine(tiny_camvid, encoding):
     assert [sample.id for sample in camvid("train", root=tiny_camvid)] == ["train_0", "train_1"]
 
 
-def test_a_missing_folder_is_named(tmp_path):
-    root = tmp_path / "nowhere"
+@pytest.mark.parametrize("name", ["nowhere", "a" * 300, "a\0b"])
+def test_a_missing_folder_is_named(tmp_path, name):
+    root = tmp_path / name
     assert refusal(root) == f"data.root = '{root}' is no folder; expected CamVid with train.txt and train/. Set data.root=PATH."
 
 
