@@ -9,7 +9,7 @@ import typer
 
 from segkit import __version__, cli_runs
 from segkit.cli_runs import Config, Overrides, SetOverrides
-from segkit.errors import InputError
+from segkit.errors import InputError, RunError
 
 app = typer.Typer(
     name="segkit",
@@ -22,6 +22,7 @@ app = typer.Typer(
 Run = Annotated[Path, typer.Argument(help="Run folder that 'segkit train' wrote, or a config together with --weights.", show_default=False)]
 Weights = Annotated[Path | None, typer.Option(help="Weight file to use instead of the run's best.", show_default=False)]
 Split = Literal["train", "val", "test"]
+OUT_OF_MEMORY = "out of memory|[Cc]an't allocate memory|Cannot allocate memory|_ALLOC_FAILED"
 Convention = Literal["fcn", "segnet", "voc", "detectron2", "paddleseg", "all"]
 
 
@@ -171,23 +172,34 @@ app.add_typer(cli_runs.experiments, name="experiment")
 
 
 def main() -> None:
-    """Runs the command line; bad input ends in one message and exit code 2."""
+    """Runs the command line; bad input ends in one message and exit code 2, what fails outside in one and exit code 1."""
     try:
         app()
     except InputError as error:
-        print(f"segkit: {error}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        print(
-            f"segkit: {error.filename or 'a file'}: {error.strerror or error}. Check the path, its rights and the free space.",
-            file=sys.stderr,
-        )
-        sys.exit(1)
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
+        _end(2, str(error))
+    except RunError as error:
+        _end(1, str(error))
+    except (MemoryError, RuntimeError, OSError) as error:
+        message = _outside(error)
+        if message is None:
             raise
-        print("segkit: out of memory. Lower training.batch_size, or raise training.accumulation.", file=sys.stderr)
-        sys.exit(1)
+        _end(1, message)
     except FloatingPointError as error:
-        print(f"segkit: training stopped: {error}. Lower optimizer.lr, or set training.gradient_clip.", file=sys.stderr)
-        sys.exit(1)
+        _end(1, f"training stopped: {error}. Lower optimizer.lr, or set training.gradient_clip.")
+
+
+def _outside(error: MemoryError | RuntimeError | OSError) -> str | None:
+    """What happened outside that the error comes from; None: it is a mistake in the code."""
+    if isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, str(error)):
+        return (
+            "out of memory. Lower training.batch_size, transforms.crop or training.workers, or raise training.accumulation; "
+            "for scoring, lower evaluation.batch_size. Checkpoints are kept."
+        )
+    if isinstance(error, OSError):
+        return f"{error.filename or 'a file'}: {error.strerror or error}. Check the path, its rights and the free space."
+    return None
+
+
+def _end(code: int, message: str) -> None:
+    print(f"segkit: {message}", file=sys.stderr)
+    sys.exit(code)

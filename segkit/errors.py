@@ -1,4 +1,4 @@
-"""The one exception that means: what the user gave is wrong."""
+"""The exceptions that a user meets: what was given is wrong, or what is outside failed."""
 
 from collections.abc import Iterable
 
@@ -8,6 +8,13 @@ class InputError(Exception):
 
     The message names the path or key, the value, what was expected and the next step. The command line prints it
     without a traceback and exits with code 2.
+    """
+
+
+class RunError(Exception):
+    """Something outside failed while it ran, such as a process that was killed or a disk that is full.
+
+    The message says what is needed. The command line prints it without a traceback and exits with code 1.
     """
 
 
