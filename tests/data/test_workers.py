@@ -108,13 +108,12 @@ def test_no_worker_outlives_a_main_process_that_is_killed():
         "scoring = scored(samples(40, size=(400, 600))); next(training), next(scoring)\n"
         "print('ready', flush=True); time.sleep(600)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    workers = workers_of(process.pid)
-    assert len(alive(workers)) == 2
-    process.kill()
-    process.communicate()
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        workers = workers_of(process.pid)
+        assert len(alive(workers)) == 2
+        process.kill()
     wait_for(lambda: not alive(workers))
 
 
@@ -197,7 +196,10 @@ def small_shared_memory(kilobytes: int) -> list[str]:
 
 def test_too_little_shared_memory_is_one_message_and_no_endless_wait(tiny, tmp_path):
     process = start(tmp_path / "run", tiny, before=small_shared_memory(64))
-    errors = process.communicate(timeout=60)[1]
+    try:
+        errors = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
     assert process.returncode == 1
     assert errors.startswith("segkit: a data worker found no room in shared memory (unable to allocate shared memory(shm)")
     assert " of 0 MB of shared memory (/dev/shm). Set training.workers=0, or fewer, or a larger shared memory" in errors
