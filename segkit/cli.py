@@ -1,6 +1,5 @@
 """The command line: parses, calls, prints. Everything heavy is imported inside the commands."""
 
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +8,6 @@ import typer
 
 from segkit import __version__, cli_runs
 from segkit.cli_runs import Config, Overrides, SetOverrides
-from segkit.errors import InputError, RunError
 
 app = typer.Typer(
     name="segkit",
@@ -22,7 +20,6 @@ app = typer.Typer(
 Run = Annotated[Path, typer.Argument(help="Run folder that 'segkit train' wrote, or a config together with --weights.", show_default=False)]
 Weights = Annotated[Path | None, typer.Option(help="Weight file to use instead of the run's best.", show_default=False)]
 Split = Literal["train", "val", "test"]
-OUT_OF_MEMORY = "out of memory|[Cc]an't allocate memory|Cannot allocate memory|_ALLOC_FAILED"
 Convention = Literal["fcn", "segnet", "voc", "detectron2", "paddleseg", "all"]
 
 
@@ -87,14 +84,17 @@ def predict(
     weights: Weights = None,
     overrides: SetOverrides = None,
 ) -> None:
-    """Label images with the best weights of a run."""
+    """Label images with the best weights of a run.
+
+    Files of an earlier call are replaced; nothing is written unless every image can be read.
+    """
     from segkit.predict import Predictor, prediction_files
 
     files = prediction_files(images, out, uncertainty=samples is not None)
     predictor = Predictor(run, overrides or [], weights=weights, samples=samples)
-    for image, pair in zip(images, files, strict=True):
-        predictor.write(image, pair)
-        print(*pair, sep="  ")
+    for image, written in zip(images, files, strict=True):
+        predictor.write(image, written)
+        print(*written, sep="  ")
 
 
 @app.command(name="bn-statistics")
@@ -172,34 +172,14 @@ app.add_typer(cli_runs.experiments, name="experiment")
 
 
 def main() -> None:
-    """Runs the command line; bad input ends in one message and exit code 2, what fails outside in one and exit code 1."""
+    """Runs the command line. What was given wrong ends in one message and exit code 2, what failed outside in one and exit code 1."""
     try:
         app()
-    except InputError as error:
-        _end(2, str(error))
-    except RunError as error:
-        _end(1, str(error))
-    except (MemoryError, RuntimeError, OSError) as error:
-        message = _outside(error)
-        if message is None:
+    except Exception as error:
+        from segkit.failures import explain
+
+        found = explain(error)
+        if found is None:
             raise
-        _end(1, message)
-    except FloatingPointError as error:
-        _end(1, f"training stopped: {error}. Lower optimizer.lr, or set training.gradient_clip.")
-
-
-def _outside(error: MemoryError | RuntimeError | OSError) -> str | None:
-    """What happened outside that the error comes from; None: it is a mistake in the code."""
-    if isinstance(error, MemoryError) or re.search(OUT_OF_MEMORY, str(error)):
-        return (
-            "out of memory. Lower training.batch_size, transforms.crop or training.workers, or raise training.accumulation; "
-            "for scoring, lower evaluation.batch_size. Checkpoints are kept."
-        )
-    if isinstance(error, OSError):
-        return f"{error.filename or 'a file'}: {error.strerror or error}. Check the path, its rights and the free space."
-    return None
-
-
-def _end(code: int, message: str) -> None:
-    print(f"segkit: {message}", file=sys.stderr)
-    sys.exit(code)
+        print(f"segkit: {found[1]}", file=sys.stderr)
+        sys.exit(found[0])

@@ -53,6 +53,19 @@ def real_camvid():
 
 
 @pytest.fixture
+def read_only(tmp_path):
+    """A folder in which nothing can be made."""
+    folder = tmp_path / "read only"
+    folder.mkdir(mode=0o555)
+    for each in (folder, Path("/sys")):  # root may write anywhere but there
+        try:
+            (each / "probe").mkdir()
+        except OSError:
+            return each
+    pytest.skip("this user may write anywhere")
+
+
+@pytest.fixture
 def segkit(monkeypatch, capsys, tmp_path):
     """Runs `segkit ARGUMENTS` in this process from the repository's root: (exit code, output, errors)."""
     monkeypatch.chdir(REPOSITORY)

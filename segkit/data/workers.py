@@ -121,7 +121,7 @@ def own_handler() -> Iterator[None]:
 
 @contextmanager
 def _deaths_raised() -> Iterator[None]:
-    """RuntimeError if a worker has died or dies inside; without it a main process that reads what a worker half wrote would wait for ever."""
+    """RuntimeError if a worker has died or dies inside, even while the main process reads what that worker half wrote."""
     if not _hears_of_children():
         yield
         return
