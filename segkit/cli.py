@@ -166,6 +166,36 @@ def class_weights(config: Config, overrides: Overrides = None) -> None:
     print_table("training labels", columns, rows)
 
 
+@app.command()
+def doctor(
+    config: Annotated[Path | None, typer.Argument(help="Config file (YAML) to look at too.", show_default=False)] = None,
+    overrides: Overrides = None,
+    runs: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("runs"),
+    step: Annotated[bool, typer.Option("--step/--no-step", help="Do one training step: of the config, else of a tiny one.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Look whether training would work here: versions, devices, memory, folders, and a config's data, weights and first step.
+
+    Exit code 0: it would; 2: it would not. Paste what it prints into a report of a problem.
+    """
+    import json
+    import shlex
+    from dataclasses import asdict
+
+    from segkit.doctor import advice, examine
+
+    found = []
+    for finding in examine(config, overrides or [], runs=runs, step=step):
+        found.append(finding)
+        if not as_json:
+            print(f"{finding.level:<9}{finding.topic:<15}{finding.text}", flush=True)
+    works = not any(finding.level == "problem" for finding in found)
+    line = advice(found, shlex.join(["segkit", "train", str(config), *(overrides or [])]) if config else None)
+    print(json.dumps({"works": works, "findings": list(map(asdict, found)), "next": line}, indent=2) if as_json else line)
+    if not works:
+        raise typer.Exit(2)
+
+
 for command in (cli_runs.compare, cli_runs.costs, cli_runs.runs, cli_runs.sync):
     app.command()(command)
 app.add_typer(cli_runs.experiments, name="experiment")

@@ -72,7 +72,8 @@ def test_a_worker_that_is_killed_ends_the_run_with_one_message(training):
         "Most likely memory or shared memory ran out; free now: "
     )
     assert errors.endswith(
-        " Set training.workers=0, or fewer, or give the machine or container more (docker run --memory, --shm-size). Checkpoints are kept.\n"
+        " Set training.workers=0, or fewer, or give the machine or container more (docker run --memory, --shm-size). "
+        "Checkpoints are kept.\n"
     )
     assert errors.count("\n") == 1
     assert checkpoint.read(run / "checkpoints/last.pt")["progress"]["step"] > 0
