@@ -40,7 +40,7 @@ def examine(config: Path | None, overrides: Sequence[str] = (), *, runs: Path = 
         "shared memory": lambda: shared(SHARED_MEMORY),
         "open files": _open_files,
         "runs": lambda: folder(runs),
-        "training": lambda: _rehearsed(config, overrides, runs, step),
+        "config": lambda: _rehearsed(config, overrides, runs, step),
     }
     for topic, look in looks.items():
         yield from looked_at(topic, look)
@@ -134,8 +134,6 @@ def _processor() -> Iterator[Finding]:
 def _accelerators() -> Iterator[Finding]:
     import torch
 
-    from segkit.engine.device import choose_device, choose_precision
-
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -153,9 +151,6 @@ def _accelerators() -> Iterator[Finding]:
     elif not count:
         said = "".join(f": {' '.join(str(each.message).split())}" for each in caught)
         yield Finding("note", "accelerator", f"none; {built}{said}. Training goes on the processor.")
-    device = choose_device("auto")
-    precision = str(choose_precision("auto", device)).removeprefix("torch.")
-    yield Finding("ok", "auto", f"training.device=auto is {device.type}, training.precision=auto is {precision}")
 
 
 def _memory() -> Iterator[Finding]:

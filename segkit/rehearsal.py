@@ -18,7 +18,6 @@ from segkit.data.dataset import Dataset
 from segkit.engine.checkpoint import Trainee
 from segkit.engine.device import choose_device, choose_precision
 from segkit.engine.train import training_step
-from segkit.errors import InputError
 from segkit.findings import Finding, looked_at
 from segkit.machine import SHARED_MEMORY, cores, shared_memory, size
 from segkit.models.segmenter import Segmenter
@@ -43,6 +42,7 @@ class _Parts:
     """What was found so far of the parts of an experiment."""
 
     experiment: Experiment
+    device: torch.device | None = None
     training: Dataset | None = None
     model: Segmenter | None = None
 
@@ -63,45 +63,51 @@ def rehearse(config: Path | None, overrides: Sequence[str] = (), *, runs: Path, 
     if config is not None:
         yield Finding("ok", "config", f"{config}: {experiment.model.title} on {experiment.data.name}")
     yield from looked_at("W&B", lambda: _wandb(experiment.tracking.wandb))
+    yield from looked_at("device", lambda: _device(parts))
     for split in ("train", "val", "test"):
         yield from looked_at(f"data {split}", lambda split=split: _split(parts, split))
     yield from looked_at("model", lambda: _model(parts, runs))
     yield from looked_at("workers", lambda: _workers(parts))
-    if step and parts.model is not None and parts.training is not None:
+    if step and parts.device is not None and parts.model is not None and parts.training is not None:
         yield from looked_at("training step", lambda: _step(parts))
 
 
 def _wandb(asked: str) -> Iterator[Finding]:
     """Whether Weights & Biases can be told of the run. Nobody is asked over the network, and no key is shown."""
     mode, where = os.environ.get("WANDB_MODE"), os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
-    if asked == "disabled" or mode == "disabled":
-        login = _login(where)
-        has = f"{login} holds a login for {where}" if login else f"there is no login for {where}"
-        yield Finding("ok", "W&B", f"disabled by {'tracking.wandb' if asked == 'disabled' else 'WANDB_MODE'}; {has}")
-        return
-    text = f"WANDB_MODE = {mode}" if mode else f"tracking.wandb = {asked}"
-    if importlib.util.find_spec("wandb") is None:
+    text = f"WANDB_MODE = {mode}" if mode and asked != "disabled" else f"tracking.wandb = {asked}"
+    login = _login(where)
+    if "disabled" in (asked, mode):
+        yield Finding("ok", "W&B", f"{text}; {login or 'no login'} for {where}")
+    elif importlib.util.find_spec("wandb") is None:
         yield Finding("note", "W&B", f"{text}, but wandb is not installed: the run would go on without. pip install wandb")
     elif (mode or asked) not in MODES:
         yield Finding("note", "W&B", f"{text}; expected online, offline or disabled: the run would go on without")
-    elif MODES[mode or asked] == "online" and _login(where) is None:
-        yield Finding("note", "W&B", f"{text}, but there is no login for {where}: 'wandb login', or set WANDB_API_KEY")
+    elif MODES[mode or asked] == "online" and login is None:
+        yield Finding("note", "W&B", f"{text}, but no login for {where}: the run would go on without. 'wandb login', or set WANDB_API_KEY")
     else:
-        yield Finding("ok", "W&B", text)
+        yield Finding("ok", "W&B", f"{text}; {login or 'no login'} for {where}")
 
 
 def _login(url: str) -> str | None:
     """Where a key for a server of W&B lies."""
     if os.environ.get("WANDB_API_KEY"):
-        return "WANDB_API_KEY"
+        return "a key in WANDB_API_KEY"
     for name in [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]:
         try:
-            return name if netrc.netrc(os.path.expanduser(name)).authenticators(urlsplit(url).netloc) else None
-        except FileNotFoundError:
+            return f"a key in {name}" if netrc.netrc(os.path.expanduser(name)).authenticators(urlsplit(url).netloc) else None
+        except (netrc.NetrcParseError, OSError, ValueError):  # W&B passes over such a file too
             continue
-        except (netrc.NetrcParseError, OSError) as error:
-            raise InputError(f"{name} cannot be read ({type(error).__name__}). Repair it, and 'wandb login' again.") from None
     return None
+
+
+def _device(parts: _Parts) -> Iterator[Finding]:
+    """Where training would go on, and in which arithmetic."""
+    settings = parts.experiment.training
+    parts.device = choose_device(settings.device)
+    precision = str(choose_precision(settings.precision, parts.device)).removeprefix("torch.")
+    text = f"training.device = {settings.device} is {parts.device.type}, training.precision = {settings.precision} is {precision}"
+    yield Finding("ok", "device", text)
 
 
 def _split(parts: _Parts, split: str) -> Iterator[Finding]:
@@ -159,11 +165,11 @@ def _workers(parts: _Parts) -> Iterator[Finding]:
 
 def _step(parts: _Parts) -> Iterator[Finding]:
     """One training step as the config has it, but for class weights that are counted."""
-    experiment, training, model = parts.experiment, parts.training, parts.model
+    experiment, training, model, device = parts.experiment, parts.training, parts.model, parts.device
     assert training is not None
     assert model is not None
+    assert device is not None
     settings, function = experiment.training, experiment.loss.function
-    device = choose_device(settings.device)
     precision = choose_precision(settings.precision, device)
     optimizer = build.build_optimizer(experiment, model.to(device).train())
     trainee = Trainee(model, optimizer, build.build_schedule(experiment, optimizer, len(training)))
@@ -172,8 +178,7 @@ def _step(parts: _Parts) -> Iterator[Finding]:
     started = perf_counter()
     value, norm = training_step(trainee, loss, next(steps), device, precision, settings.gradient_clip)
     seconds = perf_counter() - started
-    kind = f"{device.type}, {str(precision).removeprefix('torch.')}"
-    said = f"on {kind}: loss {value:.3f}, gradient norm {norm:.3g}, {seconds:.1f} s (the first one is the slowest)"
+    said = f"on {device.type}: loss {value:.3f}, gradient norm {norm:.3g}, {seconds:.1f} s (the first one is the slowest)"
     yield Finding("ok", "training step", said)
 
 

@@ -1,6 +1,7 @@
 """What tests of several rooms share: a made-up CamVid, the real one, the command line, and caches that stay out of the home folder."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -63,6 +64,17 @@ def read_only(tmp_path):
         except OSError:
             return each
     pytest.skip("this user may write anywhere")
+
+
+@pytest.fixture
+def little_shared_memory():
+    """The start of a command that runs with 64 kB of shared memory, in a mount namespace of its own."""
+    begin = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=64k tmpfs /dev/shm && exec "$@"', "sh"]
+    try:
+        subprocess.run([*begin, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a small /dev/shm cannot be made here: {error}")
+    return begin
 
 
 @pytest.fixture

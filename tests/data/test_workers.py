@@ -185,18 +185,8 @@ def test_an_error_in_a_worker_names_the_sample_first(tiny_camvid, monkeypatch):
     assert caught.value.__notes__ == [name]
 
 
-def small_shared_memory(kilobytes: int) -> list[str]:
-    """The start of a command that runs with little shared memory, in a mount namespace of its own."""
-    begin = ["unshare", "--mount", "sh", "-c", f'mount -t tmpfs -o size={kilobytes}k tmpfs /dev/shm && exec "$@"', "sh"]
-    try:
-        subprocess.run([*begin, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"a small /dev/shm cannot be made here: {error}")
-    return begin
-
-
-def test_too_little_shared_memory_is_one_message_and_no_endless_wait(tiny, tmp_path):
-    process = start(tmp_path / "run", tiny, before=small_shared_memory(64))
+def test_too_little_shared_memory_is_one_message_and_no_endless_wait(tiny, tmp_path, little_shared_memory):
+    process = start(tmp_path / "run", tiny, before=little_shared_memory)
     try:
         errors = process.communicate(timeout=60)[1]
     finally:
