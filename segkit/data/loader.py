@@ -172,7 +172,6 @@ def training_batches(
         num_workers=workers,
         collate_fn=_unchanged,
         pin_memory=pin_memory,
-        persistent_workers=workers > 0,
         worker_init_fn=start_worker,
         generator=torch.Generator(),  # torch would draw from the global one, and shift the masks of dropout
     )

@@ -3,11 +3,13 @@
 import os
 import re
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import parent_process
+from types import TracebackType
 from typing import TypeVar
 
 from torch import Tensor
@@ -32,8 +34,15 @@ def start_worker(_: int) -> None:
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     if hasattr(signal, "sigtimedwait"):  # not on macOS
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    sys.excepthook = _report
     main = parent_process()
     threading.Thread(target=_end_with, args=(os.getppid(), main.pid if main else None), daemon=True).start()
+
+
+def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Shows an error, unless the main process was interrupted while it took a tensor over: it tells that itself."""
+    if not issubclass(kind, ConnectionError | EOFError):
+        sys.__excepthook__(kind, error, trace)
 
 
 def _end_with(parent: int, main: int | None) -> None:
@@ -86,24 +95,35 @@ def _explained(error: Exception) -> Exception:
 
 
 def from_workers(batches: Iterator[Made | Exception]) -> Iterator[Made]:
-    """The batches that workers give.
+    """The batches that workers give; the workers end with the last one, or with an error.
 
     Raises:
         InputError: that a worker raised.
         MemoryError: that a worker raised.
         RunError: if a worker is gone, or raised anything else.
     """
-    while True:
+    try:
+        while True:
+            batch = _next(batches)
+            if batch is None:
+                return
+            yield batch
+    finally:
+        del batches  # the workers end now, not when an error that holds this frame is forgotten
+
+
+def _next(batches: Iterator[Made | Exception]) -> Made | None:
+    try:
+        with _deaths_raised():
+            batch = next(batches, None)
+    except RuntimeError as error:
+        raise _lost(error) from None
+    if isinstance(batch, Exception):
         try:
-            with _deaths_raised():
-                batch = next(batches, None)
-        except RuntimeError as error:
-            raise _lost(error) from None
-        if batch is None:
-            return
-        if isinstance(batch, Exception):
             raise batch
-        yield batch
+        finally:
+            del batch, batches  # nor when the cycle of an error and its own frame is found, perhaps by a thread that must send their end
+    return batch
 
 
 @contextmanager

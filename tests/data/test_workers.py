@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -139,10 +140,16 @@ def scored(dataset, *, workers=1):
     return iter(evaluation_batches(dataset, EvaluationTransform(**NORMALIZATION), workers=workers))
 
 
-def test_a_worker_ends_when_the_main_process_says_so():
-    batches = scored(Demanding(patience=True))
+def begun(dataset, *, workers: int):
+    """Batches of which the first was taken, and their workers; other tests may have left some that nobody collected yet."""
+    others = {process.pid for process in active_children()}
+    batches = scored(dataset, workers=workers)
     next(batches)
-    (worker,) = workers_of(os.getpid())
+    return batches, [psutil.Process(process.pid) for process in active_children() if process.pid not in others]
+
+
+def test_a_worker_ends_when_the_main_process_says_so():
+    _batches, (worker,) = begun(Demanding(patience=True), workers=1)
     subprocess.run(["kill", "-TERM", str(worker.pid)], check=True)
     with pytest.raises(psutil.TimeoutExpired):
         worker.wait(0.5)
@@ -151,9 +158,7 @@ def test_a_worker_ends_when_the_main_process_says_so():
 
 
 def test_the_death_of_a_worker_is_raised_where_batches_are_asked_for_and_nowhere_else():
-    batches = scored(samples(40), workers=2)
-    next(batches)
-    worker = workers_of(os.getpid())[0]
+    batches, (worker, _) = begun(samples(40), workers=2)
     worker.kill()
     os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
     time.sleep(0.1)  # torch's own handler would raise here
