@@ -1,6 +1,5 @@
 """The command line: parses, calls, prints. Everything heavy is imported inside the commands."""
 
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,7 +8,6 @@ import typer
 
 from segkit import __version__, cli_runs
 from segkit.cli_runs import Config, Overrides, SetOverrides
-from segkit.errors import InputError, RunError
 
 app = typer.Typer(
     name="segkit",
@@ -86,14 +84,17 @@ def predict(
     weights: Weights = None,
     overrides: SetOverrides = None,
 ) -> None:
-    """Label images with the best weights of a run."""
+    """Label images with the best weights of a run.
+
+    Files of an earlier call are replaced; nothing is written unless every image can be read.
+    """
     from segkit.predict import Predictor, prediction_files
 
     files = prediction_files(images, out, uncertainty=samples is not None)
     predictor = Predictor(run, overrides or [], weights=weights, samples=samples)
-    for image, pair in zip(images, files, strict=True):
-        predictor.write(image, pair)
-        print(*pair, sep="  ")
+    for image, written in zip(images, files, strict=True):
+        predictor.write(image, written)
+        print(*written, sep="  ")
 
 
 @app.command(name="bn-statistics")
@@ -165,36 +166,50 @@ def class_weights(config: Config, overrides: Overrides = None) -> None:
     print_table("training labels", columns, rows)
 
 
+@app.command()
+def doctor(
+    config: Annotated[Path | None, typer.Argument(help="Config file (YAML) to look at too.", show_default=False)] = None,
+    overrides: Overrides = None,
+    runs: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("runs"),
+    step: Annotated[bool, typer.Option("--step/--no-step", help="Do one training step: of the config, else of a tiny one.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Look whether training would work here: versions, devices, memory, folders, and a config's data, weights and first step.
+
+    Exit code 0: it would; 2: it would not. Paste what it prints into a report of a problem.
+    """
+    import json
+    import shlex
+    from dataclasses import asdict
+
+    from segkit.doctor import advice, examine
+
+    found = []
+    for finding in examine(config, overrides or [], runs=runs, step=step):
+        found.append(finding)
+        if not as_json:
+            print(f"{finding.level:<9}{finding.topic:<15}{finding.text}", flush=True)
+    works = not any(finding.level == "problem" for finding in found)
+    line = advice(found, shlex.join(["segkit", "train", str(config), *(overrides or [])]) if config else None)
+    print(json.dumps({"works": works, "findings": list(map(asdict, found)), "next": line}, indent=2) if as_json else line)
+    if not works:
+        raise typer.Exit(2)
+
+
 for command in (cli_runs.compare, cli_runs.costs, cli_runs.runs, cli_runs.sync):
     app.command()(command)
 app.add_typer(cli_runs.experiments, name="experiment")
 
 
 def main() -> None:
-    """Runs the command line; bad input ends in one message and exit code 2."""
+    """Runs the command line. What was given wrong ends in one message and exit code 2, what failed outside in one and exit code 1."""
     try:
         app()
-    except InputError as error:
-        print(f"segkit: {error}", file=sys.stderr)
-        sys.exit(2)
-    except RunError as error:
-        print(f"segkit: {error}", file=sys.stderr)
-        sys.exit(1)
-    except OSError as error:
-        print(
-            f"segkit: {error.filename or 'a file'}: {error.strerror or error}. Check the path, its rights and the free space.",
-            file=sys.stderr,
-        )
-        sys.exit(1)
-    except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not re.search("out of memory|can't allocate memory", str(error)):
+    except Exception as error:
+        from segkit.failures import explain
+
+        found = explain(error)
+        if found is None:
             raise
-        print("segkit: out of memory. Lower training.batch_size, or raise training.accumulation.", file=sys.stderr)
-        sys.exit(1)
-    except FloatingPointError as error:
-        print(
-            f"segkit: training stopped: {error}. Lower optimizer.lr, set training.gradient_clip, or leave out such steps with "
-            "training.skip_nonfinite; then start again with --overwrite, or from a checkpoint's weights.",
-            file=sys.stderr,
-        )
-        sys.exit(1)
+        print(f"segkit: {found[1]}", file=sys.stderr)
+        sys.exit(found[0])

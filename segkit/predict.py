@@ -1,6 +1,7 @@
 """Predictions of trained runs for image files."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,13 @@ from segkit.data.dataset import read_image
 from segkit.engine.device import choose_device, choose_precision
 from segkit.engine.inference import labels_at, predict_logits, sample_probabilities
 from segkit.errors import InputError
+from segkit.files import write_atomically
+from segkit.machine import require_writable
 from segkit.trained import open_trained
 from segkit.viz.overlay import overlay
 from segkit.viz.palette import palette_image
+
+UNCERTAINTY = "_uncertainty.png"
 
 
 class Predictor:
@@ -59,33 +64,47 @@ class Predictor:
         return labels_at(scores, image.shape[:2])[0].cpu().numpy()
 
     def write(self, path: Path, files: tuple[Path, ...]) -> None:
-        """Predicts one image file; writes its class ids with a palette, the overlay, and the uncertainty (black 0, white 1) if sampled."""
+        """Predicts one image file; writes its class ids with a palette, the overlay, and the uncertainty (black 0, white 1) if sampled.
+
+        Without samples, the uncertainty that an earlier call wrote beside them is removed.
+        """
         image = read_image(path)
         labels = self(image)
-        files[0].parent.mkdir(parents=True, exist_ok=True)
-        palette_image(labels, self.palette).save(files[0])
-        Image.fromarray(overlay(image, labels, self.palette)).save(files[1])
+        pictures = [palette_image(labels, self.palette), Image.fromarray(overlay(image, labels, self.palette))]
         if self.uncertainty is not None:
-            Image.fromarray((255 * self.uncertainty).round().astype(np.uint8)).save(files[2])
+            pictures.append(Image.fromarray((255 * self.uncertainty).round().astype(np.uint8)))
+        for file, picture in zip(files, pictures, strict=True):
+            write_atomically(file, partial(picture.save, format="PNG"))
+        if self.uncertainty is None:
+            files[0].with_name(f"{files[0].stem}{UNCERTAINTY}").unlink(missing_ok=True)
 
 
 def prediction_files(images: Sequence[Path], out: Path, *, uncertainty: bool = False) -> list[tuple[Path, ...]]:
     """OUT/NAME.png and OUT/NAME_overlay.png for each image, and OUT/NAME_uncertainty.png.
 
     Raises:
-        InputError: if an image is missing, or a file would be written twice or over an image.
+        InputError: if an image cannot be read, a file would be written twice or over an image, or none can be written there.
     """
-    endings = (".png", "_overlay.png", "_uncertainty.png")[: 3 if uncertainty else 2]
-    files = [tuple(out / f"{path.stem}{ending}" for ending in endings) for path in images]
+    endings = (".png", "_overlay.png", UNCERTAINTY)
     written: dict[Path, Path] = {}
     sources = {path.resolve() for path in images}
-    for path, pair in zip(images, files, strict=True):
+    files = []
+    for path in images:
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; expected a PNG or JPEG file. Give its files: {path}/*.png.")
         if not path.is_file():
             raise InputError(f"{path} does not exist; expected a PNG or JPEG file. Check the path.")
-        for file in pair:
+        touched = [out / f"{path.stem}{ending}" for ending in endings]  # the last is written or removed
+        for file in touched:
             if file.resolve() in sources:
                 raise InputError(f"{file} is one of the images; nothing was written. Choose another folder with --out.")
             if file in written:
                 raise InputError(f"{path} and {written[file]} would both be written to {file}. Predict them into different folders.")
+            if file.is_dir():
+                raise InputError(f"{file} is a folder; nothing was written. Choose another folder with --out.")
             written[file] = path
+        files.append(tuple(touched if uncertainty else touched[:2]))
+    require_writable(out, "--out")
+    for path in images:
+        read_image(path)
     return files

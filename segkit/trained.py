@@ -17,6 +17,7 @@ from segkit.engine.device import choose_device, choose_precision, deterministic
 from segkit.engine.evaluate import Evaluation, Observer, evaluate
 from segkit.errors import InputError
 from segkit.files import sha256
+from segkit.machine import require_writable
 from segkit.models.caffe import Imported, import_caffe
 from segkit.models.segmenter import Segmenter
 from segkit.models.weights import load_exactly, read_metadata, read_weights
@@ -193,3 +194,4 @@ def _require_new(out: Path) -> None:
         raise InputError(f"--out {out}: expected a file ending in .safetensors.")
     if out.exists():
         raise InputError(f"--out {out} exists; nothing was written. Choose another file, or delete it first.")
+    require_writable(out.parent, "--out")

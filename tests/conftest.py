@@ -1,6 +1,7 @@
 """What tests of several rooms share: a made-up CamVid, the real one, the command line, and caches that stay out of the home folder."""
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -51,6 +52,30 @@ def real_camvid():
     if not found:
         pytest.skip("CamVid is not here: set SEGKIT_CAMVID, or put it into data/CamVid")
     return found[0]
+
+
+@pytest.fixture
+def read_only(tmp_path):
+    """A folder in which nothing can be made."""
+    folder = tmp_path / "read only"
+    folder.mkdir(mode=0o555)
+    for each in (folder, Path("/sys")):  # root may write anywhere but there
+        try:
+            (each / "probe").mkdir()
+        except OSError:
+            return each
+    pytest.skip("this user may write anywhere")
+
+
+@pytest.fixture
+def little_shared_memory():
+    """The start of a command that runs with 64 kB of shared memory, in a mount namespace of its own."""
+    begin = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs -o size=64k tmpfs /dev/shm && exec "$@"', "sh"]
+    try:
+        subprocess.run([*begin, "true"], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a small /dev/shm cannot be made here: {error}")
+    return begin
 
 
 @pytest.fixture

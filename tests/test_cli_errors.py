@@ -175,7 +175,11 @@ def test_runs_that_were_scored_on_different_images_are_not_compared(segkit, fini
 def test_too_little_memory_is_said_with_what_helps(segkit, monkeypatch):
     monkeypatch.setattr("segkit.build.load_experiment", lambda *_: torch.empty(2**60, dtype=torch.uint8))  # torch's own error
     code, _, errors = segkit("train", "configs/streets/fcn8s.yaml")
-    assert (code, errors) == (1, "segkit: out of memory. Lower training.batch_size, or raise training.accumulation.\n")
+    assert (code, errors) == (
+        1,
+        "segkit: out of memory. Lower training.batch_size, transforms.crop or training.workers, or raise training.accumulation; "
+        "for scoring, lower evaluation.batch_size. Checkpoints are kept.\n",
+    )
 
 
 def test_a_mistake_in_the_code_keeps_its_traceback(segkit, monkeypatch):

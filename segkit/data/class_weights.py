@@ -59,7 +59,7 @@ def cached_count(dataset: Dataset, progress: Callable[[int], None] | None = None
     The folder is $SEGKIT_CACHE, else $XDG_CACHE_HOME/segkit, else ~/.cache/segkit; one that cannot be written costs a recount, no more.
     """
     key = hashlib.sha256(f"{COUNT_VERSION} {len(dataset.class_names)} {dataset.fingerprint()}".encode()).hexdigest()
-    folder = os.environ.get("SEGKIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segkit"
+    folder = os.environ.get("SEGKIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "segkit"
     path = Path(folder) / "class_counts" / f"{key}.json"
     try:
         stored = json.loads(path.read_text())
@@ -73,6 +73,14 @@ def cached_count(dataset: Dataset, progress: Callable[[int], None] | None = None
     with suppress(OSError):
         write_atomically(path, lambda partial: partial.write_text(json.dumps(asdict(counts))))
     return counts
+
+
+def _home() -> Path:
+    """The user's folder; where the system knows none, as for a container's made-up user, a place that keeps nothing."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path(os.devnull)
 
 
 class MedianFrequency:

@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from segkit.data.dataset import Dataset, Sample
+from segkit.data.dataset import Dataset, PairDataset, Sample
 from segkit.data.transforms import EvaluationTransform, TrainingTransform, sample_seed
+from segkit.data.workers import attempt, from_workers, own_handler, sample_named, shared, start_worker
 from segkit.errors import InputError
 
 
@@ -113,13 +114,20 @@ class Order:
 
 
 class _Loader(DataLoader):
-    """A DataLoader over whole batches; torch would bury an InputError of a worker in that worker's traceback."""
+    """A DataLoader over whole batches, whose workers behave."""
 
     def __iter__(self) -> Iterator[Any]:
-        for batch in super().__iter__():
-            if isinstance(batch, InputError):
-                raise batch
-            yield batch
+        with own_handler():
+            batches = super().__iter__()
+        return from_workers(batches) if self.num_workers else batches
+
+
+def _name(dataset: Dataset | Cached, index: int) -> str:
+    """What messages call a sample: its id and file, if it lies on disk."""
+    source = dataset.dataset if isinstance(dataset, Cached) else dataset
+    if isinstance(source, PairDataset):
+        return f"'{source.pairs[index].id}' ({source.pairs[index].image})"
+    return str(index)
 
 
 class _Training(TorchDataset):
@@ -128,15 +136,18 @@ class _Training(TorchDataset):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor, str]:
         epoch, index = key
-        sample = self.dataset[index]
-        return *self.transform(sample, sample_seed(self.seed, epoch, sample.id)), sample.id
+        with sample_named(_name(self.dataset, index)):
+            sample = self.dataset[index]
+            return *self.transform(sample, sample_seed(self.seed, epoch, sample.id)), sample.id
 
-    def __getitems__(self, keys: list[tuple[int, int]]) -> list[Batch] | InputError:
+    def __getitems__(self, keys: list[tuple[int, int]]) -> list[Batch] | Exception:
+        return attempt(lambda: self._parts(keys))
+
+    def _parts(self, keys: list[tuple[int, int]]) -> list[Batch]:
         size = len(keys) // self.parts
-        try:
-            return [_collate([self[key] for key in keys[start : start + size]]) for start in range(0, len(keys), size)]
-        except InputError as error:
-            return error
+        batches = [_collate([self[key] for key in keys[start : start + size]]) for start in range(0, len(keys), size)]
+        shared([tensor for batch in batches for tensor in (batch.image, batch.labels)])
+        return batches
 
 
 def _collate(items: list[tuple[Tensor, Tensor, str]]) -> Batch:
@@ -167,6 +178,7 @@ def training_batches(
 
     Raises:
         InputError: while iterating, if a file is bad or the images of a part differ in size.
+        RunError: while iterating, if a worker is killed or fails.
     """
     return _Loader(
         _Training(dataset, transform, order.seed, parts),
@@ -174,7 +186,7 @@ def training_batches(
         num_workers=workers,
         collate_fn=_unchanged,
         pin_memory=pin_memory,
-        persistent_workers=workers > 0,
+        worker_init_fn=start_worker,
         generator=torch.Generator(),  # torch would draw from the global one, and shift the masks of dropout
     )
 
@@ -187,14 +199,17 @@ class _Evaluation(TorchDataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Sample]:
-        sample = self.dataset[index]
-        return self.transform(sample.image), sample
+        with sample_named(_name(self.dataset, index)):
+            sample = self.dataset[index]
+            return self.transform(sample.image), sample
 
-    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Sample]] | InputError:
-        try:
-            return [self[index] for index in indices]
-        except InputError as error:
-            return error
+    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, Sample]] | Exception:
+        return attempt(lambda: self._items(indices))
+
+    def _items(self, indices: list[int]) -> list[tuple[Tensor, Sample]]:
+        items = [self[index] for index in indices]
+        shared([image for image, _ in items])
+        return items
 
 
 def evaluation_batches(
@@ -206,6 +221,7 @@ def evaluation_batches(
         rank, processes: of that many, this process takes every batch whose number leaves `rank`.
     Raises:
         InputError: while iterating, if a file is bad.
+        RunError: while iterating, if a worker is killed or fails.
     """
     starts = range(0, len(dataset), batch_size)[rank::processes]
     return _Loader(
@@ -213,5 +229,6 @@ def evaluation_batches(
         batch_sampler=[list(range(len(dataset)))[start : start + batch_size] for start in starts],
         num_workers=workers,
         collate_fn=_unchanged,
+        worker_init_fn=start_worker,
         generator=torch.Generator(),  # validating must not change training
     )

@@ -25,7 +25,7 @@ def set_statistics(model: nn.Module, batches: Iterable[Tensor], *, unbiased: boo
         unbiased: multiply each batch's variance by m / (m - 1) for m values, as the authors' script meant to; its integer division did not.
         progress: called with the number of images after each batch.
     Raises:
-        InputError: if the model has no batch norm.
+        InputError: if the model has no batch norm, or a batch gives one a single value per channel.
     Source: alexgkendall/SegNet-Tutorial Scripts/compute_bn_statistics.py.
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
@@ -35,6 +35,11 @@ def set_statistics(model: nn.Module, batches: Iterable[Tensor], *, unbiased: boo
     images = 0
 
     def observe(norm: nn.Module, arguments: tuple[Tensor]) -> None:
+        if arguments[0][:, 0].numel() < 2:
+            raise InputError(
+                f"a batch of {len(arguments[0])} training images gives a batch norm a single value per channel; expected two or more. "
+                "Set another training.batch_size: the last batch holds what is left over."
+            )
         variance, mean = torch.var_mean(arguments[0].float(), dim=(0, 2, 3), correction=int(unbiased))
         sums[norm] += torch.stack([mean, variance]).cpu() * len(arguments[0])  # pyright: ignore[reportArgumentType]
 

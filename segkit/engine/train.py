@@ -20,10 +20,11 @@ from segkit.engine.optim import gradient_norm, learning_rate
 from segkit.engine.trainee import Trainee
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.metrics.confusion import Scores
+from segkit.tensors import IGNORE
 
 
 class Log(Protocol):
-    """Where records of training go: `kind` is `train`, `validation` or `nonfinite`."""
+    """Where records of training go: `kind` is `train`, `validation`, or, of a step, `nonfinite` or `void` (no pixel was labelled)."""
 
     def write(self, kind: str, record: dict[str, Any]) -> None: ...
 
@@ -85,7 +86,7 @@ def train(
     if progress.step and plan.ends_epoch(progress.step) and progress.epochs * plan.steps_per_epoch < progress.step:
         end_epoch(trainee, plan, validate, log, checkpoints)  # it was interrupted
     prepared = agreed(steps, loss, plan, lambda: checkpoints.seconds_since_save > plan.save_every_seconds)
-    for parts, normalizer, is_overdue in checkpoints.saving(trainee, prepared):
+    for parts, normalizer, is_labelled, is_overdue in checkpoints.saving(trainee, prepared):
         if is_overdue and progress.step:
             checkpoints.save(trainee)
         rate = learning_rate(trainee.optimizer)
@@ -93,6 +94,8 @@ def train(
         progress.step += 1
         trainee.schedule.after_step()
         progress.seconds = before + time.perf_counter() - started
+        if not is_labelled:
+            log.write("void", {"step": progress.step, "ids": [name for part in parts for name in part.ids]})
         if found and (progress.step % plan.log_every == 0 or progress.step in (1, plan.total_steps)):
             value, norm = found
             log.write("train", {"step": progress.step, "loss": value, "lr": rate, "gradient_norm": norm, "seconds": progress.seconds})
@@ -102,8 +105,8 @@ def train(
 
 def agreed(
     steps: Iterable[Sequence[Batch]], loss: CrossEntropy, plan: Plan, overdue: Callable[[], bool]
-) -> Iterator[tuple[list[Batch], float | Tensor, bool]]:
-    """The parts of each step, labels on the device; what its loss is divided by; whether a save is overdue in one of the processes.
+) -> Iterator[tuple[list[Batch], float | Tensor, bool, bool]]:
+    """The parts of each step, labels on the device; what its loss is divided by; whether any pixel is labelled; whether a save is overdue.
 
     All processes have their next step, or all stop. The divisor belongs to the whole batch, so that cutting it changes nothing; it is given
     as a mean over processes, since gradients become means too.
@@ -112,14 +115,26 @@ def agreed(
     parts: list[Batch] = []
 
     def prepare() -> Numbers:
-        parts[:] = [replace(part, labels=part.labels.to(plan.device, non_blocking=True)) for part in next(iterator, ())]
-        return [whole_normalizer(loss, parts), overdue()] if parts else [0, False]
+        found = next(iterator, ())
+        is_labelled = any(has_labels(part) for part in found)
+        parts[:] = with_labels_on(plan.device, found)
+        return [whole_normalizer(loss, parts), is_labelled, overdue()] if parts else [0, False, False]
 
     while True:
-        normalizer, is_overdue = plan.processes.means(prepare, 2)
+        normalizer, is_labelled, is_overdue = plan.processes.means(prepare, 3)
         if not parts:
             return
-        yield list(parts), normalizer, bool(is_overdue)
+        yield list(parts), normalizer, bool(is_labelled), bool(is_overdue)
+
+
+def with_labels_on(device: torch.device, parts: Sequence[Batch]) -> list[Batch]:
+    """The parts; images stay where they are until they are needed."""
+    return [replace(part, labels=part.labels.to(device, non_blocking=True)) for part in parts]
+
+
+def has_labels(part: Batch) -> bool:
+    """Whether any pixel of a batch is labelled; a glance at some of them mostly tells."""
+    return any(bool((labels != IGNORE).any()) for labels in (part.labels[:, ::16, ::16], part.labels))
 
 
 def whole_normalizer(loss: CrossEntropy, parts: Sequence[Batch]) -> Tensor:
@@ -198,14 +213,13 @@ def training_step(
     """One optimizer step; (loss, gradient norm before clipping).
 
     Args:
-        parts: labels on the device.
         network: the model as it is called; None: itself.
         normalizer: what the loss is divided by; None: that of the parts.
         processes: whose gradients and losses become means.
     Raises:
         NonFinite: if one of them is not finite, before any weight is updated.
     """
-    network = network or trainee.model
+    network, parts = network or trainee.model, with_labels_on(device, parts)
     normalizer = whole_normalizer(loss, parts) if normalizer is None else normalizer
     value = torch.zeros((), device=device)
     trainee.optimizer.zero_grad(set_to_none=True)

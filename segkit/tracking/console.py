@@ -72,6 +72,9 @@ class TrainingConsole:
             numbers = f"loss {record['loss']}, gradient norm {record['gradient_norm']}"
             self.console.print(f"step {record['step']}: {record['term']} is not finite ({numbers})", soft_wrap=True)
             return
+        if kind == "void":
+            self.console.print(f"step {record['step']}: no labelled pixel in {', '.join(record['ids'])}: loss 0", soft_wrap=True)
+            return
         marker = " best" if record["mean_iou"] > self.best else ""
         self.best = max(self.best, record["mean_iou"])
         self.console.print(

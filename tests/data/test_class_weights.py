@@ -1,6 +1,8 @@
 """Pixel counts, and the weights that papers derive from them."""
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -125,6 +127,18 @@ def test_without_its_own_variable_the_cache_lies_in_the_users_cache(tmp_path, mo
 
 
 # --- weights ---
+
+
+def test_a_user_without_a_home_counts_every_time(monkeypatch, counted):
+    """Such as the made-up user of a container, whom the system does not know."""
+    for key in ("SEGKIT_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(key, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
+    with pytest.raises(RuntimeError, match="home"):
+        Path.home()
+    for _ in range(2):
+        assert cached_count(Labels(LABELS), counted.append) == COUNTS
+    assert counted == [0, 1, 0, 1]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,190 @@
+"""What one config needs, tried out without a run folder: its data, weights, room for checkpoints, and a training step."""
+
+import importlib.util
+import netrc
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import disk_usage
+from time import perf_counter
+from urllib.parse import urlsplit
+
+import torch
+
+from segkit import build
+from segkit.data.class_weights import ClassCounts, NoWeights
+from segkit.data.dataset import Dataset
+from segkit.engine.checkpoint import Trainee
+from segkit.engine.device import choose_device, choose_precision
+from segkit.engine.train import training_step
+from segkit.findings import Finding, looked_at
+from segkit.machine import SHARED_MEMORY, cores, shared_memory, size
+from segkit.models.segmenter import Segmenter
+from segkit.plain_yaml import mapping_of, parse
+from segkit.schema import Component, Experiment
+from segkit.sync import MODES
+
+BUILT_IN = """
+name: built-in
+data: {name: streets, size: [64, 96], train_images: 4, val_images: 1, test_images: 1}
+model: {encoder: {name: vgg16, width: 0.125}, decoder: {name: fcn8s, head_width: 32}}
+loss: {function: cross_entropy, class_weights: none}
+optimizer: {name: adamw, lr: 0.001}
+schedule: constant
+training: {epochs: 1, batch_size: 2}
+"""
+AHEAD = 2  # batches that torch lets each worker prepare
+
+
+@dataclass
+class _Parts:
+    """What was found so far of the parts of an experiment."""
+
+    experiment: Experiment
+    device: torch.device | None = None
+    training: Dataset | None = None
+    model: Segmenter | None = None
+
+
+def rehearse(config: Path | None, overrides: Sequence[str] = (), *, runs: Path, step: bool) -> Iterator[Finding]:
+    """Tries out what a config needs; None: a built-in one.
+
+    Args:
+        overrides: changes to it, `a.b=c`.
+        runs: where its checkpoints would go.
+        step: also do one training step.
+    Raises:
+        InputError: if the config is not valid.
+    """
+    layers = [mapping_of(parse(BUILT_IN, "built-in"), "built-in")] if config is None else config
+    experiment, _ = build.load_experiment(layers, overrides, title=None if config else "the built-in config")
+    parts = _Parts(experiment)
+    if config is not None:
+        yield Finding("ok", "config", f"{config}: {experiment.model.title} on {experiment.data.name}")
+    yield from looked_at("W&B", lambda: _wandb(experiment.tracking.wandb))
+    yield from looked_at("device", lambda: _device(parts))
+    for split in ("train", "val", "test"):
+        yield from looked_at(f"data {split}", lambda split=split: _split(parts, split))
+    yield from looked_at("model", lambda: _model(parts, runs))
+    yield from looked_at("workers", lambda: _workers(parts))
+    if step and parts.device is not None and parts.model is not None and parts.training is not None:
+        yield from looked_at("training step", lambda: _step(parts))
+
+
+def _wandb(asked: str) -> Iterator[Finding]:
+    """Whether Weights & Biases can be told of the run. Nobody is asked over the network, and no key is shown."""
+    mode, where = os.environ.get("WANDB_MODE"), os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    text = f"WANDB_MODE = {mode}" if mode and asked != "disabled" else f"tracking.wandb = {asked}"
+    login = _login(where)
+    if "disabled" in (asked, mode):
+        yield Finding("ok", "W&B", f"{text}; {login or 'no login'} for {where}")
+    elif importlib.util.find_spec("wandb") is None:
+        yield Finding("note", "W&B", f"{text}, but wandb is not installed: the run would go on without. pip install wandb")
+    elif (mode or asked) not in MODES:
+        yield Finding("note", "W&B", f"{text}; expected online, offline or disabled: the run would go on without")
+    elif MODES[mode or asked] == "online" and login is None:
+        yield Finding("note", "W&B", f"{text}, but no login for {where}: the run would go on without. 'wandb login', or set WANDB_API_KEY")
+    else:
+        yield Finding("ok", "W&B", f"{text}; {login or 'no login'} for {where}")
+
+
+def _login(url: str) -> str | None:
+    """Where a key for a server of W&B lies."""
+    if os.environ.get("WANDB_API_KEY"):
+        return "a key in WANDB_API_KEY"
+    for name in [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]:
+        try:
+            return f"a key in {name}" if netrc.netrc(os.path.expanduser(name)).authenticators(urlsplit(url).netloc) else None
+        except (netrc.NetrcParseError, OSError, ValueError):  # W&B passes over such a file too
+            continue
+    return None
+
+
+def _device(parts: _Parts) -> Iterator[Finding]:
+    """Where training would go on, and in which arithmetic."""
+    settings = parts.experiment.training
+    parts.device = choose_device(settings.device)
+    precision = str(choose_precision(settings.precision, parts.device)).removeprefix("torch.")
+    text = f"training.device = {settings.device} is {parts.device.type}, training.precision = {settings.precision} is {precision}"
+    yield Finding("ok", "device", text)
+
+
+def _split(parts: _Parts, split: str) -> Iterator[Finding]:
+    """One split of the dataset, and its first sample."""
+    dataset = build.build_dataset(parts.experiment, split)
+    height, width = dataset[0].labels.shape
+    if split == "train":
+        parts.training = dataset
+    root = parts.experiment.data.options.get("root")
+    where = f" in {root}" if root else ""
+    yield Finding("ok", f"data {split}", f"{len(dataset)} images{where}, the first is {height}x{width} (height x width)")
+
+
+def _model(parts: _Parts, runs: Path) -> Iterator[Finding]:
+    """The model with its starting weights, and room for its checkpoints."""
+    experiment = parts.experiment
+    names = parts.training.class_names if parts.training is not None else build.build_classes(experiment)[0]
+    parts.model = build.build_model(experiment, len(names))
+    count = sum(parameter.numel() for parameter in parts.model.parameters())
+    sources = {key: component.options.get("weights") for key, component in _components(experiment).items()}
+    sources["model.initialize_from"] = experiment.model.initialize_from
+    loaded = "; ".join(f"{key} = {source} fits" for key, source in sources.items() if source)
+    yield Finding("ok", "model", f"{experiment.model.title}, {count} parameters{'; ' if loaded else ''}{loaded}")
+    needed = 2 * (3 * 4 * count) + 2 * 4 * count  # float32 weights and two moments, and weights alone; each also beside the one it replaces
+    above = next(each for each in (runs, *runs.absolute().parents) if each.exists())
+    free = disk_usage(above).free
+    text = f"a run needs about {size(needed)}, {size(free)} are free at {runs}"
+    if needed > free:
+        yield Finding("problem", "checkpoints", f"{text}. Make room, or train into another folder (segkit train --run).")
+    else:
+        yield Finding("ok", "checkpoints", text)
+
+
+def _components(experiment: Experiment) -> dict[str, Component]:
+    parts = {"model": experiment.model.whole, "model.encoder": experiment.model.encoder, "model.decoder": experiment.model.decoder}
+    return {f"{key}.weights": component for key, component in parts.items() if component is not None}
+
+
+def _workers(parts: _Parts) -> Iterator[Finding]:
+    """Shared memory that data workers would fill."""
+    settings, found = parts.experiment.training, shared_memory(SHARED_MEMORY)
+    if not settings.workers or found is None or parts.training is None:
+        return
+    height, width = parts.experiment.transforms.crop or parts.training[0].labels.shape
+    pixel = 3 * 4 + 8  # bytes of a float32 image and int64 labels
+    if settings.workers > cores():
+        yield Finding("note", "workers", f"training.workers = {settings.workers} are more than the {cores()} cores that can be used")
+    needed = settings.workers * AHEAD * settings.batch_size * height * width * pixel
+    text = f"{settings.workers} of them need about {size(needed)} of shared memory, {size(found[0])} are free in {SHARED_MEMORY}"
+    if needed > found[0]:
+        yield Finding("problem", "workers", f"{text}. Set training.workers=0, or fewer, or enlarge it: docker run --shm-size=8g.")
+    else:
+        yield Finding("ok", "workers", text)
+
+
+def _step(parts: _Parts) -> Iterator[Finding]:
+    """One training step as the config has it, but for class weights that are counted."""
+    experiment, training, model, device = parts.experiment, parts.training, parts.model, parts.device
+    assert training is not None
+    assert model is not None
+    assert device is not None
+    settings, function = experiment.training, experiment.loss.function
+    precision = choose_precision(settings.precision, device)
+    optimizer = build.build_optimizer(experiment, model.to(device).train())
+    trainee = Trainee(model, optimizer, build.build_schedule(experiment, optimizer, len(training)))
+    loss = build.LOSSES[function.name](_weights(experiment, training.class_names), **function.options).to(device)
+    steps = iter(build.build_steps(experiment, model, training, first_step=0, device=device))
+    started = perf_counter()
+    value, norm = training_step(trainee, loss, next(steps), device, precision, settings.gradient_clip)
+    seconds = perf_counter() - started
+    said = f"on {device.type}: loss {value:.3f}, gradient norm {norm:.3g}, {seconds:.1f} s (the first one is the slowest)"
+    yield Finding("ok", "training step", said)
+
+
+def _weights(experiment: Experiment, class_names: tuple[str, ...]) -> torch.Tensor | None:
+    """Class weights as if every class had as many pixels: counting them would read all labels."""
+    weighting, evenly = build.build_class_weights(experiment), (1,) * (len(class_names) + 1)
+    if isinstance(weighting, NoWeights):
+        return None
+    return torch.tensor(weighting(ClassCounts(evenly, evenly, evenly, evenly, 1), class_names), dtype=torch.float32)
