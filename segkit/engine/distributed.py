@@ -253,5 +253,4 @@ def _told(error: Exception, rank: int) -> BaseException:
         )
     if rank and isinstance(error, InputError | RunError):
         return type(error)(f"process {rank}: {error}")
-    error.add_note(f"in process {rank}")
-    return error
+    return error  # torch puts the rank before each line of its traceback
