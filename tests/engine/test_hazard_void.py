@@ -91,6 +91,7 @@ def test_a_run_goes_through_images_of_void_alone_and_scores_what_is_labelled(tra
     records = trained(normalizer)
     steps = {(record["loss"] == 0, record["gradient_norm"] == 0) for record in records if record["kind"] == "train"}
     assert steps == {(True, True), (False, False)}  # the void image, and the other
+    assert [record["ids"] for record in records if record["kind"] == "void"] == [["0"]]
     test = records[-1]
     assert test["kind"] == "test"
     assert test["accuracy"][2] is None
