@@ -16,7 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from segkit.data.dataset import Dataset, PairDataset, Sample
 from segkit.data.transforms import EvaluationTransform, TrainingTransform, sample_seed
-from segkit.data.workers import attempt, from_workers, own_handler, sample_named, shared, start_worker
+from segkit.data.workers import attempt, from_workers, sample_named, shared, start_worker, starting
 from segkit.errors import InputError
 
 
@@ -117,9 +117,11 @@ class _Loader(DataLoader):
     """A DataLoader over whole batches, whose workers behave."""
 
     def __iter__(self) -> Iterator[Any]:
-        with own_handler():
+        if not self.num_workers:
+            return super().__iter__()
+        with starting():
             batches = super().__iter__()
-        return from_workers(batches) if self.num_workers else batches
+        return from_workers(batches)
 
 
 def _name(dataset: Dataset | Cached, index: int) -> str:

@@ -21,7 +21,25 @@ from segkit.errors import InputError, RunError
 
 Made = TypeVar("Made")
 
+_CAN_WAIT = hasattr(signal, "sigtimedwait")  # macOS cannot: there, anybody's SIGTERM ends a worker
 FEWER = "Set training.workers=0, or fewer"
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Around the start of workers. All their threads inherit that SIGTERM is blocked, so that it reaches `_end_with` alone.
+
+    What torch does with SIGCHLD is undone: it would raise wherever the main process is, such as in a tracker or a checkpoint.
+    """
+    handler = signal.getsignal(signal.SIGCHLD) if _hears_of_children() else None
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}) if _CAN_WAIT else None
+    try:
+        yield
+    finally:
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if _hears_of_children():
+            signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
 
 
 def start_worker(_: int) -> None:
@@ -29,11 +47,9 @@ def start_worker(_: int) -> None:
 
     torch's own watchdog does not end a worker that waits to hand over data, which nobody takes when the main process was killed.
     """
-    for name in ("SIGINT", "SIGTERM", "SIGUSR1"):
+    for name in ("SIGINT", "SIGUSR1"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    if hasattr(signal, "sigtimedwait"):  # not on macOS
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     sys.excepthook = _report
     main = parent_process()
     threading.Thread(target=_end_with, args=(os.getppid(), main.pid if main else None), daemon=True).start()
@@ -47,10 +63,10 @@ def _report(kind: type[BaseException], error: BaseException, trace: TracebackTyp
 
 def _end_with(parent: int, main: int | None) -> None:
     """Ends this process when it has lost its parent, or the main process sends SIGTERM."""
-    wait = getattr(signal, "sigtimedwait", lambda _, seconds: time.sleep(seconds))
     while os.getppid() == parent:
-        received = wait({signal.SIGTERM}, 1)
-        if received and received.si_pid == main:
+        if not _CAN_WAIT:
+            time.sleep(1)
+        elif (received := signal.sigtimedwait({signal.SIGTERM}, 1)) and received.si_pid == main:
             break
     os._exit(0)
 
@@ -124,19 +140,6 @@ def _next(batches: Iterator[Made | Exception]) -> Made | None:
         finally:
             del batch, batches  # nor when the cycle of an error and its own frame is found, perhaps by a thread that must send their end
     return batch
-
-
-@contextmanager
-def own_handler() -> Iterator[None]:
-    """Undoes torch's handling of SIGCHLD, set inside: it raises wherever the main process is, such as in a tracker or a checkpoint."""
-    if not _hears_of_children():
-        yield
-        return
-    before = signal.getsignal(signal.SIGCHLD)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
 
 
 @contextmanager
