@@ -89,9 +89,13 @@ class Processes:
         """
         if self.count == 1:
             return model
-        ids = [device.index] if device.type == "cuda" else None
-        options = {"forward_sync_buffers": False, "find_unused_parameters": True, "gradient_as_bucket_view": True}
-        return DistributedDataParallel(_Replica(model).to(device), device_ids=ids, **options)
+        return DistributedDataParallel(
+            _Replica(model).to(device),
+            device_ids=[device.index] if device.type == "cuda" else None,
+            forward_sync_buffers=False,
+            find_unused_parameters=True,
+            gradient_as_bucket_view=True,
+        )
 
     def share_buffers(self, model: nn.Module) -> None:
         """Gives every process the buffers of process 0, such as the running averages of batch norm."""
