@@ -45,11 +45,14 @@ def train_and_print(experiment: "Experiment", path: Path, overwrite: bool, proce
     """Trains in a run folder, or says that it is finished, and prints the test scores."""
     from segkit.engine.distributed import ALONE
     from segkit.interruption import Interrupted
+    from segkit.machine import require_writable
     from segkit.run import check_folder, train_run
     from segkit.tracking.console import print_scores
     from segkit.tracking.run_dir import RunDir
 
     folder, processes = RunDir(path), processes or ALONE
+    if overwrite or not folder.finished:
+        processes.lead(lambda: require_writable(folder.path.parent, "--run"))
     if not overwrite:
         processes.lead(lambda: check_folder(experiment, folder))
     if folder.finished and not overwrite:
@@ -231,9 +234,12 @@ def compare(
     predictions that training and 'segkit evaluate' store.
     """
     from segkit.comparison import finished_runs, open_comparison
+    from segkit.machine import require_writable
     from segkit.tracking.console import print_table
 
     changes = overrides or []
+    if out is not None:
+        require_writable(out, "--out")
     finished, others = finished_runs(paths, changes, runs=runs)
     comparison = open_comparison(finished, changes, block=block, measure=measure)
     for _, table in comparison.tables():

@@ -28,6 +28,7 @@ def launch(*arguments: object, cache: Path, processes: int = 2) -> subprocess.Po
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command += map(str, arguments)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "SEGKIT_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
+    environment.pop("PYTHONUNBUFFERED", None)  # with it, lines of several processes run into one another
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     return subprocess.Popen(command, cwd=ROOT, env=environment, **pipes)
 

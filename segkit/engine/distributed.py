@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from segkit.engine.finite import NonFinite
 from segkit.errors import InputError, RunError
 from segkit.interruption import Interrupted
 
@@ -88,10 +89,9 @@ class Processes:
         """
         if self.count == 1:
             return model
-        ids = [device.index] if device.type == "cuda" else None
         return DistributedDataParallel(
             _Replica(model).to(device),
-            device_ids=ids,
+            device_ids=[device.index] if device.type == "cuda" else None,
             forward_sync_buffers=False,
             find_unused_parameters=True,
             gradient_as_bucket_view=True,
@@ -225,12 +225,17 @@ def joined() -> Iterator[Processes]:
             try:
                 yield processes
             finally:
-                if processes.stopping:
+                failure = sys.exception()
+                agreed = processes.stopping or isinstance(failure, NonFinite)
+                if agreed:
                     _leave_together(processes)
-                if processes.stopping or sys.exception() is None or backend == "gloo":  # NCCL would wait for what others never send
+                if agreed or failure is None or backend == "gloo":  # NCCL would wait for what others never send
                     dist.destroy_process_group()
     except Exception as error:
-        raise _told(error, rank) from None if isinstance(error, InputError | RunError) else error
+        told = _told(error, rank)
+        if told is error:
+            raise  # torch puts the rank before each line of its traceback
+        raise told from None
 
 
 def _leave_together(processes: Processes) -> None:
@@ -244,13 +249,13 @@ def _leave_together(processes: Processes) -> None:
 def _told(error: Exception, rank: int) -> BaseException:
     """What one process raises for all to see: process 0 speaks of what happened to all, the others of themselves."""
     lost = isinstance(error, dist.DistError) or "/gloo/" in str(error)
-    if rank and (lost or isinstance(error, Elsewhere | FloatingPointError)):
+    if rank and (lost or isinstance(error, Elsewhere | NonFinite)):
         return SystemExit(1)
     if lost:
         return RunError(
-            "another process has ended: it says why itself, or it was killed (out of memory?), or its machine is lost. The last checkpoint "
-            "is whole: repeat the command, and it goes on."
+            "another process has ended, or does not answer: it says why itself, or it was killed (out of memory?), or its machine is lost. "
+            "The last checkpoint is whole: repeat the command, and it goes on."
         )
     if rank and isinstance(error, InputError | RunError):
         return type(error)(f"process {rank}: {error}")
-    return error  # torch puts the rank before each line of its traceback
+    return error

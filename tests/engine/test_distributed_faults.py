@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 OFTEN = "checkpoints.every_minutes=1e-6"
 ELSEWHERE = "segkit: stopped, because process 1 failed; its message says why. Then repeat the command: it goes on."
 LOST = (
-    "segkit: another process has ended: it says why itself, or it was killed (out of memory?), or its machine is lost. "
+    "segkit: another process has ended, or does not answer: it says why itself, or it was killed (out of memory?), or its machine is lost. "
     "The last checkpoint is whole: repeat the command, and it goes on."
 )
 
