@@ -106,7 +106,7 @@ def test_a_disk_that_becomes_read_only_leaves_what_was_saved(segkit, config, dis
 
     after("validation", 6, lambda: remount("ro"))
     code, errors, _ = trained(segkit, config, run)
-    assert code == 1
+    assert code == 1, errors
     assert "Read-only file system" in errors
     assert len(errors.splitlines()) == 1
     code, errors, _ = trained(segkit, config, run)

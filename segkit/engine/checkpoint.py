@@ -7,6 +7,7 @@ Without its manifest a state does not count. Schema 2 is the first of a released
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -121,15 +122,16 @@ class Checkpoints:
         }
         size = _bytes(content) + 2**20
         require_space(self.folder, size)
-        path.with_suffix(".json").unlink(missing_ok=True)  # of a damaged one
         try:
+            path.with_suffix(".json").unlink(missing_ok=True)  # of a damaged one
             write_atomically(path, lambda partial: torch.save(content, partial))
             about = {"schema": SCHEMA, "segkit": __version__, **asdict(self.identity), **asdict(progress)}
             text = json.dumps(about | {"bytes": path.stat().st_size, "sha256": sha256(path)}, indent=2) + "\n"
             write_atomically(path.with_suffix(".json"), lambda partial: partial.write_text(text, encoding="utf-8"))
         except (OSError, RuntimeError) as error:
             raise write_failure(path, size, error) from None
-        self._remove_others(path)
+        with suppress(OSError):  # too many checkpoints harm no run
+            self._remove_others(path)
 
     def _remove_others(self, latest: Path) -> None:
         """Removes all but the last `keep` up to `latest`; what is later is of a future that was given up."""

@@ -15,7 +15,7 @@ import numpy as np
 
 from segkit import __version__
 from segkit.errors import InputError
-from segkit.files import write_atomically
+from segkit.files import write_atomically, write_failure
 
 CONFIG, CLASSES, ENVIRONMENT = "config.yaml", "classes.yaml", "environment.json"
 METRICS, RESULT, PREDICTIONS = "metrics.jsonl", "result.json", "predictions"
@@ -116,11 +116,19 @@ class RunDir:
         return (self.path / CONFIG).read_text(encoding="utf-8")
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
-        """Appends one record to metrics.jsonl; it is on disk when this returns, so that no checkpoint can be ahead of it."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_without_nan({"kind": kind, **record}), allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        """Appends one record to metrics.jsonl; it is on disk when this returns, so that no checkpoint can be ahead of it.
+
+        Raises:
+            RunError: if it cannot be written.
+        """
+        line = json.dumps(_without_nan({"kind": kind, **record}), allow_nan=False) + "\n"
+        try:
+            with (self.path / METRICS).open("a", encoding="utf-8") as file:
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise write_failure(self.path / METRICS, len(line), error) from None
 
     def records(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Records of metrics.jsonl, of one kind or all; a line that a crash left incomplete is left out."""
