@@ -257,5 +257,6 @@ def _told(error: Exception, rank: int) -> BaseException:
             "The last checkpoint is whole: repeat the command, and it goes on."
         )
     if rank and isinstance(error, InputError | RunError):
-        return type(error)(f"process {rank}: {error}")
+        kind = InputError if isinstance(error, InputError) else RunError
+        return kind(f"process {rank}: {error}")
     return error
