@@ -75,12 +75,11 @@ class Stop:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within it, only `check` raises; a signal that nothing checked raises at its end."""
+        """Within it, only `check` raises; a signal that nothing checked raises at its end. An error that leaves it ends the run: nothing cuts
+        that any more."""
         self._deferred = True
-        try:
-            yield
-        finally:
-            self._deferred = False
+        yield
+        self._deferred = False
         self.check()
 
 

@@ -64,7 +64,7 @@ def test_a_signal_to_torchrun_stops_all_and_they_go_on_to_the_same_end(whole, co
         assert gone(process, pids)
         assert process.returncode in (1, -number)  # torchrun's own
         assert lines == [
-            f"segkit: {name}: finishing what cannot be cut, then saving; a second signal leaves at once.",
+            f"segkit: {name}: stopping after this step, then saving; a second signal leaves at once.",
             f"segkit: {name}: stopped; this goes on after step {RunDir(run).saved_step}: "
             f"torchrun --standalone --nproc-per-node 2 -m -- segkit train {config} {epochs} --run {run}",
         ]
@@ -111,7 +111,7 @@ def test_a_killed_process_ends_all_within_a_minute_and_they_go_on_to_the_same_en
     assert time.monotonic() - started < 60
     assert gone(process, pids)
     assert codes[rank] == -9
-    assert [line for line in lines if "finishing what cannot be cut" not in line] == ([LOST] if rank == 1 else [])
+    assert [line for line in lines if "stopping after this step" not in line] == ([LOST] if rank == 1 else [])
     assert RunDir(run).saved_step >= 4
     _, errors = train(config, run, OFTEN, setting).communicate(timeout=300)
     assert ("was in use by process" in errors) == (rank == 0)
