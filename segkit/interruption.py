@@ -75,8 +75,10 @@ class Stop:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within it, only `check` raises; a signal that nothing checked raises at its end. An error that leaves it ends the run: nothing cuts
-        that any more."""
+        """Within it, only `check` raises; a signal that nothing checked raises at its end.
+
+        An error that leaves it ends the run: nothing cuts that any more.
+        """
         self._deferred = True
         yield
         self._deferred = False
