@@ -27,7 +27,7 @@ from segkit.interruption import Interrupted
 
 TIMEOUT = timedelta(minutes=10)  # for a process that is there and does not answer
 PATIENCE = timedelta(days=1)  # while process 0 does what the others need, or what it does for all
-_LOST = re.compile(r"/gloo/|pair closure|closed by peer|NCCL")  # in torch's messages, which have no class of their own on the CPU
+_LOST = re.compile(r"/gloo/|pair closure|by peer|NCCL")  # in torch's messages, which have no class of their own on the CPU
 Value = TypeVar("Value")
 Numbers = Sequence[float | Tensor]
 
