@@ -63,7 +63,7 @@ def train_and_print(experiment: "Experiment", path: Path, overwrite: bool, proce
         try:
             result = train_run(experiment, folder, overwrite=overwrite, processes=processes)
         except Interrupted as stop:
-            command = processes.command([word for word in sys.argv[1:] if word != "--overwrite"])
+            command = processes.command([word for word in sys.argv[1:] if word != "--overwrite" or not folder.was_started])
             if not processes.rank:
                 print(f"segkit: {stop.name}: stopped; this goes on after step {folder.saved_step or 0}: {command}", file=sys.stderr)
             raise typer.Exit(stop.exit_code) from None

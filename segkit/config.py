@@ -17,6 +17,7 @@ from segkit.signatures import show
 __all__ = ["Resolved", "config_hash", "dump", "flat", "load", "resolve"]
 
 _REFERENCE = re.compile(r"\$\{([^\s${}]+)\}")
+_MAX_FILES = 100  # of one config
 _MAX_CHAIN = 50  # references that lead to one another
 _MAX_REFERRED = 1_000  # characters of a value that others refer to: stops a small file whose references multiply
 
@@ -70,9 +71,12 @@ def config_hash(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _load_file(path: Path, wanted_by: str, above: tuple[Path, ...]) -> Tree:
-    """The tree of one file on top of its bases. `above`: the files whose bases led here."""
-    text = _read(path, wanted_by)
+def _load_file(path: Path, wanted_by: str, above: tuple[Path, ...], read: list[Path] | None = None) -> Tree:
+    """The tree of one file on top of its bases. `above`: the files whose bases led here; `read`: all files so far."""
+    text, read = _read(path, wanted_by), [] if read is None else read
+    read.append(path)
+    if len(read) > _MAX_FILES:
+        raise InputError(f"{path}: more than {_MAX_FILES} files are read, one for each mention in a `base:` line. Name fewer.")
     same = [file for file in above if os.path.samefile(file, path)]
     if same:
         raise InputError(f"{wanted_by}: the base '{path}' leads back to itself. Remove one of the `base:` lines.")
@@ -85,7 +89,7 @@ def _load_file(path: Path, wanted_by: str, above: tuple[Path, ...]) -> Tree:
     result: Tree = {}
     for name in names:
         file = Path(os.path.normpath(path.parent / name))
-        result = _merge(result, _load_file(file, source, (*above, path)), COMPONENTS)
+        result = _merge(result, _load_file(file, source, (*above, path), read), COMPONENTS)
     return _merge(result, _with_names(tree), COMPONENTS)
 
 

@@ -27,6 +27,11 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     sync_folder(path.parent)
 
 
+def write_text(path: Path, text: str) -> None:
+    """A text file, in UTF-8, as `write_atomically` has it."""
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+
+
 def sync_folder(folder: Path) -> None:
     """Makes renames and removals in a folder outlive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)

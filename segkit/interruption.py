@@ -2,13 +2,16 @@
 
 import os
 import signal
+import stat
 import threading
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 Item = TypeVar("Item")
 NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # Ctrl-C; end it; its terminal is gone; a cluster needs the machine
+TOGETHER_SECONDS = 1.0  # within which a second signal is the first one by another way: from a cluster, and from who passes it on
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 
@@ -43,19 +46,25 @@ class Stop:
 
     def __init__(self, *, quiet: bool = False) -> None:
         self.number: int | None = None
+        self.received = 0.0
         self.quiet = quiet
         self._deferred = False
 
     def _handle(self, number: int, _: object) -> None:
         if self.number is not None:
-            signal.signal(number, signal.SIG_DFL)
-            signal.raise_signal(number)
-        self.number = number
+            if time.monotonic() - self.received > TOGETHER_SECONDS:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            return
+        self.number, self.received = number, time.monotonic()
+        if number == getattr(signal, "SIGHUP", None):
+            _leave_terminal()
         if not self._deferred:
             self.check()
         line = f"\nsegkit: {Interrupted(number).name}: stopping after this step, then saving; a second signal leaves at once.\n"
         if not self.quiet:
-            os.write(2, line.encode())  # print is not safe in a handler
+            with suppress(OSError):  # who read it may be gone
+                os.write(2, line.encode())  # print is not safe in a handler
 
     def check(self) -> None:
         """Raises Interrupted if there was a signal."""
@@ -83,6 +92,15 @@ class Stop:
         yield
         self._deferred = False
         self.check()
+
+
+def _leave_terminal() -> None:
+    """What is printed goes nowhere from now on: the terminal is closed, and every attempt would fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):
+        if stat.S_ISCHR(os.fstat(output).st_mode):
+            os.dup2(nowhere, output)
+    os.close(nowhere)
 
 
 @contextmanager

@@ -145,7 +145,7 @@ class Processes:
                 process.send_signal(number)
             for process in list(self.running):
                 process.wait(GRACE_SECONDS)
-        except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        except (KeyboardInterrupt, SystemExit, subprocess.TimeoutExpired):
             pass
         for process in list(self.running):
             process.terminate()

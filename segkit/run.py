@@ -103,10 +103,19 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False, p
         with deterministic(experiment.training.deterministic), ExitStack() as lock:
             if stale := processes.lead(lambda: lock.enter_context(locked(run.path))):
                 processes.lead(lambda: _tell(f"{run.path} was in use by {stale}, which has ended without a word; its lock is taken over."))
+            if not overwrite:
+                processes.lead(lambda: _require_as_it_was(experiment, run, resumes=resumes))
             checkpoints = _open(experiment, run, training, trainee, device, processes, resumes=resumes)
             with nullcontext(NoTracker()) if processes.rank else tracked(experiment, run) as tracker:
                 _train(experiment, run, trainee, loss, training, validation, tracker, checkpoints, device, stop)
                 return processes.lead(lambda: conclude(experiment, run, trainee, test, tracker))
+
+
+def _require_as_it_was(experiment: Experiment, run: RunDir, *, resumes: bool) -> None:
+    """Raises InputError if another process has used the folder since it was looked at."""
+    check_folder(experiment, run)
+    if run.finished or run.trained != resumes:
+        raise InputError(f"{run.path} was trained in by another process meanwhile. Repeat the command: it goes on from there.")
 
 
 def require_equal_shares(settings: Training, processes: Processes) -> None:

@@ -19,6 +19,8 @@ def read_list(path: Path, expected: str) -> list[tuple[int, str]]:
     try:
         if path.is_dir():
             raise InputError(f"{path} is a folder; expected a text file with {expected}. Restore the list.")
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is no plain file; expected a text file with {expected}. Restore the list.")
         lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no UTF-8 text (byte {error.start}); expected {expected}. Restore the list.") from None

@@ -47,7 +47,7 @@ def start_worker(_: int) -> None:
 
     torch's own watchdog does not end a worker that waits to hand over data, which nobody takes when the main process was killed.
     """
-    for name in ("SIGINT", "SIGUSR1"):
+    for name in ("SIGINT", "SIGUSR1", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     sys.excepthook = _report
@@ -134,6 +134,8 @@ def _next(batches: Iterator[Made | Exception]) -> Made | None:
             batch = next(batches, None)
     except RuntimeError as error:
         raise _lost(error) from None
+    except ConnectionError as error:  # it died while it handed a batch over
+        raise _gone(f"a data worker is gone ({error.strerror})") from None
     if isinstance(batch, Exception):
         try:
             raise batch
@@ -171,8 +173,12 @@ def _lost(error: RuntimeError) -> Exception:
     how = found[2].replace("killed by signal: ", "was killed by a signal: ")
     if "Bus error" in how:
         return _no_room(f"data worker {found[1]} {how}")
+    return _gone(f"data worker (process {found[1]}) {how}")
+
+
+def _gone(what: str) -> RunError:
     return RunError(
-        f"data worker (process {found[1]}) {how}. Most likely memory or shared memory ran out; {machine.state()}. "
+        f"{what}. Most likely memory or shared memory ran out; {machine.state()}. "
         f"{FEWER}, or give the machine or container more (docker run --memory, --shm-size). Checkpoints are kept."
     )
 

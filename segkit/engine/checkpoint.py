@@ -4,6 +4,7 @@ A checkpoint is two files: the state of training (`.pt`) and its manifest (`.jso
 Without its manifest a state does not count. Schema 2 is the first of a released version.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,8 +22,8 @@ from segkit.engine.device import random_state, set_random_state
 from segkit.engine.distributed import ALONE, Processes
 from segkit.engine.trainee import Progress, Trainee
 from segkit.errors import InputError
-from segkit.files import require_space, sha256, sync_folder, write_atomically, write_failure
-from segkit.models.weights import load_exactly, read_weights, write_weights
+from segkit.files import require_space, sha256, sync_folder, write_atomically, write_failure, write_text
+from segkit.models.weights import load_exactly, read_metadata, read_weights, write_weights
 
 SCHEMA = 2
 BEST = "best.safetensors"
@@ -126,8 +127,8 @@ class Checkpoints:
             path.with_suffix(".json").unlink(missing_ok=True)  # of a damaged one
             write_atomically(path, lambda partial: torch.save(content, partial))
             about = {"schema": SCHEMA, "segkit": __version__, **asdict(self.identity), **asdict(progress)}
-            text = json.dumps(about | {"bytes": path.stat().st_size, "sha256": sha256(path)}, indent=2) + "\n"
-            write_atomically(path.with_suffix(".json"), lambda partial: partial.write_text(text, encoding="utf-8"))
+            about |= {"bytes": path.stat().st_size, "sha256": sha256(path)}
+            write_text(path.with_suffix(".json"), json.dumps(about | {"manifest_sha256": _digest(about)}, indent=2) + "\n")
         except (OSError, RuntimeError) as error:
             raise write_failure(path, size, error) from None
         with suppress(OSError):  # too many checkpoints harm no run
@@ -165,12 +166,22 @@ class Checkpoints:
         raise InputError(f"{self.folder} holds no checkpoint that is whole: {'; '.join(damaged) or 'none'}. Start again with --overwrite.")
 
     def _require_best(self, progress: Progress) -> None:
-        """Whether the best weights are still there: no later epoch may be better."""
+        """Whether the best weights are still there: no later epoch may be better.
+
+        They may be of a validation that no state knows of yet; it is what their file says.
+        """
+        if not progress.best_step:
+            return
         try:
-            if progress.best_step:
-                read_weights(self.folder / BEST)
-        except InputError as error:
-            raise InputError(f"the run cannot go on without its best weights, of step {progress.best_step}: {error}") from None
+            read_weights(self.folder / BEST)
+            about = read_metadata(self.folder / BEST)
+            progress.best_step, progress.best_mean_iou = int(about["step"]), float(about["mean_iou"])
+        except (InputError, KeyError, ValueError) as error:
+            reason = str(error).partition("; expected")[0]
+            raise InputError(
+                f"the run cannot go on without its best weights, of step {progress.best_step}: {reason}. "
+                "Bring the file back, or start again with --overwrite."
+            ) from None
 
     def _read(self, manifest: Path) -> dict[str, Any]:
         """The state that a manifest stands for, verified."""
@@ -178,18 +189,23 @@ class Checkpoints:
         try:
             about = json.loads(manifest.read_text(encoding="utf-8"))
             schema, size, digest = about["schema"], about["bytes"], about["sha256"]
+            if schema == SCHEMA and about.pop("manifest_sha256") != _digest(about):
+                raise ValueError
             theirs = Identity(about["config_hash"], about["model"], tuple(about["class_names"]), about.get("processes", 1))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             raise _Damaged(f"{manifest} is damaged") from None
         if schema != SCHEMA:
             raise InputError(f"{manifest} has schema {schema}; this version reads {SCHEMA}. Go on with segkit {about.get('segkit')}.")
         self._require_same(theirs, path)
         if not path.is_file():
             raise _Damaged(f"{path} is missing")
-        if path.stat().st_size != size:
-            raise _Damaged(f"{path} is damaged: {path.stat().st_size} bytes, expected {size}")
-        if sha256(path) != digest:
-            raise _Damaged(f"{path} is damaged: its SHA-256 is not the manifest's")
+        try:
+            if path.stat().st_size != size:
+                raise _Damaged(f"{path} is damaged: {path.stat().st_size} bytes, expected {size}")
+            if sha256(path) != digest:
+                raise _Damaged(f"{path} is damaged: its SHA-256 is not the manifest's")
+        except OSError as error:
+            raise _Damaged(f"{path} cannot be read ({error.strerror})") from None
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # whole, and still no checkpoint: torch raises errors of many kinds; some advise to run the file's code
@@ -223,11 +239,11 @@ class Checkpoints:
             load_exactly(trainee.model, content["model"], source=str(path))
             trainee.optimizer.load_state_dict(content["optimizer"])
             trainee.schedule.load_state_dict(content["schedule"])
-            for name, value in content["progress"].items():
+            for name, value in asdict(Progress(**content["progress"])).items():
                 setattr(trainee.progress, name, value)
             states = [content["random"], *content.get("random_of_others", [])]
             set_random_state(states[self.processes.rank], self.device)
-        except (RuntimeError, ValueError, LookupError, TypeError) as error:
+        except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise InputError(f"{path} does not fit this run ({str(error).partition(chr(10))[0]}). Choose another --run folder.") from None
         self._saved, self._saved_at = (trainee.progress.step, trainee.progress.epochs), time.monotonic()
 
@@ -258,8 +274,14 @@ class Checkpoints:
         parts = [part for each in self.processes.together(lambda: parts) for part in each]
         tensors = {f"image_{n}": part.image for n, part in enumerate(parts)} | {f"labels_{n}": part.labels for n, part in enumerate(parts)}
         metadata = {f"ids_{n}": json.dumps(part.ids) for n, part in enumerate(parts)}
-        self.processes.lead(lambda: write_weights(path, tensors, metadata=metadata))
+        with suppress(OSError):  # what is to be told comes first
+            self.processes.lead(lambda: write_weights(path, tensors, metadata=metadata))
         return path
+
+
+def _digest(about: dict[str, Any]) -> str:
+    """SHA-256 of a manifest's content."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 def manifests(folder: Path) -> list[Path]:

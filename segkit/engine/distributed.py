@@ -5,6 +5,7 @@ whatever the device: a process that has died is noticed there at once.
 """
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -26,6 +27,7 @@ from segkit.interruption import Interrupted
 
 TIMEOUT = timedelta(minutes=10)  # for a process that is there and does not answer
 PATIENCE = timedelta(days=1)  # while process 0 does what the others need, or what it does for all
+_LOST = re.compile(r"/gloo/|pair closure|by peer|NCCL")  # in torch's messages, which have no class of their own on the CPU
 Value = TypeVar("Value")
 Numbers = Sequence[float | Tensor]
 
@@ -248,7 +250,7 @@ def _leave_together(processes: Processes) -> None:
 
 def _told(error: Exception, rank: int) -> BaseException:
     """What one process raises for all to see: process 0 speaks of what happened to all, the others of themselves."""
-    lost = isinstance(error, dist.DistError) or "/gloo/" in str(error)
+    lost = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and _LOST.search(str(error)) is not None)
     if rank and (lost or isinstance(error, Elsewhere | NonFinite)):
         return SystemExit(1)
     if lost:

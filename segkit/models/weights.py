@@ -48,6 +48,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         ) from None
     if not isinstance(state, Mapping) or not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in state.items()):
         raise InputError(f"weights {path}: expected a mapping from names to tensors. Save model.state_dict() alone.")
+    if odd := [name for name, tensor in state.items() if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex()]:
+        raise InputError(f"weights {path}: {odd[0]} is sparse, quantized or complex; expected plain numbers. Save it dense.")
     return dict(state)
 
 

@@ -75,10 +75,11 @@ class TrainingConsole:
         if kind == "void":
             self.console.print(f"step {record['step']}: no labelled pixel in {', '.join(record['ids'])}: loss 0", soft_wrap=True)
             return
+        loss = "" if self.loss != self.loss else f"loss {self.loss:.4f}  "  # no step since this process started
         marker = " best" if record["mean_iou"] > self.best else ""
         self.best = max(self.best, record["mean_iou"])
         self.console.print(
-            f"epoch {record['epoch']}  step {record['step']}/{self.total_steps}  loss {self.loss:.4f}  "
+            f"epoch {record['epoch']}  step {record['step']}/{self.total_steps}  {loss}"
             f"validation: {summary(record)}  {record['seconds']:.0f} s{marker}",
             soft_wrap=True,
         )

@@ -63,4 +63,5 @@ def in_use(folder: Path) -> bool:
 
 
 def _lock_file(folder: Path) -> Path:
+    folder = folder.resolve()  # whatever it is called
     return folder.parent / f".{folder.name}.lock"

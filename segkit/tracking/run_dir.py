@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -15,10 +16,14 @@ import numpy as np
 
 from segkit import __version__
 from segkit.errors import InputError
-from segkit.files import write_atomically, write_failure
+from segkit.files import sync_folder, write_atomically, write_failure, write_text
 
 CONFIG, CLASSES, ENVIRONMENT = "config.yaml", "classes.yaml", "environment.json"
 METRICS, RESULT, PREDICTIONS = "metrics.jsonl", "result.json", "predictions"
+# what a run consists of: CONFIG makes it one, so that it goes first
+FILES = ("config.yaml", "result.json", "metrics.jsonl", "confusion_*.npz", ".*.partial", "wandb.json", "environment.json", "classes.yaml")
+RESULT_KEYS = {"test", "best_step", "class_names"}
+FOLDERS = ("checkpoints", "predictions", "wandb")
 WANDB, WANDB_ID = "wandb", "wandb.json"  # a session of W&B, and the id of the W&B run
 
 
@@ -32,6 +37,7 @@ class RunDir:
     def __init__(self, path: Path):
         self.path = path
         self.checkpoints = path / "checkpoints"
+        self.was_started = False  # by this process
 
     @property
     def exists(self) -> bool:
@@ -85,23 +91,31 @@ class RunDir:
         """
         about = json.dumps(environment() | {"start_weights": start_weights, "processes": processes}, indent=2) + "\n"
         try:
-            if self.exists:
-                self.remove()
-            elif self.path.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
+            if not (self.exists or self._is_remnant()):
                 raise InputError(f"{self.path} exists and is no run folder; nothing was written. Choose another folder with --run.")
+            self.was_started = True
+            self.remove()
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            for name, text in {ENVIRONMENT: about, **texts}.items():
-                (self.path / name).write_text(text, encoding="utf-8")
+            for name, text in {ENVIRONMENT: about, **dict(sorted(texts.items()))}.items():  # the config last: with it, this is a run
+                write_text(self.path / name, text)
+            sync_folder(self.path.absolute().parent)
         except OSError as error:
             raise InputError(f"{self.path} cannot be written ({error.strerror}). Choose another folder with --run.") from None
 
     def remove(self) -> None:
-        """Deletes what a run writes, and nothing else."""
-        for folder in (self.checkpoints, self.path / PREDICTIONS, self.path / WANDB):
-            shutil.rmtree(folder, ignore_errors=True)
-        for pattern in (RESULT, METRICS, "confusion_*.npz", ".*.partial", WANDB_ID, ENVIRONMENT, CLASSES, CONFIG):
+        """Deletes what a run writes, and nothing else; from the first file on it is no run any more."""
+        for pattern in FILES:
             for file in self.path.glob(pattern):
                 file.unlink()
+        for folder in FOLDERS:
+            shutil.rmtree(self.path / folder, ignore_errors=True)
+
+    def _is_remnant(self) -> bool:
+        """Whether there is nothing, or only what a run writes, without config: it was cut off when it started or was removed."""
+        if not self.path.exists():
+            return True
+        names = [path.name for path in self.path.iterdir()] if self.path.is_dir() else [CONFIG]
+        return CONFIG not in names and all(name in FOLDERS or any(fnmatch(name, pattern) for pattern in FILES) for name in names)
 
     @property
     def start_weights(self) -> str | None:
@@ -133,7 +147,7 @@ class RunDir:
     def records(self, kind: str | None = None) -> list[dict[str, Any]]:
         """Records of metrics.jsonl, of one kind or all; a line that a crash left incomplete is left out."""
         try:
-            lines = (self.path / METRICS).read_text(encoding="utf-8").splitlines()
+            lines = (self.path / METRICS).read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
             return []
         found = []
@@ -141,6 +155,8 @@ class RunDir:
             try:
                 record = json.loads(line)
             except ValueError:
+                continue
+            if not (isinstance(record, dict) and {"kind", "step"} <= record.keys()):
                 continue
             if kind is None or record["kind"] == kind:
                 found.append(record)
@@ -150,7 +166,7 @@ class RunDir:
         """Removes records of later steps, epochs and tests: a resumed run writes them again."""
         kept = [r for r in self.records() if r["step"] <= step and r.get("epoch", 0) <= epoch and r["kind"] != "test"]
         text = "".join(json.dumps(record) + "\n" for record in kept)
-        write_atomically(self.path / METRICS, lambda partial: partial.write_text(text, encoding="utf-8"))
+        write_text(self.path / METRICS, text)
 
     def write_matrices(self, split: str, ids: tuple[str, ...], matrices: np.ndarray, fingerprint: str) -> Path:
         """Stores one confusion matrix per image, [N, K, K] with rows = label, so that no comparison has to run the model again.
@@ -202,7 +218,7 @@ class RunDir:
     def finish(self, result: dict[str, Any]) -> None:
         """Writes result.json: the mark of a finished run."""
         text = json.dumps(_without_nan(result), indent=2, allow_nan=False) + "\n"
-        write_atomically(self.path / RESULT, lambda partial: partial.write_text(text, encoding="utf-8"))
+        write_text(self.path / RESULT, text)
 
     def result(self) -> dict[str, Any]:
         """What `finish` wrote.
@@ -214,7 +230,10 @@ class RunDir:
             raise InputError(f"{self.path} has not finished: it has no {RESULT}. Repeat the 'segkit train' command to go on.")
         path = self.path / RESULT
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
+            result = dict(json.loads(path.read_text(encoding="utf-8")))
+            if lacking := RESULT_KEYS - result.keys():
+                raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
+            return result
         except (ValueError, TypeError) as error:
             raise InputError(f"{path} is damaged ({error}). Delete it and repeat the 'segkit train' command, which scores again.") from None
 

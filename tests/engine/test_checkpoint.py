@@ -10,9 +10,8 @@ import torch
 from torch import nn
 
 from segkit.build import OPTIMIZERS, SCHEDULES
-from segkit.engine.checkpoint import BEST, SCHEMA, Checkpoints, Identity, Progress, Trainee, manifests
+from segkit.engine.checkpoint import SCHEMA, Checkpoints, Identity, Progress, Trainee, _digest, manifests
 from segkit.errors import InputError
-from segkit.models.weights import read_metadata, read_weights
 
 IDENTITY = Identity("abc123", "fcn8s", ("road", "sky"))
 STORED = Path(__file__).parent / "stored_checkpoints"
@@ -213,6 +212,12 @@ def test_all_damaged_is_refused_with_every_name(two, folder):
     assert all(name in message for name in ("step_00000010", "step_00000005"))
 
 
+def test_one_letter_of_a_manifest_is_a_damaged_manifest(two, folder):
+    manifest = folder / "step_00000010_epoch_0000.json"
+    manifest.write_text(manifest.read_text().replace("abc123", "abd123"))
+    assert restored(folder)[1] == [f"{manifest} is damaged; going on from the one before, step 5."]
+
+
 def test_code_in_a_checkpoint_is_refused_and_not_run(two, folder, tmp_path):
     class Payload:
         def __reduce__(self):
@@ -222,8 +227,9 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(two, folder, tmp_path):
 
     last = folder / "step_00000010_epoch_0000.pt"
     last.write_bytes(pickle.dumps({"schema": 2, "model": Payload()}, protocol=2))
-    about = json.loads(last.with_suffix(".json").read_text())
-    last.with_suffix(".json").write_text(json.dumps(about | {"bytes": last.stat().st_size, "sha256": sha256(last)}))
+    about = json.loads(last.with_suffix(".json").read_text()) | {"bytes": last.stat().st_size, "sha256": sha256(last)}
+    del about["manifest_sha256"]
+    last.with_suffix(".json").write_text(json.dumps(about | {"manifest_sha256": _digest(about)}))
     message = refusal(folder)
     assert (f"{last} is no checkpoint" in message, "weights_only" in message) == (True, False)
     assert not (tmp_path / "sentinel").exists()
@@ -262,38 +268,3 @@ def test_a_checkpoint_of_another_width_is_refused(two, folder):
 def test_a_checkpoint_of_other_classes_is_refused(two, folder):
     other = Identity("abc123", "fcn8s", ("sky", "road"))
     assert "was trained on the classes road, sky; the dataset has sky, road" in refusal(folder, other)
-
-
-# --- the best weights ---
-
-
-def test_the_best_weights_say_what_they_are(two, folder):
-    checkpoints(folder).keep_best(two, 0.5)
-    about = read_metadata(folder / BEST)
-    assert (about["step"], about["mean_iou"], about["model"], about["config_hash"]) == ("10", "0.5", "fcn8s", "abc123")
-    assert (two.progress.best_step, two.progress.best_mean_iou) == (10, 0.5)
-    assert all(torch.equal(read_weights(folder / BEST)[name], tensor) for name, tensor in two.model.state_dict().items())
-
-
-@pytest.mark.parametrize("fault", [damage, os.unlink])
-def test_without_its_best_weights_a_run_does_not_go_on(two, folder, fault):
-    found = checkpoints(folder)
-    found.keep_best(two, 0.5)
-    run(two, 1)
-    found.save(two)
-    fault(folder / BEST)
-    message = refusal(folder)
-    assert f"the run cannot go on without its best weights, of step 10: weights {folder / BEST}" in message
-
-
-# --- numbers ---
-
-
-def test_a_state_that_is_not_finite_is_not_saved(two, folder):
-    before = sorted(folder.iterdir())
-    two.progress.step = 11
-    two.model[0].weight.data[1, 1] = float("nan")
-    for save in (lambda: checkpoints(folder).save(two), lambda: checkpoints(folder).keep_best(two, 0.5)):
-        with pytest.raises(FloatingPointError, match=r"step 11: 1 tensors are not finite, the first is 0.weight; nothing was saved"):
-            save()
-    assert sorted(folder.iterdir()) == before

@@ -130,9 +130,10 @@ def test_a_run_without_records_has_nothing_to_forget(run):
 
 
 def test_a_finished_run_gives_its_result(run):
-    run.finish({"test": {"mean_iou": 0.5}})
+    result = {"test": {"mean_iou": 0.5}, "best_step": 3, "class_names": ["a"]}
+    run.finish(result)
     assert run.finished
-    assert run.result() == {"test": {"mean_iou": 0.5}}
+    assert run.result() == result
     assert not list(run.path.glob(".*"))
 
 
