@@ -86,9 +86,15 @@ def trained_twice(segkit, cut, config, folder, settings, moments, number=signal.
 EVERYWHERE = [("train", 1), ("train", 2), ("scoring", 3), ("validation", 3), ("train", 5), ("scoring", 9), ("test", 0)]
 
 
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("decoder", [[], SEGNET], ids=["fcn8s", "segnet"])
+@pytest.mark.parametrize(
+    ("decoder", "workers", "precision"),
+    [
+        pytest.param(decoder, workers, precision, id=f"{name}-{workers}-{precision}", marks=[] if quick else pytest.mark.slow)
+        for name, decoder in (("fcn8s", []), ("segnet", SEGNET))
+        for workers, precision, quick in ((0, "float32", name == "fcn8s"), (0, "bfloat16", name == "segnet"))
+        + ((2, "bfloat16", name == "fcn8s"), (2, "float32", name == "segnet"))
+    ],
+)
 def test_a_run_that_was_cut_everywhere_is_the_run_that_was_not(segkit, cut, config, tmp_path, decoder, workers, precision):
     settings = [*decoder, f"training.workers={workers}", f"training.precision={precision}"]
     whole, interrupted, ends = trained_twice(segkit, cut, config, tmp_path, settings, EVERYWHERE)
@@ -162,6 +168,7 @@ def test_ctrl_c_reaches_the_whole_process_group_and_the_run_is_saved(config, tmp
     assert RunDir(tmp_path / "run").saved_step == records(tmp_path / "run")[-1]["step"]
 
 
+@pytest.mark.slow
 def test_a_second_signal_leaves_at_once_and_what_was_saved_stays(config, tmp_path):
     run = tmp_path / "run"
     slow = ["data.size=[360,480]", "transforms.crop=[360,480]", "data.train_images=64", "training.batch_size=64"]  # seconds a step
