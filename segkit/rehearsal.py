@@ -131,7 +131,8 @@ def _model(parts: _Parts, runs: Path) -> Iterator[Finding]:
     sources["model.initialize_from"] = experiment.model.initialize_from
     loaded = "; ".join(f"{key} = {source} fits" for key, source in sources.items() if source)
     yield Finding("ok", "model", f"{experiment.model.title}, {count} parameters{'; ' if loaded else ''}{loaded}")
-    needed = 2 * (3 * 4 * count) + 2 * 4 * count  # float32 weights and two moments, and weights alone; each also beside the one it replaces
+    states, best = 3 * 4 * count, 4 * count  # bytes of float32 weights with two moments, and of weights alone
+    needed = (experiment.checkpoints.keep + 1) * states + 2 * best  # each also beside the one that it replaces
     above = next(each for each in (runs, *runs.absolute().parents) if each.exists())
     free = disk_usage(above).free
     text = f"a run needs about {size(needed)}, {size(free)} are free at {runs}"

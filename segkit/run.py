@@ -17,12 +17,12 @@ from segkit.data.dataset import Dataset
 from segkit.data.folder import classes_text
 from segkit.data.loader import steps_per_epoch
 from segkit.engine.batch_norm import absorb_batch_norm
-from segkit.engine.checkpoint import BEST, Checkpoints, Identity
+from segkit.engine.checkpoint import BEST, Checkpoints
 from segkit.engine.device import choose_device, choose_precision, deterministic
 from segkit.engine.distributed import ALONE, Processes
 from segkit.engine.evaluate import evaluate
 from segkit.engine.train import Plan, train
-from segkit.engine.trainee import Progress, Trainee
+from segkit.engine.trainee import Identity, Progress, Trainee
 from segkit.errors import InputError
 from segkit.files import remove_partials, sha256
 from segkit.interruption import Stop, stoppable

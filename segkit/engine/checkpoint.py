@@ -9,7 +9,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from segkit import __version__
 from segkit.data.loader import Batch
 from segkit.engine.device import random_state, set_random_state
 from segkit.engine.distributed import ALONE, Processes
-from segkit.engine.trainee import Progress, Trainee
+from segkit.engine.trainee import Identity, Progress, Trainee
 from segkit.errors import InputError
 from segkit.files import require_space, sha256, sync_folder, write_atomically, write_failure, write_text
 from segkit.models.weights import load_exactly, read_metadata, read_weights, write_weights
@@ -28,23 +28,6 @@ from segkit.models.weights import load_exactly, read_metadata, read_weights, wri
 SCHEMA = 2
 BEST = "best.safetensors"
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What a checkpoint belongs to.
-
-    Attributes:
-        config_hash: of everything that decides the result.
-        model: title of the decoder or whole model.
-        class_names: of class 0..K-1.
-        processes: that train it; each has random numbers of its own.
-    """
-
-    config_hash: str
-    model: str
-    class_names: tuple[str, ...]
-    processes: int = 1
 
 
 class _Damaged(Exception):

@@ -37,3 +37,20 @@ class Trainee:
     optimizer: Optimizer
     schedule: Schedule
     progress: Progress = field(default_factory=Progress)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a checkpoint belongs to.
+
+    Attributes:
+        config_hash: of everything that decides the result.
+        model: title of the decoder or whole model.
+        class_names: of class 0..K-1.
+        processes: that train it; each has random numbers of its own.
+    """
+
+    config_hash: str
+    model: str
+    class_names: tuple[str, ...]
+    processes: int = 1
