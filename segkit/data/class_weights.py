@@ -13,7 +13,7 @@ import numpy as np
 
 from segkit.data.dataset import Dataset
 from segkit.errors import InputError
-from segkit.files import write_atomically
+from segkit.files import write_text
 from segkit.tensors import IGNORE
 
 COUNT_VERSION = 1
@@ -71,7 +71,7 @@ def cached_count(dataset: Dataset, progress: Callable[[int], None] | None = None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         counts = count(dataset, progress)
     with suppress(OSError):
-        write_atomically(path, lambda partial: partial.write_text(json.dumps(asdict(counts))))
+        write_text(path, json.dumps(asdict(counts)))
     return counts
 
 

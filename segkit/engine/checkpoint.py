@@ -38,7 +38,7 @@ class Checkpoints:
     """The checkpoints of one run.
 
     Args:
-        folder: it need not exist before `save`.
+        folder: it exists when something is saved.
         identity: of the run.
         keep: how many to keep, the latest ones.
         device: whose random generator is part of the state.

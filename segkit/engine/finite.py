@@ -33,7 +33,7 @@ def term(model: nn.Module, loss: float) -> str:
     """What is not finite, the first of: a weight, the loss, the gradient of a weight, the norm of all gradients."""
     for name, parameter in model.named_parameters():
         if not parameter.isfinite().all():
-            return f"{name}"  # an earlier step did it
+            return name  # an earlier step did it
     if not math.isfinite(loss):
         return "the loss"
     for name, parameter in model.named_parameters():

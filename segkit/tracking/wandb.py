@@ -17,7 +17,7 @@ import wandb
 from wandb.sdk import wandb_setup
 
 from segkit.errors import InputError
-from segkit.files import write_atomically
+from segkit.files import write_text
 from segkit.tracking.run_dir import WANDB, WANDB_ID, RunDir
 from segkit.tracking.tracker import Outcome
 from segkit.tracking.wandb_media import class_table, confusion_chart, masked_image
@@ -123,7 +123,7 @@ class WandbTracker:
         project = (os.environ.get("WANDB_PROJECT") if sweep else None) or self.about.project
         entity = (os.environ.get("WANDB_ENTITY") if sweep else None) or self.about.entity
         text = json.dumps({"id": run_id, "project": project, "entity": entity}) + "\n"
-        write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+        write_text(path, text)
         return run_id, project, entity
 
     def _define(self) -> None:
