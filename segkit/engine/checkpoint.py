@@ -251,15 +251,16 @@ class Checkpoints:
         except OSError as error:
             raise write_failure(self.folder / BEST, size, error) from None
 
-    def keep_batch(self, step: int, parts: Sequence[Batch]) -> Path:
-        """Writes the images and labels of a step, of all processes, for a look at them; its file."""
+    def keep_batch(self, step: int, parts: Sequence[Batch]) -> Path | None:
+        """Writes the images and labels of a step, of all processes, for a look at them; its file, None if it could not be written."""
         path = self.folder / f"nonfinite_step_{step:08d}.safetensors"
         parts = [part for each in self.processes.together(lambda: parts) for part in each]
         tensors = {f"image_{n}": part.image for n, part in enumerate(parts)} | {f"labels_{n}": part.labels for n, part in enumerate(parts)}
         metadata = {f"ids_{n}": json.dumps(part.ids) for n, part in enumerate(parts)}
         with suppress(OSError):  # what is to be told comes first
             self.processes.lead(lambda: write_weights(path, tensors, metadata=metadata))
-        return path
+            return path
+        return None
 
 
 def _digest(about: dict[str, Any]) -> str:

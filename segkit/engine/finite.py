@@ -26,7 +26,8 @@ class NonFinite(FloatingPointError):
     def __str__(self) -> str:
         about = self.about
         numbers = f"loss {about['loss']}, gradient norm {about['gradient_norm']}"
-        return f"step {self.step}: {about['term']} is not finite ({numbers}), samples {', '.join(about['ids'])}, kept in {self.kept}"
+        kept = "" if self.kept is None else f", kept in {self.kept}"
+        return f"step {self.step}: {about['term']} is not finite ({numbers}), samples {', '.join(about['ids'])}{kept}"
 
 
 def term(model: nn.Module, loss: float) -> str:
