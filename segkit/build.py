@@ -14,6 +14,7 @@ from segkit.data.camvid import camvid
 from segkit.data.class_weights import MedianFrequency, NoWeights, SegNetPublished, cached_count
 from segkit.data.dataset import Dataset
 from segkit.data.folder import folder, read_classes
+from segkit.data.layout import Layout
 from segkit.data.loader import Cached, Order, evaluation_batches, steps_per_epoch, training_batches
 from segkit.data.streets import Streets
 from segkit.data.transforms import EvaluationTransform, TrainingTransform
@@ -48,7 +49,8 @@ from segkit.plain_yaml import Tree
 from segkit.schema import Experiment, Model, Tables
 from segkit.validation import validate
 
-DATASETS = {"camvid": camvid, "voc": voc, "folder": folder, "streets": Streets}
+LAYOUTS = {"camvid": camvid, "voc": voc, "folder": folder}
+DATASETS = {**LAYOUTS, "streets": Streets}
 CLASSES = {"camvid": (road_classes.CLASS_NAMES, road_classes.PALETTE), "voc": (VOC_CLASSES, VOC_PALETTE)}
 CLASSES["streets"] = CLASSES["camvid"]
 ENCODERS = {"vgg16": VGG16, "alexnet": AlexNet, "googlenet": GoogLeNet, "segnet_basic": SegNetBasicEncoder, "smp": smp_encoder}
@@ -99,9 +101,20 @@ def load_experiment(
     return validate(resolved.values, resolved.sources, TABLES, config=title or str(layers)), resolved
 
 
+def build_layout(experiment: Experiment) -> Layout | None:
+    """The files of the dataset, none of which was looked at yet; None: it has none, but is drawn."""
+    name, options = experiment.data.name, experiment.data.options
+    return LAYOUTS[name](**options) if name in LAYOUTS else None
+
+
 def build_dataset(experiment: Experiment, split: str) -> Dataset:
-    """One split: train, val or test."""
-    return DATASETS[experiment.data.name](split, **experiment.data.options)
+    """One split: train, val or test.
+
+    Raises:
+        InputError: if its files, or the lists that name them, are not as they should be.
+    """
+    layout = build_layout(experiment)
+    return Streets(split, **experiment.data.options) if layout is None else layout.checked(split)
 
 
 def build_classes(experiment: Experiment) -> tuple[tuple[str, ...], np.ndarray]:

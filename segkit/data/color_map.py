@@ -6,32 +6,20 @@ from pathlib import Path
 
 import numpy as np
 
+from segkit.data.classes import Classes
 from segkit.errors import InputError
 from segkit.tensors import IGNORE, RawImage, RawLabels
 
-Color = tuple[int, int, int]  # RGB, 0..255
-
 
 class ColorMap:
-    """Class ids by colour: exact colours only, as the nearest one would hide that a mask was scaled or compressed.
+    """Class ids by colour: exact colours only, as the nearest one would hide that a mask was scaled or compressed."""
 
-    Args:
-        class_names: names of class 0..K-1.
-        palette: uint8 [K, 3], RGB, one colour per class.
-        void: colour of ignored pixels, or None.
-    """
-
-    def __init__(self, class_names: Sequence[str], palette: np.ndarray, *, void: Color | None = None):
-        names, colors = [*class_names], [tuple(color) for color in palette.tolist()]
-        ids = [*range(len(names))]
-        if void is not None:
-            names, colors, ids = [*names, "ignored"], [*colors, tuple(void)], [*ids, IGNORE]
-        self._shared = [
-            (color, [n for n, c in zip(names, colors, strict=True) if c == color]) for color, k in Counter(colors).items() if k > 1
-        ]
-        codes = _codes(np.array(colors, np.uint8))
+    def __init__(self, classes: Classes):
+        counts = Counter(color for color, _ in classes.colors)
+        self._shared = [(color, [_name(classes, id) for c, id in classes.colors if c == color]) for color, n in counts.items() if n > 1]
+        codes = _codes(np.array([color for color, _ in classes.colors], np.uint8))
         order = np.argsort(codes)
-        self._codes, self._ids = codes[order], np.array(ids, np.uint8)[order]
+        self._codes, self._ids = codes[order], np.array([id for _, id in classes.colors], np.uint8)[order]
 
     def ids(self, colors: RawImage, path: Path) -> RawLabels:
         """uint8 [H, W], 255 = ignored, of `colors` [H, W, 3], which were read from `path`.
@@ -72,3 +60,7 @@ def _color(code: int) -> list[int]:
 
 def _show(color: Sequence[int]) -> str:
     return f"[{', '.join(map(str, color))}]"
+
+
+def _name(classes: Classes, id: int) -> str:
+    return "ignored" if id == IGNORE else classes.names[id]

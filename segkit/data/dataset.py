@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from segkit.data.color_map import Color, ColorMap
+from segkit.data.classes import Classes
+from segkit.data.color_map import ColorMap
 from segkit.data.images import read_image, read_mask
 from segkit.data.png import RGB
 from segkit.errors import InputError
@@ -57,34 +58,19 @@ class PairDataset:
 
     Args:
         pairs: one `Pair` per sample.
-        class_names: names of class 0..K-1.
-        palette: uint8 [K, 3], RGB, one colour per class.
-        void: label id on disk that means "ignored" besides 255, or None.
-        void_color: colour that means "ignored" in RGB masks, or None; the other colours are those of the palette.
+        classes: what labels stand for.
     Raises:
         InputError: on access, if a file is missing, unreadable or truncated, if sizes differ, or if a label id or colour
             stands for no class.
     """
 
-    def __init__(
-        self,
-        pairs: Sequence[Pair],
-        *,
-        class_names: Sequence[str],
-        palette: np.ndarray,
-        void: int | None = None,
-        void_color: Color | None = None,
-    ):
-        self.pairs = tuple(pairs)
-        self.class_names = tuple(class_names)
-        self.palette = palette
+    def __init__(self, pairs: Sequence[Pair], classes: Classes):
+        self.pairs, self.classes = tuple(pairs), classes
+        self.class_names, self.palette = classes.names, classes.palette
         self._lookup = np.full(256, IGNORE - 1, np.uint8)  # IGNORE - 1: an id nobody may use
-        self._lookup[: len(self.class_names)] = np.arange(len(self.class_names))
+        self._lookup[list(classes.ids)] = list(classes.ids.values())
         self._lookup[IGNORE] = IGNORE
-        if void is not None:
-            self._lookup[void] = IGNORE
-        self._colors = ColorMap(self.class_names, palette, void=void_color)
-        self._colored = repr((palette.tolist(), void_color))
+        self._colors = ColorMap(classes)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -126,7 +112,7 @@ class PairDataset:
             digest.update(hashlib.sha256(content).digest())
             has_colors |= content[25:26] == bytes([RGB])
         if has_colors:
-            digest.update(self._colored.encode())
+            digest.update(repr(self.classes.colors).encode())
         return digest.hexdigest()
 
 

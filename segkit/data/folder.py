@@ -4,14 +4,15 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import yaml
 from annotated_types import Ge, Le
 
-from segkit.data.dataset import Pair, PairDataset
-from segkit.data.splits import require_disjoint
+from segkit.data.classes import plain_classes
+from segkit.data.dataset import Pair
+from segkit.data.layout import SPLITS, Layout, Listed
 from segkit.data.voc import voc_color
 from segkit.errors import InputError
 
@@ -22,53 +23,41 @@ _BYTE = re.compile("0|[1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5]")
 
 
 def folder(
-    split: Literal["train", "val", "test"],
     *,
     root: Path,
     classes: Path | None = None,
     void_color: tuple[Byte, Byte, Byte] | None = None,
-) -> PairDataset:
-    """One split of a folder: `ROOT/SPLIT/images/NAME.png|jpg` with `ROOT/SPLIT/labels/NAME.png`.
+) -> Layout:
+    """A folder: `ROOT/SPLIT/images/NAME.png|jpg` with `ROOT/SPLIT/labels/NAME.png`.
 
     Labels hold class ids (one 8-bit channel, palette or grey), 255 = ignored; or, as RGB, the classes' exact colours. The class file is a
     YAML list in the order of the ids, each entry a name or `{name: [red, green, blue]}`.
 
     Args:
-        split: train, val or test.
         root: folder that holds the splits.
         classes: class file; null: `ROOT/classes.yaml`.
         void_color: colour of ignored pixels in RGB masks; null: none is ignored.
     Raises:
-        InputError: if a folder or the class file is missing or malformed, an image has no label, or splits share an image.
+        InputError: if the class file is missing or malformed.
     """
     class_names, palette = read_classes(classes or root / "classes.yaml")
-    images, labels = root / split / "images", root / split / "labels"
+    return Layout(plain_classes(class_names, palette, void_color=void_color), {split: _split(root / split) for split in SPLITS})
+
+
+def _split(folder: Path) -> Listed:
+    """The images of ROOT/SPLIT/images and the labels that they should have."""
+    images, labels = folder / "images", folder / "labels"
     for path in (images, labels):
         if not os.path.isdir(path):
-            raise InputError(f"{path} does not exist; expected the folder of '{split}' images and labels. Create it or set data.root.")
-    found = _images(images)
-    if not found:
-        raise InputError(f"{images} holds no image; expected files ending in {', '.join(SUFFIXES)}. Add them or set data.root.")
-    twice = [stem for stem, count in Counter(p.stem for p in found).items() if count > 1]
-    if twice:
-        raise InputError(f"{images} holds '{twice[0]}' with two endings; expected one image per name. Remove one.")
-    lacking = [p for p in found if not (labels / f"{p.stem}.png").exists()]
-    if lacking:
-        raise InputError(
-            f"{len(lacking)} of {len(found)} images have no label, the first is {lacking[0]}; expected {labels / lacking[0].stem}.png. "
-            "Add the label or remove the image."
-        )
-    others = {name: root / name / "images" for name in ("train", "val", "test")}
-    require_disjoint({name: (path, [os.path.realpath(p) for p in _images(path)]) for name, path in others.items() if os.path.isdir(path)})
-    pairs = [Pair(p.stem, p, labels / f"{p.stem}.png") for p in found]
-    return PairDataset(pairs, class_names=class_names, palette=palette, void_color=void_color)
-
-
-def _images(folder: Path) -> list[Path]:
+            problem = f"{path} does not exist; expected the images and labels of a split. Create it or set data.root."
+            return Listed(images, problems=(problem,))
     try:
-        return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        found = sorted(path for path in images.iterdir() if path.suffix.lower() in SUFFIXES)
     except OSError as error:
-        raise InputError(f"{folder} cannot be read: {error.strerror}; expected a folder of images. Change its rights.") from None
+        return Listed(images, problems=(f"{images} cannot be read: {error.strerror}; expected a folder of images. Change its rights.",))
+    twice = [stem for stem, count in Counter(path.stem for path in found).items() if count > 1]
+    problems = [f"{images} holds '{stem}' with two endings; expected one image per name. Remove one." for stem in twice]
+    return Listed(images, tuple(Pair(path.stem, path, labels / f"{path.stem}.png") for path in found), problems=tuple(problems))
 
 
 def read_classes(path: Path) -> tuple[tuple[str, ...], np.ndarray]:

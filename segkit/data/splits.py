@@ -45,20 +45,20 @@ def require_once(path: Path, ids: Sequence[tuple[int, str]]) -> None:
         first[name] = number
 
 
-def require_files(listing: Path, files: Iterable[Path]) -> None:
-    """Raises InputError if `listing` names a file that is not there, or that nobody may look at."""
+def require_files(place: Path, files: Iterable[Path]) -> None:
+    """Raises InputError if a file that the list or folder `place` names is not there, or nobody may look at it."""
     missing = [path for path in files if not os.path.isfile(path)]
     if not missing:
         return
     try:
         missing[0].stat()
     except PermissionError as error:
-        raise InputError(f"{missing[0]} cannot be read: {error.strerror}; {listing} names it. Change its rights.") from None
+        raise InputError(f"{missing[0]} cannot be read: {error.strerror}; {place} names it. Change its rights.") from None
     except (OSError, ValueError):
         pass
     raise InputError(
-        f"{listing} names {len(missing)} missing files, the first is {missing[0]}; expected an image and a label for every line. "
-        "Copy the dataset again."
+        f"{place} names {len(missing)} missing files, the first is {missing[0]}; expected an image and a label for every sample. "
+        "Copy the dataset again, or take these samples out."
     )
 
 

@@ -16,6 +16,7 @@ from png_writer import GREY, chunk, interlaced_rows, png, rows
 from png_writer import PALETTE as COLORED
 
 from segkit.data.camvid import camvid
+from segkit.data.classes import plain_classes
 from segkit.data.dataset import Pair, PairDataset
 from segkit.data.folder import classes_text, read_classes
 from segkit.data.images import read_image, read_mask
@@ -64,7 +65,7 @@ def test_labels_come_back_exactly_however_they_were_written(folder, data, size, 
             png(*size[::-1], depth=bits, color=color, rows=rows(ids.tolist(), depth=bits), before=chunk(b"PLTE", bytes(3 * 2**bits)))
         )
     void = tuple(palette[-1].tolist())
-    dataset = PairDataset([Pair("a", path, path)], class_names=[*map(str, range(classes))], palette=palette[:-1], void_color=void)
+    dataset = PairDataset([Pair("a", path, path)], plain_classes([*map(str, range(classes))], palette[:-1], void_color=void))
     np.testing.assert_array_equal(dataset.labels(0), ids)
 
 
@@ -143,7 +144,7 @@ def test_any_list_of_camvid_leads_to_files_inside_root_or_is_refused(folder, tra
     (folder / "train.txt").write_bytes(train)
     (folder / "val.txt").write_bytes(val)
     with suppress(InputError):
-        for pair in camvid("train", root=folder).pairs:
+        for pair in camvid(root=folder).checked("train").pairs:
             assert pair.image.resolve().is_relative_to(folder.resolve())
             assert pair.labels.resolve().is_relative_to(folder.resolve())
 
@@ -156,7 +157,7 @@ def test_any_list_of_voc_leads_to_files_inside_root_or_is_refused(folder, conten
     (folder / "SegmentationClass" / "a.png").touch()
     (folder / "ImageSets/Segmentation/train.txt").write_bytes(content)
     with suppress(InputError):
-        assert {pair.id for pair in voc("train", root=folder).pairs} == {"a"}
+        assert {pair.id for pair in voc(root=folder).checked("train").pairs} == {"a"}
 
 
 CLASS_TOKENS = [

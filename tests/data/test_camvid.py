@@ -11,13 +11,13 @@ from segkit.errors import InputError
 
 def refusal(root, split="train"):
     with pytest.raises(InputError) as caught:
-        camvid(split, root=root)
+        camvid(root=root).checked(split)
     return str(caught.value)
 
 
 def test_every_split_of_the_list_is_there(tiny_camvid):
-    assert [len(camvid(split, root=tiny_camvid)) for split in ("train", "val", "test")] == [7, 3, 4]
-    dataset = camvid("val", root=tiny_camvid)
+    assert [len(camvid(root=tiny_camvid).checked(split)) for split in ("train", "val", "test")] == [7, 3, 4]
+    dataset = camvid(root=tiny_camvid).checked("val")
     assert [pair.id for pair in dataset.pairs] == ["val_0", "val_1", "val_2"]
     assert dataset.class_names == CLASS_NAMES
     np.testing.assert_array_equal(dataset.palette, PALETTE)
@@ -26,7 +26,7 @@ def test_every_split_of_the_list_is_there(tiny_camvid):
 def test_label_11_is_ignored(tiny_camvid):
     stored = np.asarray(Image.open(tiny_camvid / "trainannot" / "train_0.png"))
     assert (stored == 11).any()
-    np.testing.assert_array_equal(camvid("train", root=tiny_camvid)[0].labels, np.where(stored == 11, 255, stored))
+    np.testing.assert_array_equal(camvid(root=tiny_camvid).checked("train")[0].labels, np.where(stored == 11, 255, stored))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_label_11_is_ignored(tiny_camvid):
 )
 def test_paths_of_other_machines_are_found_below_root(tiny_camvid, line):
     (tiny_camvid / "train.txt").write_text(line)
-    (pair,) = camvid("train", root=tiny_camvid).pairs
+    (pair,) = camvid(root=tiny_camvid).checked("train").pairs
     assert (pair.image, pair.labels) == (tiny_camvid / "train" / "train_0.png", tiny_camvid / "trainannot" / "train_0.png")
 
 
@@ -57,7 +57,7 @@ def test_no_path_leaves_root(tiny_camvid, word):
 def test_blank_lines_and_windows_line_ends_are_fine(tiny_camvid, encoding):
     content = "train/train_0.png trainannot/train_0.png\n\n  \ntrain/train_1.png\ttrainannot/train_1.png\n\n"
     (tiny_camvid / "train.txt").write_bytes(content.replace("\n", "\r\n").encode(encoding))
-    assert [sample.id for sample in camvid("train", root=tiny_camvid)] == ["train_0", "train_1"]
+    assert [sample.id for sample in camvid(root=tiny_camvid).checked("train")] == ["train_0", "train_1"]
 
 
 @pytest.mark.parametrize("name", ["nowhere", "a" * 300, "a\0b"])
@@ -112,20 +112,20 @@ def test_an_image_in_two_splits_is_refused_whichever_is_asked_for(tiny_camvid, o
 
 def test_validation_and_test_may_be_one_and_the_same(tiny_camvid):
     (tiny_camvid / "test.txt").write_text((tiny_camvid / "val.txt").read_text())
-    assert len(camvid("test", root=tiny_camvid)) == 3
+    assert len(camvid(root=tiny_camvid).checked("test")) == 3
 
 
 def test_one_split_can_be_read_where_another_is_not_there(tiny_camvid):
     (tiny_camvid / "val.txt").unlink()
-    assert len(camvid("train", root=tiny_camvid)) == 7
+    assert len(camvid(root=tiny_camvid).checked("train")) == 7
 
 
 def test_an_rgb_mask_in_camvids_colours_gives_the_same_labels(tiny_camvid):
-    before = camvid("train", root=tiny_camvid)[0].labels
+    before = camvid(root=tiny_camvid).checked("train")[0].labels
     colors = np.zeros((256, 3), np.uint8)
     colors[: len(PALETTE)] = PALETTE
     Image.fromarray(colors[before]).save(tiny_camvid / "trainannot" / "train_0.png")
-    np.testing.assert_array_equal(camvid("train", root=tiny_camvid)[0].labels, before)
+    np.testing.assert_array_equal(camvid(root=tiny_camvid).checked("train")[0].labels, before)
 
 
 def test_missing_files_are_counted(tiny_camvid):
@@ -138,7 +138,7 @@ def test_missing_files_are_counted(tiny_camvid):
 
 
 def test_the_real_camvid_has_its_published_sizes(real_camvid):
-    splits = {split: camvid(split, root=real_camvid) for split in ("train", "val", "test")}
+    splits = {split: camvid(root=real_camvid).checked(split) for split in ("train", "val", "test")}
     assert {split: len(dataset) for split, dataset in splits.items()} == {"train": 367, "val": 101, "test": 233}
     names = [pair.id for dataset in splits.values() for pair in dataset.pairs]
     assert len(set(names)) == 701

@@ -47,7 +47,7 @@ def counted():
 @pytest.fixture(scope="module")
 def real_counts(real_camvid):
     """Counts of the real training split."""
-    return count(camvid("train", root=real_camvid))
+    return count(camvid(root=real_camvid).checked("train"))
 
 
 # --- counting ---

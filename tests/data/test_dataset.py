@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from segkit.data.classes import plain_classes
 from segkit.data.dataset import Pair, PairDataset
 from segkit.errors import InputError
 
@@ -22,7 +23,7 @@ def files(tmp_path):
 
 
 def dataset(*pairs, palette=PALETTE, **options):
-    return PairDataset(pairs, class_names=CLASSES, palette=palette, **options)
+    return PairDataset(pairs, plain_classes(CLASSES, palette, **options))
 
 
 def refusal(function, *arguments):
@@ -158,7 +159,7 @@ def test_the_fingerprint_follows_the_labels_and_not_the_images(files):
 
 def test_the_fingerprint_follows_how_labels_are_read(files):
     prints = {dataset(files).fingerprint(), dataset(files, void=2).fingerprint(), dataset(files, files).fingerprint()}
-    renamed = PairDataset([files], class_names=("a", "b", "c"), palette=PALETTE)
+    renamed = PairDataset([files], plain_classes(("a", "b", "c"), PALETTE))
     assert len(prints | {renamed.fingerprint()}) == 4
 
 

@@ -30,7 +30,7 @@ def refusal(function, *arguments, **options):
 
 
 def test_images_and_labels_are_paired_by_name_in_order(root):
-    dataset = folder("train", root=root)
+    dataset = folder(root=root).checked("train")
     assert [sample.id for sample in dataset] == ["a", "b"]
     assert dataset.class_names == ("road", "sky")
     assert dataset[0].image[0, 0].tolist() == [1, 0, 0]
@@ -40,13 +40,13 @@ def test_images_and_labels_are_paired_by_name_in_order(root):
 def test_other_files_are_left_alone(root):
     (root / "train" / "images" / "notes.txt").write_text("hello")
     (root / "train" / "labels" / "unused.png").write_text("hello")
-    assert len(folder("train", root=root)) == 2
+    assert len(folder(root=root).checked("train")) == 2
 
 
 def test_the_class_file_may_lie_elsewhere(root, tmp_path_factory):
     path = tmp_path_factory.mktemp("elsewhere") / "names.yaml"
     path.write_text("[one, two, three]")
-    assert folder("train", root=root, classes=path).class_names == ("one", "two", "three")
+    assert folder(root=root, classes=path).checked("train").class_names == ("one", "two", "three")
 
 
 def test_colours_default_to_the_voc_colour_map(root):
@@ -182,14 +182,14 @@ def test_rgb_masks_are_read_through_the_class_file_and_the_colour_of_void(root):
     colors = np.array([[[0, 0, 9], [10, 20, 30], [255, 255, 255]]], np.uint8).repeat(4, 0).repeat(2, 1)
     for name in ("a.png", "b.png"):
         Image.fromarray(colors).save(root / "train" / "labels" / name)
-    assert folder("train", root=root, void_color=(255, 255, 255))[0].labels[0].tolist() == [1, 1, 0, 0, 255, 255]
-    assert "[255, 255, 255] (8 pixels)" in refusal(folder("train", root=root).labels, 0)
+    assert folder(root=root, void_color=(255, 255, 255)).checked("train")[0].labels[0].tolist() == [1, 1, 0, 0, 255, 255]
+    assert "[255, 255, 255] (8 pixels)" in refusal(folder(root=root).checked("train").labels, 0)
 
 
 def test_a_folder_in_place_of_a_label_is_named(root):
     (root / "train" / "labels" / "a.png").unlink()
     (root / "train" / "labels" / "a.png").mkdir()
-    assert refusal(folder("train", root=root).labels, 0) == (f"{root}/train/labels/a.png is a folder; expected a PNG file. Check the path.")
+    assert refusal(folder(root=root).checked("train").labels, 0) == (f"{root}/train/labels/a.png is a folder; expected a PNG file. Check the path.")
 
 
 def test_splits_that_lead_to_one_image_are_refused(root):
@@ -205,7 +205,7 @@ def test_splits_that_lead_to_one_image_are_refused(root):
 def test_equal_names_in_two_splits_are_two_images_and_test_may_be_val(root):
     shutil.copytree(root / "train", root / "val")
     (root / "test").symlink_to("val")
-    assert [len(folder(split, root=root)) for split in ("train", "val", "test")] == [2, 2, 2]
+    assert [len(folder(root=root).checked(split)) for split in ("train", "val", "test")] == [2, 2, 2]
 
 
 def test_a_class_named_twice_is_refused(root):

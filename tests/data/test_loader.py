@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning
 @pytest.fixture
 def train(tiny_camvid):
     """Seven samples."""
-    return camvid("train", root=tiny_camvid)
+    return camvid(root=tiny_camvid).checked("train")
 
 
 def order(num_samples=7, batch_size=2, *, seed=0, first=0, last=9):

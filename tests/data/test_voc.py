@@ -34,7 +34,7 @@ def tiny_voc(tmp_path):
 
 
 def test_labels_are_palette_indices_and_borders_are_ignored(tiny_voc):
-    dataset = voc("train", root=tiny_voc)
+    dataset = voc(root=tiny_voc).checked("train")
     assert len(dataset) == 2
     sample = dataset[0]
     assert (sample.id, sample.image.shape, sample.labels.shape) == ("2007_000032", (12, 20, 3), (12, 20))
@@ -44,22 +44,22 @@ def test_labels_are_palette_indices_and_borders_are_ignored(tiny_voc):
 
 
 def test_the_folder_above_is_found_too_and_the_test_split_is_val_unless_told_otherwise(tiny_voc):
-    assert [voc("test", root=tiny_voc.parent)[0].id] == ["2007_000039"]
+    assert [voc(root=tiny_voc.parent).checked("test")[0].id] == ["2007_000039"]
     (tiny_voc / "ImageSets/Segmentation/held_out.txt").write_text("2007_000033\n")
     (tiny_voc / "ImageSets/Segmentation/train.txt").write_text("2007_000032\n")
-    assert [sample.id for sample in voc("test", root=tiny_voc, test="held_out")] == ["2007_000033"]
+    assert [sample.id for sample in voc(root=tiny_voc, test="held_out").checked("test")] == ["2007_000033"]
 
 
 def test_an_rgb_mask_in_vocs_colours_gives_the_same_labels(tiny_voc):
-    before = voc("train", root=tiny_voc)[0].labels
+    before = voc(root=tiny_voc).checked("train")[0].labels
     path = tiny_voc / "SegmentationClass/2007_000032.png"
     Image.open(path).convert("RGB").save(path)
-    np.testing.assert_array_equal(voc("train", root=tiny_voc)[0].labels, before)
+    np.testing.assert_array_equal(voc(root=tiny_voc).checked("train")[0].labels, before)
 
 
 def test_lists_may_have_blank_lines_and_windows_line_ends(tiny_voc):
     (tiny_voc / "ImageSets/Segmentation/train.txt").write_bytes(b"\xef\xbb\xbf2007_000032\r\n\r\n2007_000033 \r\n")
-    assert [sample.id for sample in voc("train", root=tiny_voc)] == ["2007_000032", "2007_000033"]
+    assert [sample.id for sample in voc(root=tiny_voc).checked("train")] == ["2007_000032", "2007_000033"]
 
 
 def test_the_colour_map_is_that_of_the_development_kit():
@@ -92,7 +92,7 @@ def test_the_colour_map_is_that_of_the_development_kit():
 def test_what_is_missing_is_named(tiny_voc, damage, message):
     damage(tiny_voc)
     with pytest.raises(InputError, match=message):
-        voc("val", root=tiny_voc)
+        voc(root=tiny_voc).checked("val")
 
 
 def test_the_real_images_decode_and_hold_most_classes():
@@ -100,7 +100,7 @@ def test_the_real_images_decode_and_hold_most_classes():
     found = [Path(place) for place in places if place and (Path(place) / "VOC2012").is_dir()]
     if not found:
         pytest.skip("VOC2012 is not here: set SEGKIT_VOC, or put it into data/VOCdevkit")
-    dataset = voc("train", root=found[0])
+    dataset = voc(root=found[0]).checked("train")
     seen = np.zeros(256, bool)
     for index in range(len(dataset)):
         sample = dataset[index]

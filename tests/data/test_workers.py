@@ -177,7 +177,7 @@ def test_an_error_in_a_worker_names_the_sample_first(tiny_camvid, monkeypatch):
         raise KeyError("a mistake\nin the code")
 
     monkeypatch.setattr(dataset_module, "read_image", broken)
-    train, order = camvid("train", root=tiny_camvid), Order(7, 7, seed=0, last_step=1)
+    train, order = camvid(root=tiny_camvid).checked("train"), Order(7, 7, seed=0, last_step=1)
     first = next(iter(order))[0][1]
     name = f"sample 'train_{first}' ({tiny_camvid}/train/train_{first}.png)"
     with pytest.raises(RunError) as caught:

@@ -1,0 +1,97 @@
+"""Which files make up a dataset: what its lists and folders say, before an image is opened."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from segkit.data.classes import Classes
+from segkit.data.dataset import Pair, PairDataset
+from segkit.data.splits import read_list, require_disjoint, require_files, require_once
+from segkit.errors import InputError
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One split, as its list file or folder names it.
+
+    Attributes:
+        place: the list, or the folder.
+        pairs: a sample each.
+        lines: number of each pair's line in the list; empty: `place` is a folder.
+        problems: what is wrong with the list itself, a message each; samples that it spoils are not among `pairs`.
+    """
+
+    place: Path
+    pairs: tuple[Pair, ...] = ()
+    lines: tuple[int, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def listed(path: Path, expected: str, pair: Callable[[str], Pair | None]) -> Listed:
+    """What a list file names.
+
+    Args:
+        expected: what a line should hold, for messages.
+        pair: the sample of a line; None: the line is malformed.
+    """
+    try:
+        read = [(number, line, pair(line)) for number, line in read_list(path, f"{expected} a line")]
+    except InputError as error:
+        return Listed(path, problems=(str(error),))
+    good = [(number, found) for number, _, found in read if found is not None]
+    bad = [f"{path}:{number}: '{line[:80]}': expected {expected}. Restore the list." for number, line, found in read if found is None]
+    return Listed(path, tuple(found for _, found in good), tuple(number for number, _ in good), tuple(bad))
+
+
+def require_root(root: Path, expected: str) -> None:
+    """Raises InputError unless `root` is a folder; `expected` is what it should be."""
+    if not os.path.isdir(root):
+        raise InputError(f"data.root = '{root}' is no folder; expected {expected}. Set data.root=PATH.")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A dataset as its lists name it. Nothing else was looked at yet.
+
+    Attributes:
+        classes: what labels stand for.
+        splits: train, val and test.
+        global_ids: whether one id in two splits means one image; otherwise one file does.
+        sizes: split -> images that the papers' split of that name has.
+    """
+
+    classes: Classes
+    splits: Mapping[str, Listed]
+    global_ids: bool = False
+    sizes: Mapping[str, int] = field(default_factory=dict)
+
+    def unchecked(self, split: str) -> PairDataset:
+        """The samples of a split, whether or not their files are there."""
+        return PairDataset(self.splits[split].pairs, self.classes)
+
+    def checked(self, split: str) -> PairDataset:
+        """The samples of a split.
+
+        Raises:
+            InputError: if its list has a problem, is empty or names a sample twice, a file is missing, or another split has one of its
+                images.
+        """
+        listed = self.splits[split]
+        if listed.problems:
+            raise InputError(listed.problems[0])
+        if not listed.pairs:
+            raise InputError(f"{listed.place} names no image; expected at least one. Restore it.")
+        if listed.lines:
+            require_once(listed.place, [(line, pair.id) for line, pair in zip(listed.lines, listed.pairs, strict=True)])
+        require_files(listed.place, [path for pair in listed.pairs for path in (pair.image, pair.labels)])
+        same = self.same
+        require_disjoint({name: (each.place, [same(pair) for pair in each.pairs]) for name, each in self.splits.items()})
+        return self.unchecked(split)
+
+    @property
+    def same(self) -> Callable[[Pair], str]:
+        """What two samples have in common that show one image."""
+        return (lambda pair: pair.id) if self.global_ids else (lambda pair: str(pair.image.resolve()))
