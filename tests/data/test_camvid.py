@@ -68,14 +68,15 @@ def test_a_missing_folder_is_named(tmp_path, name):
 
 def test_a_missing_list_is_named(tmp_path):
     assert refusal(tmp_path, "val") == (
-        f"{tmp_path}/val.txt does not exist; expected CamVid's list of 'val'. Is data.root the folder that holds train.txt?"
+        f"{tmp_path}/val.txt does not exist; expected a text file with an image path and a label path a line. "
+        "Restore the list, or set data.root=PATH."
     )
 
 
 @pytest.mark.parametrize("content", ["", "\n \r\n"])
 def test_an_empty_list_is_refused(tiny_camvid, content):
     (tiny_camvid / "train.txt").write_text(content)
-    assert refusal(tiny_camvid) == f"{tiny_camvid}/train.txt is empty; expected one line per image. Restore the list."
+    assert refusal(tiny_camvid) == f"{tiny_camvid}/train.txt is empty; expected an image path and a label path a line. Restore the list."
 
 
 def test_a_malformed_line_is_numbered(tiny_camvid):
@@ -133,7 +134,7 @@ def test_missing_files_are_counted(tiny_camvid):
     (tiny_camvid / "trainannot" / "train_5.png").unlink()
     assert refusal(tiny_camvid) == (
         f"{tiny_camvid}/train.txt names 2 missing files, the first is {tiny_camvid}/train/train_1.png; "
-        "expected an image and a label for every line. Copy the dataset again."
+        "expected an image and a label for every sample. Copy the dataset again, or take these samples out."
     )
 
 
