@@ -149,3 +149,17 @@ def test_the_real_camvid_has_its_published_sizes(real_camvid):
             assert sample.image.shape == (360, 480, 3)
             assert sample.labels.shape == (360, 480)
             assert set(np.unique(sample.labels)) <= {*range(11), 255}
+
+
+def test_the_edition_of_labels_is_told_by_checksum(real_camvid, tiny_camvid):
+    layout = camvid(root=real_camvid)
+    assert {layout.edition(split) for split in ("train", "val", "test")} == {
+        "labels of December 2015, the tutorial's current ones: SegNet's published class weights follow from older ones"
+    }
+    assert camvid(root=tiny_camvid).edition("train") is None
+
+
+def test_the_first_editions_list_has_all_pairs_on_one_line(tiny_camvid):
+    names = [f"/SegNet/CamVid/train/train_{i}.png /SegNet/CamVid/trainannot/train_{i}.png" for i in range(3)]
+    (tiny_camvid / "train.txt").write_text(" ".join(names))
+    assert [sample.id for sample in camvid(root=tiny_camvid).checked("train")] == ["train_0", "train_1", "train_2"]
