@@ -90,7 +90,7 @@ def camvid_full(*, root: Path, grouping: Literal["segnet", "none"] = "segnet", h
     require_root(root, "CamVid at full resolution, with folders of images and labels")
     images, labels = _files(root, IMAGES, ("",)), _files(root, LABELS, ENDINGS)
     splits = {split: _split(root, split, images, labels) for split in SPLITS}
-    return Layout(CLASSES[grouping], splits, sizes=SIZES, reduction=2 if halve else 1)
+    return Layout(CLASSES[grouping], splits, global_ids=True, sizes=SIZES, reduction=2 if halve else 1)
 
 
 def _split(root: Path, split: str, images: dict[str, Path], labels: dict[str, Path]) -> Listed:
