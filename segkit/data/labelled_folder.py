@@ -49,9 +49,7 @@ def start(root: Path, *, val: float, test: float, seed: int, progress: Callable[
     images, labels = root / "images", root / "labels"
     for folder in (images, labels):
         if not os.path.isdir(folder):
-            raise InputError(
-                f"{folder} does not exist; expected the folders images and labels in {root}. Create it, or give another folder."
-            )
+            raise InputError(f"{folder} does not exist; expected the folders images and labels in {root}. Create it.")
     found = sorted(path.relative_to(images) for path in images.rglob("*") if path.suffix.lower() in SUFFIXES)
     names = [path for path in found if (labels / path.with_suffix(".png")).is_file()]
     if len(names) < len(SPLITS):
@@ -59,9 +57,7 @@ def start(root: Path, *, val: float, test: float, seed: int, progress: Callable[
     lists = [root / f"{split}.txt" for split in SPLITS]
     there = [path.name for path in lists if os.path.lexists(path)]
     if there and len(there) < len(lists):
-        raise InputError(
-            f"{root} holds {', '.join(there)}; expected train.txt, val.txt and test.txt, or none. Add the others, or delete it."
-        )
+        raise InputError(f"{root} holds {', '.join(there)}; expected train.txt, val.txt and test.txt, or none. Delete it.")
     parts = {} if there else dict(zip(lists, _drawn(names, val, test, seed), strict=True))
     path = root / "classes.yaml"
     entries = [] if os.path.lexists(path) else _entries([labels / name.with_suffix(".png") for name in names], progress)
@@ -75,23 +71,21 @@ def start(root: Path, *, val: float, test: float, seed: int, progress: Callable[
 
 def _entries(masks: Sequence[Path], progress: Callable[[int], None] | None) -> list[str]:
     """Lines of a class file for what masks hold."""
-    ids, colors = set(), set()
+    ids, colors = set(), set()  # a colour as one number
     for path in masks:
         mask = read_mask(path)
         if mask.ndim == 2:
             ids |= set(np.unique(mask).tolist())
         else:
-            colors |= set(map(tuple, np.unique(mask.reshape(-1, 3), axis=0).tolist()))
+            colors |= set(np.unique(mask @ np.array([1 << 16, 1 << 8, 1])).tolist())
         if len(colors) > MANY_COLORS:
-            raise InputError(
-                f"{path}: the masks hold more than {MANY_COLORS} colours; expected one a class. Were they scaled, or JPEG once?"
-            )
+            raise InputError(f"{path}: the masks hold more than {MANY_COLORS} colours; expected one a class. Were they scaled?")
         if progress is not None:
             progress(1)
     if ids and colors:
         raise InputError(f"{masks[0].parent} holds masks of ids and masks of colours; expected one kind. Convert one of them.")
     if colors:
-        return [f"class {number}: [{', '.join(map(str, color))}]" for number, color in enumerate(sorted(colors))]
+        return [f"class {number}: [{code >> 16}, {code >> 8 & 255}, {code & 255}]" for number, code in enumerate(sorted(colors))]
     known = sorted(ids if ids <= {0, IGNORE} else ids - {IGNORE})  # 0 and 255 alone: a class and its background
     if len(known) > MAX_CLASSES:
         raise InputError(f"{masks[0].parent}: the masks hold {len(known)} ids; expected at most {MAX_CLASSES} classes.")

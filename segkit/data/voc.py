@@ -68,17 +68,9 @@ def voc(*, root: Path, sbd: Path | None = None, train: str = "train", val: str =
     if not (root / "JPEGImages").is_dir():
         raise InputError(f"data.root = '{root}' holds no JPEGImages; expected the folder VOC2012 of VOCdevkit. Set data.root=PATH.")
     names = {split: name.removeprefix("voc2012/") for split, name in (("train", train), ("val", val), ("test", test))}
-    sources = _Sources(root, None if sbd is None else _sbd_folder(sbd))
+    sources = _Sources(root, sbd)
     sizes = {split: SIZES[name] for split, name in names.items() if name in SIZES}
     return Layout(CLASSES, {split: sources.split(name) for split, name in names.items()}, global_ids=True, sizes=sizes)
-
-
-def _sbd_folder(sbd: Path) -> Path:
-    """The folder with img, cls and the lists."""
-    for folder in (sbd, sbd / "dataset", sbd / "benchmark_RELEASE" / "dataset"):
-        if (folder / "cls").is_dir():
-            return folder
-    raise InputError(f"data.sbd = '{sbd}' holds no cls; expected SBD's folder with img, cls and train.txt. Set data.sbd=PATH.")
 
 
 class _Sources:
@@ -86,11 +78,13 @@ class _Sources:
 
     Args:
         root: VOC2012.
-        sbd: the folder with img and cls, or None.
+        sbd: the folder with img and cls, or one above it, or None.
     """
 
     def __init__(self, root: Path, sbd: Path | None):
-        self.root, self.sbd, self.lists = root, sbd, root / "ImageSets" / "Segmentation"
+        above = [] if sbd is None else [sbd, sbd / "dataset", sbd / "benchmark_RELEASE" / "dataset"]
+        self.sbd = next((folder for folder in above if (folder / "cls").is_dir()), sbd)
+        self.root, self.lists = root, root / "ImageSets" / "Segmentation"
 
     def split(self, name: str) -> Listed:
         if name == "seg11valid":
@@ -109,8 +103,9 @@ class _Sources:
 
     def sbd_list(self, name: str) -> Listed:
         sbd = self.sbd
-        if sbd is None:
-            problem = f"the split '{name}' needs SBD; expected data.sbd, the folder with its img and cls. Set data.sbd=PATH."
+        if sbd is None or not (sbd / "cls").is_dir():
+            found = "no data.sbd" if sbd is None else f"data.sbd = '{sbd}', which holds no cls"
+            problem = f"the split '{name}' needs SBD, and there is {found}; expected its folder with img, cls and lists. Set data.sbd=PATH."
             return Listed(self.root, problems=(problem,))
         path = sbd / f"{name.removeprefix('sbd/')}.txt"
         return listed(path, EXPECTED, lambda id: [Pair(id, sbd / "img" / f"{id}.jpg", sbd / "cls" / f"{id}.mat")] if _is_id(id) else [])

@@ -158,10 +158,12 @@ def test_the_name_of_the_dataset_may_stand_before_the_split(tiny_voc):
 
 def test_a_split_of_sbd_asks_for_its_folder(tiny_voc, tmp_path):
     for name in ("sbd/train", "trainaug"):
-        with pytest.raises(InputError, match="needs SBD; expected data.sbd, the folder with its img and cls. Set data.sbd=PATH."):
+        with pytest.raises(InputError, match="needs SBD, and there is no data.sbd; expected its folder"):
             voc(root=tiny_voc, train=name).checked("train")
-    with pytest.raises(InputError, match=r"data.sbd = '.*' holds no cls; expected SBD's folder"):
-        voc(root=tiny_voc, sbd=tmp_path / "SBD", train="sbd/train")
+    layout = voc(root=tiny_voc, sbd=tmp_path / "SBD", train="sbd/train")
+    with pytest.raises(InputError, match=r"there is data.sbd = '.*/SBD', which holds no cls; expected its folder"):
+        layout.checked("train")
+    assert len(layout.checked("val")) == 1
 
 
 def test_sbd_is_found_in_the_folders_of_its_archive(tiny_voc, tiny_sbd, tmp_path):
