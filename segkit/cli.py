@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from segkit import __version__, cli_runs
+from segkit import __version__, cli_data, cli_runs
 from segkit.cli_runs import Config, Overrides, SetOverrides
 
 app = typer.Typer(
@@ -156,14 +156,16 @@ def show(config: Config, overrides: Overrides = None) -> None:
 
 @app.command(name="class-weights")
 def class_weights(config: Config, overrides: Overrides = None) -> None:
-    """Count the pixels of each class in the training labels and print variants of class weights."""
+    """Print variants of class weights, from the share of each class in the training labels.
+
+    Labels are read once and then remembered; 'segkit data stats' counts more, and the images too.
+    """
     from segkit.build import load_experiment
+    from segkit.data_stats import weight_table
     from segkit.tables import class_weight_rows
     from segkit.tracking.console import print_table
 
-    experiment, _ = load_experiment(config, overrides or [])
-    columns, rows = class_weight_rows(experiment)
-    print_table("training labels", columns, rows)
+    print_table(*weight_table(*class_weight_rows(load_experiment(config, overrides or [])[0])))
 
 
 @app.command()
@@ -199,6 +201,7 @@ def doctor(
 for command in (cli_runs.compare, cli_runs.costs, cli_runs.runs, cli_runs.sync):
     app.command()(command)
 app.add_typer(cli_runs.experiments, name="experiment")
+app.add_typer(cli_data.data, name="data")
 
 
 def main() -> None:
