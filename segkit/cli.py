@@ -156,16 +156,15 @@ def show(config: Config, overrides: Overrides = None) -> None:
 
 @app.command(name="class-weights")
 def class_weights(config: Config, overrides: Overrides = None) -> None:
-    """Print variants of class weights, from the share of each class in the training labels.
+    """Count the pixels of each class in the training labels, and print variants of class weights.
 
-    Labels are read once and then remembered; 'segkit data stats' counts more, and the images too.
+    Counts are kept for the next time; 'segkit data stats' shows them, and reads the images too.
     """
     from segkit.build import load_experiment
     from segkit.data_stats import weight_table
-    from segkit.tables import class_weight_rows
     from segkit.tracking.console import print_table
 
-    print_table(*weight_table(*class_weight_rows(load_experiment(config, overrides or [])[0])))
+    print_table(*weight_table(load_experiment(config, overrides or [])[0]))
 
 
 @app.command()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from segkit import build
+from segkit.data.class_weights import ClassCounts
 from segkit.data.statistics import SplitStatistics, split_statistics
 from segkit.files import write_text
 from segkit.models.features import NORMALIZATIONS
@@ -101,15 +102,15 @@ def _split_values(found: SplitStatistics, names: Sequence[str]) -> dict[str, Any
 
 
 def stats_tables(experiment: Experiment, found: dict[str, SplitStatistics]) -> list[Rows]:
-    """The same as tables that fit 100 columns of a terminal while names of classes are short."""
+    """The same as tables that fit 80 columns of a terminal while names of classes are short."""
     values = stats_values(experiment, found)
     sizes = []
     for split, each in values["splits"].items():
         most, sides = each["sizes"][0], (each["height"], each["width"])
-        ranges = ("{min} / {median:g} / {max}".format(**side) for side in sides)
+        ranges = ("{min}..{max} ({median:g})".format(**side) for side in sides)
         common = f"{most['height']}x{most['width']} ({most['images']})"
         sizes.append([split, f"{each['images']:,}", f"{len(each['sizes']):,}", *ranges, common])
-    columns = ["split", "images", "sizes", "height:\nmin / median / max", "width:\nmin / median / max", "most common\nheight x width"]
+    columns = ["split", "images", "sizes", "height\n(median)", "width\n(median)", "most common\nheight x width"]
     tables = [("sizes, pixels", columns, sizes)]
     for split, each in values["splits"].items():
         rows = [
@@ -123,27 +124,25 @@ def stats_tables(experiment: Experiment, found: dict[str, SplitStatistics]) -> l
             ]
             for one in each["classes"]
         ]
-        columns = ["class", "pixels", "% of pixels", "images", "% of images", "median % of\nan image with it"]
+        columns = ["class", "pixels", "% of pixels", "images", "% of images", "median % in\nthose images"]
         tables.append((f"{split}: classes", columns, rows))
-    rows = [
-        [name, *(_three(each[key], scale) for scale in (1, 255) for key in ("mean", "deviation"))]
-        for name, each in (values["splits"] | values["normalizations"]).items()
-    ]
-    columns = ["RGB", "mean,\n0 to 255", "deviation,\n0 to 255", "mean,\n0 to 1", "deviation,\n0 to 1"]
-    tables.append(("pixel values, and the normalizations that encoders know", columns, rows))
+    for scale, decimals in ((255, 2), (1, 4)):
+        rows = [
+            [name, *(" ".join(f"{value * scale / 255:.{decimals}f}" for value in each[key]) for key in ("mean", "deviation"))]
+            for name, each in (values["splits"] | values["normalizations"]).items()
+        ]
+        title = f"pixel values and encoders' normalizations, 0 to {scale}"
+        tables.append((title, ["split or normalization", "mean of R, G, B", "deviation of R, G, B"], rows))
     if "train" in found:
-        columns, rows = class_weight_rows(experiment, found["train"].counts)
-        tables.append(weight_table([columns[0], *columns[2:]], [[row[0], *row[2:]] for row in rows]))
+        tables.append(weight_table(experiment, found["train"].counts))
     return tables
 
 
-def weight_table(columns: Sequence[str], rows: list[list[str]]) -> Rows:
-    """`class_weight_rows` as a narrow table."""
-    return "class weights, from the training labels", [column.replace(" ", "\n") for column in columns], rows
-
-
-def _three(channels: Sequence[float], scale: int) -> str:
-    return " ".join(f"{value / scale:.{1 if scale == 1 else 3}f}" for value in channels)
+def weight_table(experiment: Experiment, counts: ClassCounts | None = None) -> Rows:
+    """`class_weight_rows` as a narrow table, without the shares of pixels."""
+    columns, rows = class_weight_rows(experiment, counts)
+    words = [column.replace(" ", "\n") for column in (columns[0], *columns[2:])]
+    return "class weights, from the training labels", words, [[row[0], *row[2:]] for row in rows]
 
 
 def write_stats(values: dict[str, Any], out: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from matplotlib.ticker import FuncFormatter
 
 from segkit.viz.charts import COLORS, MARKERS, STYLE, short
 
+
 @rc_context(STYLE)
 def dataset_figure(splits: Mapping[str, Mapping[str, Any]]) -> Figure:
     """Per split: share of pixels of each class (logarithmic), share of images that hold it, and sizes, where images differ in size.
@@ -57,7 +58,7 @@ def _sizes(axes: Axes, splits: Mapping[str, Mapping[str, Any]]) -> None:
     for place, each in enumerate(splits.values()):
         width, height, images = (np.array([size[key] for size in each["sizes"]]) for key in ("width", "height", "images"))
         area = 14 + 200 * images / images.sum()
-        axes.scatter(width, height, area, color=COLORS[place], marker=MARKERS[place], alpha=0.6, linewidth=0)
+        axes.scatter(width, height, area, facecolors="none", edgecolors=COLORS[place], marker=MARKERS[place], linewidth=1.2)
     axes.set(xlabel="width (pixels)", ylabel="height (pixels)")
     axes.set_aspect("equal", adjustable="datalim")
 
