@@ -43,3 +43,25 @@ def stats(
     for title, columns, rows in stats_tables(experiment, found):
         print_table(title, columns, rows)
     print(*files, sep="\n", end="\n" if files else "")
+
+
+@data.command()
+def browse(
+    config: Config,
+    out: Annotated[Path, typer.Option(help="File to write: .html, a page that needs no network, or .png.", show_default=False)],
+    overrides: Overrides = None,
+    samples: Annotated[int, typer.Option(min=1, help="Samples, evenly spread over the split.")] = 12,
+    versions: Annotated[int, typer.Option(min=0, help="Augmented versions of each: epochs 0, 1, ... of the run.")] = 4,
+    split: Annotated[Split, typer.Option(help="Split to show.")] = "train",
+    classes: Annotated[list[str] | None, typer.Option(help="Only samples that hold this class. Repeatable.", show_default=False)] = None,
+) -> None:
+    """Show samples as the network sees them in training: after augmentation, labels overlaid, void and padding marked.
+
+    An earlier file is replaced.
+    """
+    from segkit.build import load_experiment
+    from segkit.data_browse import browse as write
+
+    experiment, _ = load_experiment(config, overrides or [])
+    ids = write(experiment, out, split=split, samples=samples, versions=versions, classes=classes or [])
+    print(f"{out}: {len(ids)} samples")
