@@ -18,6 +18,7 @@ from segkit.machine import require_writable
 from segkit.schema import Experiment
 from segkit.tensors import IGNORE, RawImage, RawLabels
 from segkit.tracking.console import progress_bar
+from segkit.viz.charts import png
 from segkit.viz.contact_sheet import Row, Tile, contact_sheet, layer
 from segkit.viz.sample_page import sample_page
 
@@ -59,8 +60,8 @@ def browse(
             advance(1)
     title = f"{experiment.name}: {len(rows)} of {len(dataset)} samples of {experiment.data.name}, {split}"
     if out.suffix == ".png":
-        sheet = contact_sheet(title, rows, class_names=names, palette=palette)
-        write_atomically(out, lambda partial: sheet.save(partial, "png"))
+        picture = png(contact_sheet(title, rows, class_names=names, palette=palette))
+        write_atomically(out, lambda partial: partial.write_bytes(picture))
     else:
         style = (files("segkit.compare") / "browser" / "page.css").read_text(encoding="utf-8")
         shown = f"Each as it is on disk, then as training transforms it in epochs 0 to {versions - 1}, seed {experiment.seed}."
@@ -95,7 +96,7 @@ def _row(sample: Sample, transform: TrainingTransform, *, seed: int, versions: i
     tiles = [_tile("on disk", sample.image, sample.labels, np.zeros_like(sample.labels, bool), names)]
     for epoch in range(versions):
         image, labels = (tensor.numpy() for tensor in transform(sample, sample_seed(seed, epoch, sample.id)))
-        padding = (labels == IGNORE) & (image == 0).all(0)  # no pixel of an image is the mean, unless the mean is 0 and the pixel black
+        padding = (labels == IGNORE) & (image == 0).all(0)  # no pixel of an image is at the mean, unless that is 0 and the pixel black
         restored = image.transpose(1, 2, 0) * transform.deviation + transform.mean
         tiles.append(_tile(f"epoch {epoch}", np.rint(restored).clip(0, 255).astype(np.uint8), labels.astype(np.uint8), padding, names))
     return Row(sample.id, tuple(tiles))
@@ -107,9 +108,9 @@ def _tile(title: str, image: RawImage, labels: RawLabels, padding: np.ndarray, n
     most = [index for index in np.argsort(-shares[: len(names)], kind="stable") if shares[index]]
     marked = [f"void {100 * (shares[IGNORE] - padding.mean()):.1f}%"] + ([f"padding {100 * padding.mean():.1f}%"] if padding.any() else [])
     holds = ", ".join(f"{names[index]} {100 * shares[index]:.1f}%" for index in most) or "none"
-    step = -(-max(height, width) // LARGEST_SIDE)
-    if step > 1:
-        size = (width // step, height // step)
+    ratio = LARGEST_SIDE / max(height, width)
+    if ratio < 1:
+        size = max(1, round(width * ratio)), max(1, round(height * ratio))
         image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
-        labels, padding = (array[step // 2 :: step, step // 2 :: step][: size[1], : size[0]] for array in (labels, padding))
+        labels, padding = (np.asarray(Image.fromarray(array).resize(size, Image.Resampling.NEAREST)) for array in (labels, padding))
     return Tile(image, layer(labels, padding), (f"{title}, {height}x{width}", ", ".join(marked)), holds)

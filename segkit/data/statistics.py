@@ -1,11 +1,13 @@
 """What a split holds, counted in one pass over its images and labels: pixels, sizes, brightness."""
 
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from PIL import Image
 
 from segkit.data.class_weights import ClassCounts
 from segkit.data.dataset import Dataset
@@ -87,5 +89,6 @@ def in_threads(read: Callable[[int], Found], count: int) -> Iterator[Found]:
 
     At the first error, what has not begun is left out.
     """
-    with ThreadPoolExecutor(cores()) as threads:
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(cores()) as threads:  # as `images` has it: threads share filters,
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # and one would undo those of another
         yield from threads.map(read, range(count))

@@ -2,19 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import matplotlib
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
+from segkit.errors import InputError
 from segkit.tensors import IGNORE, RawImage, RawLabels
-from segkit.viz.charts import short
+from segkit.viz.charts import DPI, STYLE, short
 
 DARK, LIGHT = 254, 255  # ids in a layer: the two greys of stripes and dots
 GREYS = ((40, 40, 40), (235, 235, 235))
 OPACITY = 0.55
-WIDTH, GAP, TEXT = 320, 12, 15  # pixels: of a tile, between tiles, of a line of text
+LARGEST_SIDE = 2**16  # pixels that matplotlib draws
+WIDTH, GAP, ABOVE, TITLE = 2.2, 0.08, 0.6, 0.3  # inches: of a tile, between tiles, for the lines above a row, of the title
 
 
 @dataclass(frozen=True)
@@ -67,65 +69,36 @@ def swatches(class_names: Sequence[str], size: int) -> list[tuple[str, RawLabels
     return [*plain, ("void", layer(ignored)), ("padding", layer(ignored, ignored == IGNORE))]
 
 
-def contact_sheet(title: str, rows: Sequence[Row], *, class_names: Sequence[str], palette: np.ndarray) -> Image.Image:
-    """The title, a legend of the classes, and the rows, each tile 320 pixels wide.
+@rc_context(STYLE)
+def contact_sheet(title: str, rows: Sequence[Row], *, class_names: Sequence[str], palette: np.ndarray) -> Figure:
+    """The rows over a legend of the classes, each tile 2.2 inches wide.
 
     Args:
         palette: uint8 [K, 3], RGB.
+    Raises:
+        InputError: if so many rows cannot be drawn.
     """
-    colors = layer_colors(palette)
-    font = ImageFont.truetype(Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), TEXT)
-    tiles = max(3, *(len(row.tiles) for row in rows))  # the legend needs some room
-    sheet = Image.new("RGB", (tiles * (WIDTH + GAP) + GAP, 1), "white")
-    parts = [_text(title, font, sheet.width), _legend(swatches(class_names, TEXT), colors, font, sheet.width)]
-    for row in rows:
-        parts += [_text(row.name, font, sheet.width), _pictures(row.tiles, colors, font, sheet.width)]
-    sheet = sheet.resize((sheet.width, sum(part.height for part in parts) + GAP))
-    top = 0
-    for part in parts:
-        sheet.paste(part, (0, top))
-        top += part.height
-    return sheet
-
-
-def _text(line: str, font: ImageFont.FreeTypeFont, width: int) -> Image.Image:
-    part = Image.new("RGB", (width, TEXT + 2 * GAP), "white")
-    ImageDraw.Draw(part).text((GAP, GAP), short(line, width // 10), "black", font, stroke_width=0.4)
-    return part
-
-
-def _legend(entries: list[tuple[str, RawLabels]], colors: np.ndarray, font: ImageFont.FreeTypeFont, width: int) -> Image.Image:
-    """Entries in as many lines as they need."""
-    names, places, x, y = [short(name, 40) for name, _ in entries], [], GAP, 0
-    for name in names:
-        wide = TEXT + 6 + font.getlength(name) + 2 * GAP
-        if x > GAP and x + wide > width:
-            x, y = GAP, y + TEXT + 8
-        places.append((int(x), y))
-        x += wide
-    part = Image.new("RGB", (width, y + TEXT + GAP), "white")
-    draw = ImageDraw.Draw(part)
-    for (left, top), name, (_, swatch) in zip(places, names, entries, strict=True):
-        part.paste(Image.fromarray(colors[swatch]), (left, top))
-        draw.rectangle((left, top, left + TEXT - 1, top + TEXT - 1), outline="#888888")
-        draw.text((left + TEXT + 6, top - 1), name, "black", font)
-    return part
-
-
-def _pictures(tiles: Sequence[Tile], colors: np.ndarray, font: ImageFont.FreeTypeFont, width: int) -> Image.Image:
-    """Tiles side by side, each no higher than wide, and their captions."""
-    pictures = []
-    for tile in tiles:
-        mixed = np.rint((1 - OPACITY) * tile.image + OPACITY * colors[tile.layer]).astype(np.uint8)
-        ratio = min(WIDTH / mixed.shape[1], WIDTH / mixed.shape[0])
-        size = (max(1, round(mixed.shape[1] * ratio)), max(1, round(mixed.shape[0] * ratio)))
-        pictures.append(Image.fromarray(mixed).resize(size, Image.Resampling.BOX if ratio < 1 else Image.Resampling.NEAREST))
-    high = max(picture.height for picture in pictures)
-    lines = max(len(tile.caption) for tile in tiles)
-    part = Image.new("RGB", (width, high + 6 + lines * (TEXT + 4) + GAP), "white")
-    draw = ImageDraw.Draw(part)
-    for place, (tile, picture) in enumerate(zip(tiles, pictures, strict=True)):
-        left = GAP + place * (WIDTH + GAP)
-        part.paste(picture, (left, 0))
-        draw.multiline_text((left, picture.height + 4), "\n".join(tile.caption), "#444444", font)
-    return part
+    colors, columns = layer_colors(palette), max(2, *(len(row.tiles) for row in rows))
+    names = [f" {short(name)}" for name in (*class_names, "void", "padding")]  # matplotlib leaves out names that open with an underscore
+    patches = [Patch(facecolor=f"#{bytes(color.tolist()).hex()}", edgecolor="#888888") for color in palette]
+    patches += [Patch(facecolor="white", edgecolor="black", hatch=hatch) for hatch in ("//////", "..")]
+    heights = [max(tile.layer.shape[0] / tile.layer.shape[1] for tile in row.tiles) * WIDTH + ABOVE for row in rows]
+    wide = columns * (WIDTH + GAP) + GAP
+    legend_columns = max(1, int(wide / (0.4 + 0.065 * max(map(len, names)))))
+    high = TITLE + sum(heights) + 0.3 + 0.16 * -(-len(names) // legend_columns)
+    if high * DPI >= LARGEST_SIDE:
+        raise InputError(f"a picture of {len(rows)} samples would be too large. Write a page instead (.html), or choose fewer.")
+    figure = Figure(figsize=(wide, high))
+    figure.text(GAP / wide, 1 - TITLE / high, short(title, 32 * columns), fontsize=10, verticalalignment="bottom")
+    top = high - TITLE
+    for row, height in zip(rows, heights, strict=True):
+        for place, tile in enumerate(row.tiles):
+            tall = WIDTH * tile.layer.shape[0] / tile.layer.shape[1]
+            box = (GAP + place * (WIDTH + GAP)) / wide, (top - ABOVE - tall) / high, WIDTH / wide, tall / high
+            axes = figure.add_axes(box, aspect="auto")
+            axes.axis("off")
+            axes.imshow(np.rint((1 - OPACITY) * tile.image + OPACITY * colors[tile.layer]).astype(np.uint8), aspect="auto")
+            axes.set_title("\n".join(["" if place else short(row.name, 36), *tile.caption]), fontsize=7, pad=3)
+        top -= height
+    figure.legend(patches, names, loc="lower left", ncols=legend_columns, fontsize=7, handlelength=1.2, columnspacing=1.2)
+    return figure

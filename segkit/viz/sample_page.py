@@ -35,7 +35,8 @@ def sample_page(title: str, subtitle: str, rows: Sequence[Row], *, class_names: 
 
 def _section(index: int, row: Row, colors: np.ndarray) -> str:
     figures = "\n".join(_figure(row.name, tile, colors) for tile in row.tiles)
-    return f'<section aria-labelledby="sample-{index}"><h2 id="sample-{index}">{escape(row.name)}</h2><div class="tiles">\n{figures}\n</div></section>'
+    heading = f'<h2 id="sample-{index}">{escape(row.name)}</h2>'
+    return f'<section aria-labelledby="sample-{index}">{heading}<div class="tiles">\n{figures}\n</div></section>'
 
 
 def _figure(name: str, tile: Tile, colors: np.ndarray) -> str:
