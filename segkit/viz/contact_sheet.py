@@ -81,7 +81,7 @@ def contact_sheet(title: str, rows: Sequence[Row], *, class_names: Sequence[str]
     colors, columns = layer_colors(palette), max(2, *(len(row.tiles) for row in rows))
     names = [f" {short(name)}" for name in (*class_names, "void", "padding")]  # matplotlib leaves out names that open with an underscore
     patches = [Patch(facecolor=f"#{bytes(color.tolist()).hex()}", edgecolor="#888888") for color in palette]
-    patches += [Patch(facecolor="white", edgecolor="black", hatch=hatch) for hatch in ("//////", "..")]
+    patches += [Patch(facecolor="white", edgecolor="black", hatch=hatch) for hatch in ("//////", "...")]
     heights = [max(tile.layer.shape[0] / tile.layer.shape[1] for tile in row.tiles) * WIDTH + ABOVE for row in rows]
     wide = columns * (WIDTH + GAP) + GAP
     legend_columns = max(1, int(wide / (0.4 + 0.065 * max(map(len, names)))))
