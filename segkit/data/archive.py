@@ -15,7 +15,7 @@ from pathlib import Path
 
 from segkit.data.archive_members import CHUNK, Member, opened
 from segkit.errors import InputError
-from segkit.files import sync_folder
+from segkit.files import require_space, sync_folder
 
 MAX_BYTES = 200_000_000_000
 MAX_MEMBERS = 500_000
@@ -54,8 +54,9 @@ def unpack(
         max_members: most files and folders.
         progress: called with the number of bytes written so far.
     Raises:
-        InputError: if `root` exists, there is too little space, the archive is damaged, or a member is no plain file or folder inside
+        InputError: if `root` exists, the archive is damaged, or a member is no plain file or folder inside
             `root`, is there twice, is encrypted or too large, or none is below `inside`.
+        RunError: if there is too little space; nothing was written.
         OSError: if writing fails.
     """
     if os.path.lexists(root):
@@ -64,9 +65,7 @@ def unpack(
     checked = _Checked(archive, max_bytes, max_members)
     checked.each(lambda _: None)
     root.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(root.parent).free
-    if checked.bytes > free:
-        raise InputError(f"{archive} unpacks to {checked.bytes} bytes, and {root.parent} has {free}. Nothing was unpacked. Make space.")
+    require_space(root.parent, checked.bytes)
     partial = root.with_name(f".{root.name}.{os.getpid()}.partial")
     partial.mkdir()
     try:
