@@ -3,10 +3,11 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import chain
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
@@ -135,12 +136,14 @@ class _Attempt:
         if known and here == known["size"]:
             return
         with self.opened(known, here) as response:
-            self.refuse_page(response)
             start, size = _range(response)
             found = {"url": file.url, "etag": response.headers.get("ETag"), "modified": response.headers.get("Last-Modified"), "size": size}
             if start < 0 or (start and (start != here or not _same(found, known))):
                 forget(part)
                 raise _Again("the file has changed there since its first part came, and is fetched anew")
+            chunks = response.raw.stream(_CHUNK, decode_content=False)
+            first = next(chunks, b"")
+            self.refuse_page(response, first)
             if size is not None and (size > file.most or file.size not in (None, size)):
                 expected = f"at most {file.most}" if file.size is None else file.size
                 raise RunError(f"{file.url} announces {size} bytes for {file.name}; expected {expected}. Nothing was fetched. {_ELSEWHERE}")
@@ -152,7 +155,7 @@ class _Attempt:
             done = f", of which {megabytes(start)} are here" if start else ""
             self.show.line(f"{file.name}: {megabytes(size) if size else 'unknown size'} from {file.url}{done}")
             with self.show.bar(file.name, size, start) as advance:
-                self.receive(response, start, advance)
+                self.receive(chain([first], chunks), start, advance)
         here = part.stat().st_size
         if size is not None and here < size:
             raise _Again(f"the connection ended after {megabytes(here)} of {megabytes(size)}")
@@ -194,13 +197,11 @@ class _Attempt:
             url = target
         raise RunError(f"{self.file.url} leads from one address to the next, more than {_REDIRECTS} times. {_ELSEWHERE}")
 
-    def receive(self, response: requests.Response, start: int, advance: Callable[[int], None]) -> None:
+    def receive(self, chunks: Iterable[bytes], start: int, advance: Callable[[int], None]) -> None:
         """Appends what comes, unbuffered, so that it is there if this process is killed."""
         here, most = start, self.file.size or self.file.most
         with self.part.open("ab", buffering=0) as target:
-            for chunk in response.raw.stream(_CHUNK, decode_content=False):
-                if not here:
-                    self.refuse_page(response, chunk)
+            for chunk in chunks:
                 here += len(chunk)
                 if here > most:
                     forget(self.part)
@@ -213,11 +214,9 @@ class _Attempt:
                     raise write_failure(self.part, most, error) from None
                 advance(len(chunk))
 
-    def refuse_page(self, response: requests.Response, begin: bytes = b"") -> None:
+    def refuse_page(self, response: requests.Response, begin: bytes) -> None:
         """Raises RunError if what comes is a web page: by its type, or by how it begins."""
-        if not begin and "html" in response.headers.get("Content-Type", "").lower() and response.status_code != 416:
-            begin = response.raw.read(_CHUNK, decode_content=True)
-        elif not _PAGE.match(begin):
+        if "html" not in response.headers.get("Content-Type", "").lower() and not _PAGE.match(begin):
             return
         title = _TITLE.search(begin)
         shown = f" ('{' '.join(title[1].decode('utf-8', 'replace').split())[:80]}')" if title else ""

@@ -14,7 +14,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
-)  # fmt: skip
+)
 from rich.table import Table
 from rich.text import Text
 
