@@ -124,7 +124,7 @@ def test_a_part_whose_record_is_damaged_is_fetched_anew(serve, tmp_path, record)
 
 def test_a_busy_server_is_asked_again_and_what_it_asks_for_is_bounded(serve, tmp_path):
     lines = []
-    server = serve(answers(503, Retry_After="86400"), answers(429, Retry_After="Fri, 31 Dec 2027 23:59:59 GMT"))
+    server = serve(answers(503, Retry_After="20"), answers(429, Retry_After="Fri, 31 Dec 2027 23:59:59 GMT"))
     fetch(source_at(server.url), tmp_path, show=Show(lines.append), patience=QUICK)
     assert lines[:2] == [
         "tiny.tar: it answers 503 (Service Unavailable); again in 0 s", "tiny.tar: it answers 429 (Too Many Requests); again in 0 s",
