@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from segkit import __version__, cli_runs
+from segkit import __version__, cli_data, cli_runs
 from segkit.cli_runs import Config, Overrides, SetOverrides
 
 app = typer.Typer(
@@ -199,6 +199,7 @@ def doctor(
 for command in (cli_runs.compare, cli_runs.costs, cli_runs.runs, cli_runs.sync):
     app.command()(command)
 app.add_typer(cli_runs.experiments, name="experiment")
+app.add_typer(cli_data.data, name="data")
 
 
 def main() -> None:

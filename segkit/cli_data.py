@@ -1,0 +1,65 @@
+"""Commands about datasets. `segkit.cli` joins them to the others."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from segkit.cli_runs import Config, Overrides
+
+data = typer.Typer(help="Datasets: fetch, check, count, look.", no_args_is_help=True)
+
+
+@data.callback()
+def _data() -> None:
+    pass
+
+
+@data.command()
+def verify(
+    config: Config,
+    overrides: Overrides = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Files that are read at a time. Default: one a core.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write all findings into this file (JSON).", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all findings as JSON, and nothing else.")] = False,
+) -> None:
+    """Decode every image and label of a dataset, and report all that is wrong or suspicious with it.
+
+    Exit code 0: training would be right; 2: it would be refused or wrong.
+    """
+    from segkit.build import build_layout, load_experiment
+    from segkit.data.verify import verify
+    from segkit.data.verify_lists import distinct
+    from segkit.data.verify_report import class_rows, report_json, report_lines
+    from segkit.files import write_text
+    from segkit.machine import cores, require_writable
+    from segkit.tracking.console import print_table, progress_bar
+
+    experiment, _ = load_experiment(config, overrides or [])
+    layout = build_layout(experiment)
+    if layout is None:
+        print(f"{experiment.data.name} is drawn, not read: there are no files to verify.")
+        return
+    if out is not None:
+        require_writable(out.parent, "--out")
+    try:
+        with progress_bar("looking at images and labels", sum(len(layout.splits[split].pairs) for split in distinct(layout))) as advance:
+            report = verify(layout, workers=workers or cores(), progress=advance)
+    except KeyboardInterrupt:
+        print("segkit: Ctrl-C: stopped before all was looked at; nothing was written.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    text = report_json(report)
+    if out is not None:
+        write_text(out, text + "\n")
+    if as_json:
+        print(text)
+    else:
+        lines = report_lines(report, experiment.data.options["root"])
+        print("\n".join(lines[:-1]))
+        print_table("share of labelled pixels, per cent", *class_rows(report))
+        print(lines[-1])
+    if not report.right:
+        raise typer.Exit(2)
