@@ -11,11 +11,6 @@ from segkit.cli_runs import Config, Overrides
 data = typer.Typer(help="Datasets: fetch, check, count, look.", no_args_is_help=True)
 
 
-@data.callback()
-def _data() -> None:
-    pass
-
-
 @data.command()
 def verify(
     config: Config,
@@ -58,8 +53,8 @@ def verify(
         print(text)
     else:
         lines = report_lines(report, experiment.data.options["root"])
-        print("\n".join(lines[:-1]))
+        print("\n".join(lines[:-2]))
         print_table("share of labelled pixels, per cent", *class_rows(report))
-        print(lines[-1])
+        print("\n".join(lines[-2:]))
     if not report.right:
         raise typer.Exit(2)

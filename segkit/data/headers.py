@@ -79,8 +79,10 @@ def _jpeg(file: FileIO) -> Header:
 
 
 def rotation(path: Path) -> int:
-    """EXIF orientation of a file that can be decoded, 1..8; 1: as stored."""
+    """EXIF orientation of a file that can be decoded, 1..8; 1: as stored. In a PNG file, what follows the pixels is passed over."""
     with Image.open(path) as image:
+        if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode all to look behind
+            return 1
         return image.getexif().get(_ORIENTATION, 1)
 
 

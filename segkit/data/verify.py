@@ -12,6 +12,7 @@ import numpy as np
 from PIL.Image import DecompressionBombWarning
 
 from segkit.data import verify_kinds as kinds
+from segkit.data.classes import Classes
 from segkit.data.dataset import PairDataset
 from segkit.data.layout import Layout
 from segkit.data.verify_kinds import Fault, Kind
@@ -39,14 +40,14 @@ class Report:
     Attributes:
         entries: problems, then warnings, then notes.
         splits: what is in each.
-        class_names: of class 0..K-1.
+        classes: what labels were expected to hold.
         images: that were looked at.
         seconds: that it took.
     """
 
     entries: tuple[Entry, ...]
     splits: Mapping[str, Contents]
-    class_names: tuple[str, ...]
+    classes: Classes
     images: int
     seconds: float
 
@@ -78,7 +79,7 @@ def verify(layout: Layout, *, workers: int, progress: Callable[[int], None]) -> 
     found = {split: contents(samples, layout.classes) for split, samples in looks.items()}
     faults = chain(see_lists(layout), _of_samples(looks), see_classes(found, layout.classes), see_copies(looks), see_unlisted(layout))
     images = sum(map(len, looks.values()))
-    return Report(_entries(faults), found, layout.classes.names, images, perf_counter() - started)
+    return Report(_entries(faults), found, layout.classes, images, perf_counter() - started)
 
 
 def require_sound(layout: Layout) -> None:
@@ -94,7 +95,9 @@ def require_sound(layout: Layout) -> None:
     detail = f": {first.detail}" if first.detail else ""
     others = f" So it is with {count - 1} more." if count > 1 else ""
     kinds_more = f" {len(problems) - 1} more kinds of problem were found." if len(problems) > 1 else ""
-    raise InputError(f"{first.place}: {kind.title}{detail}. {kind.advice}{others}{kinds_more} 'segkit data verify CONFIG' shows everything.")
+    raise InputError(
+        f"{first.place}: {kind.title}{detail}. {kind.advice}{others}{kinds_more} 'segkit data verify CONFIG' shows everything."
+    )
 
 
 def _glance(dataset: PairDataset) -> list[Seen]:

@@ -44,7 +44,7 @@ def _note(title: str, advice: str) -> Kind:
 _AGAIN = "Copy it again from its source, or take the sample out."
 
 # Lists
-LIST = _problem("list or folder of a split cannot be used", "Restore it.")
+LIST = _problem("list or folder of a split cannot be used", "What it fails to name was not looked at.")
 EMPTY_SPLIT = _problem("split names no image", "Expected at least one. Restore its list or fill its folder.")
 NAMED_TWICE = _problem("sample named twice in one list", "It would count double. Remove one line.")
 IN_TWO_SPLITS = _problem("image in two splits", "A model would be scored on what it was trained or chosen on. Remove it from one.")
@@ -59,15 +59,17 @@ UNREADABLE = _problem("file cannot be opened", "Expected a plain file that may b
 EMPTY = _problem("empty file", _AGAIN)
 DAMAGED = _problem("truncated or damaged file", _AGAIN)
 NO_IMAGE = _problem("image is neither PNG nor JPEG", "Convert it, or copy it again from its source.")
-NO_PNG = _problem("label is no PNG file", "JPEG and the like change ids. Export the label as PNG again from its source; converting is too late.")
+NO_PNG = _problem(
+    "label is no PNG file", "JPEG and the like change ids. Export the label as PNG again from its source; converting is too late."
+)
 DEEP = _problem("more than 8 bits a channel", "Expected at most 8. Convert the file; labels without scaling their ids.")
 ANIMATED = _problem("animation", "Expected one image. Save the frame that is meant.")
 ALPHA_LABEL = _problem("label with an alpha channel", "Expected ids in one channel, or RGB colours. Save it without alpha.")
-OTHER_FORM = _problem("file of a form that is not read", "See what is said of each.")
+HUGE = _problem("file that declares too many pixels", "Nothing of it was decoded. Crop or shrink it, or copy it again.")
 
 # Pairs and labels
 SIZES_DIFFER = _problem("image and label differ in size", "Find the file that belongs; to scale a label, repeat pixels and never average.")
-UNKNOWN_IDS = _problem("label ids that no class has", "Expected ids of the classes, or 255 for void. Fix the labels or name every class.")
+UNKNOWN_IDS = _problem("label ids that no class has", "Fix the labels, or name every class of the dataset: is the background among them?")
 OFF_BY_ONE = _problem("label ids begin at 1", "No label holds 0, and the highest id is one too high. Subtract 1, leaving 255 as it is.")
 MANY_IDS = _problem(
     "many label ids of no class, as scaling or JPEG leave",
@@ -89,14 +91,17 @@ UNKNOWN_COLORS = _problem(
     "RGB label with colours that no class has", "Expected the exact colours of the classes. Fix the label or the classes' colours."
 )
 SWAPPED_COLORS = _problem(
-    "RGB label with red and blue swapped", "OpenCV wrote it: it takes BGR. Swap them back: mask[..., ::-1], or save palette masks with Pillow."
+    "RGB label with red and blue swapped",
+    "OpenCV wrote it: it takes BGR. Swap them back: mask[..., ::-1], or save palette masks with Pillow.",
 )
 BLENDED_COLORS = _problem(
     "RGB label whose colours are nearly right",
     "It was scaled with interpolation or stored as JPEG, which mixes colours. Make it again with nearest neighbour, as PNG.",
 )
 GREY_AS_RGB = _problem("ids in three equal channels", "Expected one channel of ids. Save the first: Image.fromarray(mask[..., 0]).")
-PALETTE_DIFFERS = _note("palette of the label differs from the classes' colours", "Ids count, not colours; but check the order of the classes.")
+PALETTE_DIFFERS = _note(
+    "palette of the label differs from the classes' colours", "Ids count, not colours; but check the order of the classes."
+)
 VOID_LABEL = _warning("label is void everywhere", "Nothing is learned from it. Take the sample out, unless it is meant.")
 CONSTANT_IMAGE = _warning("image of one colour", "Check it; take the sample out, unless it is meant.")
 ROTATED = _warning("EXIF rotation, which is ignored", "Check that label and image agree as stored; rotate the pixels of both if not.")
@@ -116,6 +121,8 @@ ABSENT_SCORED = _warning("classes without a pixel in val or test", "They have no
 COPIES = _warning("equal images within a split", "They count double. Keep one, unless it is meant.")
 LEAKED_COPIES = _problem("equal images in two splits", "A model would be scored on what it was trained or chosen on. Remove one.")
 CONFLICT = _problem("equal images with different labels", "One of them is wrong. Find out which, and remove it.")
-NEAR_COPIES = _warning("nearly equal images in two splits", "Scores would flatter, as with frames of one video. Look at them; keep such images together.")
+NEAR_COPIES = _warning(
+    "nearly equal images in two splits", "Scores would flatter, as with frames of one video. Look at them; keep such images together."
+)
 LABEL_TWICE = _warning("one label map for different images of a split", "Check which image it belongs to.")
 LABEL_IN_SPLITS = _warning("one label map for different images of two splits", "Check which image it belongs to.")

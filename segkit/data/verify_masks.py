@@ -29,9 +29,9 @@ def explain_ids(raw: RawLabels, classes: Classes) -> tuple[Kind, str]:
     ids, counts = np.unique(raw, return_counts=True)
     known = {*classes.ids, IGNORE}
     unknown = {int(id): int(count) for id, count in zip(ids, counts, strict=True) if id not in known}
-    detail = _most({str(id): count for id, count in unknown.items()})
-    colors = np.array([color for color, _ in classes.colors])
-    brightness = {*(colors @ [19595, 38470, 7471] + 0x8000 >> 16).tolist()}  # as Pillow's convert("L") has it
+    detail = f"{_most({str(id): count for id, count in unknown.items()})}; expected {expected_ids(classes)}"
+    colors = np.array([color for color, _ in classes.colors], np.int64)
+    brightness = {*(colors @ np.array([19595, 38470, 7471]) + 0x8000 >> 16).tolist()}  # as Pillow's convert("L") has it
     if len(ids) > 1 and brightness.issuperset(ids.tolist()):
         return GREY_PALETTE, detail
     used = ids[ids > 0]
@@ -39,6 +39,14 @@ def explain_ids(raw: RawLabels, classes: Classes) -> tuple[Kind, str]:
     if step >= len(classes.names) and used[-1] // step < len(classes.names) and (len(used) > 1 or step >= BRIGHT):
         return STRETCHED_IDS, f"multiples of {step}: {detail}"
     return (MANY_IDS if len(unknown) >= MANY else UNKNOWN_IDS), detail
+
+
+def expected_ids(classes: Classes) -> str:
+    """The ids that label files may hold, in words."""
+    void = sorted({IGNORE, *(id for id, index in classes.ids.items() if index == IGNORE)})
+    ids = sorted(set(classes.ids) - set(void))
+    shown = f"{ids[0]}..{ids[-1]}" if ids == [*range(ids[0], ids[-1] + 1)] else ", ".join(map(str, ids))
+    return f"{shown}, or {' or '.join(map(str, void))} for void"
 
 
 def explain_colors(raw: RawImage, classes: Classes) -> tuple[Kind, str]:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from segkit.data.verify import LEVELS, Entry, Report
+from segkit.data.verify_masks import expected_ids
 from segkit.data.verify_splits import Contents
 
 WIDTH = 100  # columns; only a path may be longer
@@ -15,12 +16,13 @@ SIZES = 3  # of a split that are named
 
 
 def report_lines(report: Report, root: Path) -> list[str]:
-    """The report as text; the last line sums it up.
+    """The report as text; the last two lines sum it up.
 
     Args:
         root: folder of the dataset; paths are shown from there.
     """
-    lines = [f"Files are in {root}.", ""]
+    expected = f"Labels should hold ids {expected_ids(report.classes)}; as RGB, the exact colours of the classes."
+    lines = [f"Files are in {root}.", *_wrapped(expected, "", "  "), ""]
     for entry in report.entries:
         lines += [*_entry(entry, f"{root}/"), ""]
     for split, found in report.splits.items():
@@ -29,7 +31,7 @@ def report_lines(report: Report, root: Path) -> list[str]:
     kinds = ", ".join(f"{counts[level]} {level}{'' if counts[level] == 1 else 's'}" for level in LEVELS if counts[level]) or "nothing"
     speed = f"{report.images} images in {report.seconds:.1f} s ({report.images / max(report.seconds, 1e-9):.0f} images/s)"
     verdict = "right" if report.right else "wrong, or refused: see the problems above"
-    return [*lines, f"{speed}; found: {kinds}. Training would be {verdict}."]
+    return [*lines, f"{speed}; found: {kinds}.", f"Training would be {verdict}."]
 
 
 def class_rows(report: Report) -> tuple[list[str], list[list[str]]]:
@@ -37,7 +39,7 @@ def class_rows(report: Report) -> tuple[list[str], list[list[str]]]:
     labelled = {split: max(1, sum(found.pixels[:-1])) for split, found in report.splits.items()}
     rows = [
         [name, *(f"{100 * found.pixels[index] / labelled[split]:.2f}" for split, found in report.splits.items())]
-        for index, name in enumerate(report.class_names)
+        for index, name in enumerate(report.classes.names)
     ]
     return ["class", *report.splits], rows
 
@@ -45,14 +47,18 @@ def class_rows(report: Report) -> tuple[list[str], list[list[str]]]:
 def report_json(report: Report) -> str:
     """The whole report, with every place."""
     entries = [
-        {**asdict(entry.kind), "count": len(entry.faults), "found": [{"place": fault.place, "detail": fault.detail} for fault in entry.faults]}
+        {
+            **asdict(entry.kind),
+            "count": len(entry.faults),
+            "found": [{"place": fault.place, "detail": fault.detail} for fault in entry.faults],
+        }
         for entry in report.entries
     ]
     about = {
         "right": report.right,
         "images": report.images,
         "seconds": round(report.seconds, 2),
-        "class_names": report.class_names,
+        "class_names": report.classes.names,
         "entries": entries,
         "splits": {split: asdict(found) for split, found in report.splits.items()},
     }
@@ -72,9 +78,7 @@ def _entry(entry: Entry, root: str) -> list[str]:
 
 
 def _wrapped(text: str, first: str, others: str) -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
-    )
+    return textwrap.wrap(text, WIDTH, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False)
 
 
 def _contents(split: str, found: Contents) -> str:

@@ -99,7 +99,7 @@ def _wrong_header(header: Header, *, is_label: bool) -> tuple[Kind, str] | None:
     if header.depth > 8:
         return kinds.DEEP, f"{header.depth} bits"
     if header.height * header.width > MAX_PIXELS:
-        return kinds.OTHER_FORM, f"{header.height}x{header.width} pixels; at most {MAX_PIXELS} are decoded"
+        return kinds.HUGE, f"{header.height}x{header.width} pixels; at most {MAX_PIXELS} are decoded"
     return None
 
 
@@ -135,7 +135,9 @@ def see_labels(seen: Seen, dataset: PairDataset, index: int) -> Seen:
         stored, colors = palette(path), {id: list(color) for color, id in classes.colors}
         other = [id for id, number in classes.ids.items() if number < IGNORE and pixels[number] and stored[id : id + 1] != [colors[number]]]
         if other:
-            seen = seen.adding(kinds.PALETTE_DIFFERS, path, f"id {other[0]} is {stored[other[0]]}, expected {colors[classes.ids[other[0]]]}")
+            seen = seen.adding(
+                kinds.PALETTE_DIFFERS, path, f"id {other[0]} is {stored[other[0]]}, expected {colors[classes.ids[other[0]]]}"
+            )
     return seen
 
 
@@ -180,4 +182,4 @@ def see_image(seen: Seen) -> Seen:
 
 
 def _digest(array: np.ndarray) -> bytes:
-    return hashlib.blake2b(np.ascontiguousarray(array), digest_size=16, key=repr(array.shape).encode()).digest()
+    return hashlib.blake2b(np.ascontiguousarray(array).data, digest_size=16, key=repr(array.shape).encode()).digest()

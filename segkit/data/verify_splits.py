@@ -52,7 +52,9 @@ def see_ids(splits: Splits, classes: Classes) -> dict[str, list[Seen]]:
     everything = [seen for samples in splits.values() for seen in samples]
     wrong = set().union(*(seen.wrong_ids for seen in everything)) - {IGNORE}
     from_one = (
-        wrong - set(classes.ids) == {max(classes.ids) + 1} and 0 not in wrong and not any(seen.pixels and seen.pixels[0] for seen in everything)
+        wrong - set(classes.ids) == {max(classes.ids) + 1}
+        and 0 not in wrong
+        and not any(seen.pixels and seen.pixels[0] for seen in everything)
     )
     found = {}
     for split, samples in splits.items():

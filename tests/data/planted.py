@@ -43,7 +43,12 @@ def make_camvid(root: Path) -> Path:
 
 def png(width: int, height: int, depth: int, color: int, rows: bytes, *extra: tuple[bytes, bytes]) -> bytes:
     """The bytes of a PNG file, part by part."""
-    parts = [(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)), *extra, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    parts = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)),
+        *extra,
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
     )
@@ -128,7 +133,7 @@ def _headers(root: Path, name: Callable[[], str]) -> Iterator[Planted]:
     yield "label with an alpha channel", f"trainannot/{path.name}"
     path = root / "train" / name()
     path.write_bytes(png(100_000, 100_000, 8, 2, b""))
-    yield "file of a form that is not read", f"train/{path.name}"
+    yield "file that declares too many pixels", f"train/{path.name}"
     transposed, scaled, cropped = (root / "trainannot" / name() for _ in range(3))
     for path, size in ((transposed, (HEIGHT, WIDTH)), (scaled, (WIDTH // 2, HEIGHT // 2)), (cropped, (WIDTH - 9, HEIGHT))):
         Image.open(path).resize(size, Image.Resampling.NEAREST).save(path)
