@@ -3,23 +3,25 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from segkit import config
-from segkit.data import road_classes
+from segkit.data import camvid as camvid_data
+from segkit.data import camvid_full as camvid_full_data
+from segkit.data import voc as voc_data
 from segkit.data.camvid import camvid
+from segkit.data.camvid_full import camvid_full
+from segkit.data.class_file import read_classes
 from segkit.data.class_weights import MedianFrequency, NoWeights, SegNetPublished, cached_count
+from segkit.data.classes import Classes
 from segkit.data.dataset import Dataset
-from segkit.data.folder import folder, read_classes
+from segkit.data.folder import folder
 from segkit.data.layout import Layout
 from segkit.data.loader import Cached, Order, evaluation_batches, steps_per_epoch, training_batches
 from segkit.data.streets import Streets
 from segkit.data.transforms import EvaluationTransform, TrainingTransform
-from segkit.data.voc import CLASS_NAMES as VOC_CLASSES
-from segkit.data.voc import PALETTE as VOC_PALETTE
 from segkit.data.voc import voc
 from segkit.engine.caffe_sgd import caffe_sgd
 from segkit.engine.distributed import ALONE, Processes
@@ -49,10 +51,9 @@ from segkit.plain_yaml import Tree
 from segkit.schema import Experiment, Model, Tables
 from segkit.validation import validate
 
-LAYOUTS = {"camvid": camvid, "voc": voc, "folder": folder}
+LAYOUTS = {"camvid": camvid, "camvid_full": camvid_full, "voc": voc, "folder": folder}
 DATASETS = {**LAYOUTS, "streets": Streets}
-CLASSES = {"camvid": (road_classes.CLASS_NAMES, road_classes.PALETTE), "voc": (VOC_CLASSES, VOC_PALETTE)}
-CLASSES["streets"] = CLASSES["camvid"]
+CLASSES = {"camvid": camvid_data.CLASSES, "voc": voc_data.CLASSES, "streets": camvid_data.CLASSES}
 ENCODERS = {"vgg16": VGG16, "alexnet": AlexNet, "googlenet": GoogLeNet, "segnet_basic": SegNetBasicEncoder, "smp": smp_encoder}
 DECODERS = {
     "fcn32s": fcn32s,
@@ -117,12 +118,12 @@ def build_dataset(experiment: Experiment, split: str) -> Dataset:
     return Streets(split, **experiment.data.options) if layout is None else layout.checked(split)
 
 
-def build_classes(experiment: Experiment) -> tuple[tuple[str, ...], np.ndarray]:
-    """Names and palette (uint8 [K, 3] RGB) of the dataset's classes; no image is needed for them."""
-    options = experiment.data.options
-    if experiment.data.name == "folder":
+def build_classes(experiment: Experiment) -> Classes:
+    """The dataset's classes; no image is needed for them."""
+    name, options = experiment.data.name, experiment.data.options
+    if name == "folder":
         return read_classes(options["classes"] or options["root"] / "classes.yaml")
-    return CLASSES[experiment.data.name]
+    return camvid_full_data.CLASSES[options["grouping"]] if name == "camvid_full" else CLASSES[name]
 
 
 def build_model(experiment: Experiment, num_classes: int, *, restore: bool = False) -> Segmenter:

@@ -8,6 +8,7 @@ import typer
 
 from segkit import __version__, cli_data, cli_runs
 from segkit.cli_runs import Config, Overrides, SetOverrides
+from segkit.errors import InputError
 
 app = typer.Typer(
     name="segkit",
@@ -20,6 +21,7 @@ app = typer.Typer(
 Run = Annotated[Path, typer.Argument(help="Run folder that 'segkit train' wrote, or a config together with --weights.", show_default=False)]
 Weights = Annotated[Path | None, typer.Option(help="Weight file to use instead of the run's best.", show_default=False)]
 Split = Literal["train", "val", "test"]
+Competition = Literal["comp5", "comp6"]
 Convention = Literal["fcn", "segnet", "voc", "detectron2", "paddleseg", "all"]
 
 
@@ -76,11 +78,18 @@ def evaluate(
 @app.command()
 def predict(
     run: Run,
-    images: Annotated[list[Path], typer.Argument(help="PNG or JPEG files.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for NAME.png (class ids with palette) and NAME_overlay.png.")],
+    images: Annotated[list[Path] | None, typer.Argument(help="PNG or JPEG files.", show_default=False)] = None,
     samples: Annotated[
         int | None, typer.Option(min=2, help="Average so many passes with dropout on, and write NAME_uncertainty.png.", show_default=False)
     ] = None,
+    voc_submission: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST", help="Instead of files, label a list of VOC, such as test, for its evaluation server.", show_default=False
+        ),
+    ] = None,
+    competition: Annotated[Competition, typer.Option(help="Of VOC: comp5 if nothing but its own data was used.")] = "comp6",
     weights: Weights = None,
     overrides: SetOverrides = None,
 ) -> None:
@@ -90,6 +99,15 @@ def predict(
     """
     from segkit.predict import Predictor, prediction_files
 
+    if voc_submission is not None:
+        from segkit.submission import write_submission
+
+        if images or samples:
+            raise InputError("--voc-submission names a list of VOC; expected neither image files nor --samples. Leave them out.")
+        print(write_submission(Predictor(run, overrides or [], weights=weights), voc_submission, out, competition=competition))
+        return
+    if not images:
+        raise InputError("no image was given; expected PNG or JPEG files, or --voc-submission LIST. Add the files.")
     files = prediction_files(images, out, uncertainty=samples is not None)
     predictor = Predictor(run, overrides or [], weights=weights, samples=samples)
     for image, written in zip(images, files, strict=True):

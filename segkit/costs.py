@@ -10,7 +10,7 @@ import torch
 from segkit import build
 from segkit.compare.ledger import Costs, Spread, count, interleaved
 from segkit.compare.memory import Work, added_memory, in_child
-from segkit.data.folder import read_classes
+from segkit.data.class_file import read_classes
 from segkit.data.loader import Batch
 from segkit.engine.batch_norm import absorb_batch_norm
 from segkit.engine.checkpoint import BEST, Trainee
@@ -90,11 +90,11 @@ def _open(path: Path, overrides: Sequence[str]) -> _Subject:
         raise InputError(f"{path} does not exist; expected a config file, or a folder that 'segkit train' wrote. Check the path.")
     if path.is_file():
         experiment, _ = build.load_experiment(path, overrides)
-        return _Subject(path, experiment, len(build.build_classes(experiment)[0]), None)
+        return _Subject(path, experiment, len(build.build_classes(experiment).names), None)
     run = RunDir(path).require()
     experiment, _ = build.load_experiment(path / CONFIG, overrides)
     best = run.checkpoints / BEST
-    return _Subject(path, experiment, len(read_classes(path / CLASSES)[0]), best if best.is_file() else None)
+    return _Subject(path, experiment, len(read_classes(path / CLASSES).names), best if best.is_file() else None)
 
 
 def _titles(subjects: Sequence[_Subject]) -> list[str]:

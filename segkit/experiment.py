@@ -257,7 +257,7 @@ def prepare(members: Sequence[Member], *, overwrite: bool = False) -> None:
     for member in members:
         try:
             with torch.device("meta"):
-                build.build_model(member.experiment, len(build.build_classes(member.experiment)[0]), restore=True)
+                build.build_model(member.experiment, len(build.build_classes(member.experiment).names), restore=True)
             for split in ("train", "val", "test"):
                 build.build_dataset(member.experiment, split)
         except InputError as error:

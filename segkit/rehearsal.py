@@ -124,7 +124,7 @@ def _split(parts: _Parts, split: str) -> Iterator[Finding]:
 def _model(parts: _Parts, runs: Path) -> Iterator[Finding]:
     """The model with its starting weights, and room for its checkpoints."""
     experiment = parts.experiment
-    names = parts.training.class_names if parts.training is not None else build.build_classes(experiment)[0]
+    names = parts.training.class_names if parts.training is not None else build.build_classes(experiment).names
     parts.model = build.build_model(experiment, len(names))
     count = sum(parameter.numel() for parameter in parts.model.parameters())
     sources = {key: component.options.get("weights") for key, component in _components(experiment).items()}

@@ -12,9 +12,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from segkit import build, config
+from segkit.data.class_file import classes_text
 from segkit.data.class_weights import ClassCounts, cached_count
 from segkit.data.dataset import Dataset
-from segkit.data.folder import classes_text
 from segkit.data.loader import steps_per_epoch
 from segkit.data.verify import require_sound
 from segkit.engine.batch_norm import absorb_batch_norm

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from segkit import build
-from segkit.data.folder import read_classes
+from segkit.data.class_file import read_classes
 from segkit.engine.device import choose_device, choose_precision
 from segkit.engine.inference import labels_at, predict_logits
 from segkit.errors import InputError
@@ -82,7 +82,7 @@ def start_tracker(experiment: Experiment, run: RunDir, mode: str) -> Tracker:
         group=tracking.group,
         tags=(tracking.method or decoder, f"seed {experiment.seed}", experiment.data.name),
         config=experiment_values(experiment) | {"decoder": decoder},
-        class_names=read_classes(run.path / CLASSES)[0],
+        class_names=read_classes(run.path / CLASSES).names,
         project=tracking.project,
         entity=tracking.entity,
         mode=MODES[mode],

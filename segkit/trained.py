@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from segkit import build, config
-from segkit.data.folder import read_classes
+from segkit.data.class_file import read_classes
 from segkit.engine import checkpoint
 from segkit.engine.batch_norm import absorb_batch_norm, author_batches, set_statistics
 from segkit.engine.device import choose_device, choose_precision, deterministic
@@ -73,17 +73,18 @@ def open_trained(path: Path, overrides: Sequence[str] = (), *, weights: Path | N
         if weights is None:
             raise InputError(f"{path} is a file; expected a run folder, or a config together with --weights FILE.")
         experiment, _ = build.load_experiment(path, overrides)
-        return Trained(path, experiment, weights, *build.build_classes(experiment), None)
+        classes = build.build_classes(experiment)
+        return Trained(path, experiment, weights, classes.names, classes.palette, None)
     if not path.exists():
         raise InputError(f"{path} does not exist; expected a run folder, or a config together with --weights FILE. Check the path.")
     run = RunDir(path).require()
     experiment, _ = build.load_experiment(path / CONFIG, overrides)
-    names, palette = read_classes(path / CLASSES)
+    classes = read_classes(path / CLASSES)
     best = run.checkpoints / checkpoint.BEST
     if weights is None and not best.is_file():
         raise InputError(f"{best} does not exist: the run has not finished an epoch. Repeat the 'segkit train' command to go on.")
     own = weights is None and differences(run, experiment).keys() <= ELSEWHERE
-    return Trained(path, experiment, weights or best, names, palette, run if own else None)
+    return Trained(path, experiment, weights or best, classes.names, classes.palette, run if own else None)
 
 
 def differences(run: RunDir, experiment: Experiment) -> dict[str, tuple[Any, Any]]:
@@ -174,7 +175,7 @@ def import_weights(experiment: Experiment, file: Path, out: Path, *, backbone_on
         InputError: if the file cannot be read or does not fit, or `out` cannot be a new weight file.
     """
     _require_new(out)
-    model = build.build_model(experiment, len(build.build_classes(experiment)[0]), restore=True)
+    model = build.build_model(experiment, len(build.build_classes(experiment).names), restore=True)
     found = import_caffe(file, model, backbone_only=backbone_only)
     model.load_state_dict(found.tensors)
     absorbed = {STATISTICS: "absorbed"} if found.has_statistics else {}

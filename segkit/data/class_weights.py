@@ -91,7 +91,7 @@ class MedianFrequency:
         pixels: divide by `all` pixels of those images, or by the `labelled` ones alone.
         median_over: the `classes`, or `classes_and_void`.
     Source: Eigen and Fergus 2015 (arXiv:1411.4734), section 4.3.3. SegNet's released weights have the median over
-        `classes_and_void` and were counted on labels that are no longer distributed; see `SegNetPublished`.
+        `classes_and_void` and were counted on the tutorial's first labels; see `SegNetPublished`.
     """
 
     def __init__(
@@ -134,8 +134,8 @@ class NoWeights:
 class SegNetPublished:
     """The 11 weights printed in SegNet's CamVid prototxts.
 
-    Source: alexgkendall/SegNet-Tutorial Models/segnet_train.prototxt. They follow from an annotation set that was replaced in
-        December 2015 (sign is 2.7 times too high for today's).
+    Source: alexgkendall/SegNet-Tutorial Models/segnet_train.prototxt. They are `MedianFrequency` with its median over
+        `classes_and_void` on the tutorial's first labels, which were replaced in December 2015 (sign is 2.7 times too high for today's).
     """
 
     weights = {

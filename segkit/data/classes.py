@@ -17,7 +17,7 @@ class Classes:
     Attributes:
         names: of class 0..K-1.
         palette: uint8 [K, 3], RGB, one colour per class.
-        ids: id on disk -> class id, or 255 for ignored; 255 itself is always ignored.
+        ids: id on disk -> class id, or 255 for ignored; 255 on disk is ignored unless it is here.
         colors: colour in RGB masks -> class id, or 255.
     """
 

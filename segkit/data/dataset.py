@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 
 from segkit.data.classes import Classes
 from segkit.data.color_map import ColorMap
 from segkit.data.images import read_image, read_mask
+from segkit.data.mat import read_mat_mask
 from segkit.data.png import RGB
 from segkit.errors import InputError
 from segkit.tensors import IGNORE, RawImage, RawLabels
@@ -59,17 +61,18 @@ class PairDataset:
     Args:
         pairs: one `Pair` per sample.
         classes: what labels stand for.
+        reduction: file pixels per pixel of a sample, along each side: the mean of an image, one of the labels.
     Raises:
         InputError: on access, if a file is missing, unreadable or truncated, if sizes differ, or if a label id or colour
             stands for no class.
     """
 
-    def __init__(self, pairs: Sequence[Pair], classes: Classes):
-        self.pairs, self.classes = tuple(pairs), classes
+    def __init__(self, pairs: Sequence[Pair], classes: Classes, *, reduction: int = 1):
+        self.pairs, self.classes, self.reduction = tuple(pairs), classes, reduction
         self.class_names, self.palette = classes.names, classes.palette
         self._lookup = np.full(256, IGNORE - 1, np.uint8)  # IGNORE - 1: an id nobody may use
-        self._lookup[list(classes.ids)] = list(classes.ids.values())
         self._lookup[IGNORE] = IGNORE
+        self._lookup[list(classes.ids)] = list(classes.ids.values())
         self._colors = ColorMap(classes)
 
     def __len__(self) -> int:
@@ -77,18 +80,27 @@ class PairDataset:
 
     def __getitem__(self, index: int) -> Sample:
         pair = self.pairs[index]
-        image, labels = read_image(pair.image), self.labels(index)
+        image, labels = read_image(pair.image), self._whole_labels(pair.labels)
         if image.shape[:2] != labels.shape:
             raise InputError(
                 f"{pair.image} is {_size(image)} but its labels {pair.labels} are {_size(labels)}: "
                 "expected equal sizes. Resize neither by hand; find the matching pair of files."
             )
-        return Sample(pair.id, image, labels)
+        if self.reduction > 1:
+            height, width = (side // self.reduction for side in labels.shape)
+            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        return Sample(pair.id, image, self._reduced(labels))
 
     def labels(self, index: int) -> RawLabels:
         """Labels alone, uint8 [H, W], 255 = ignored."""
-        path = self.pairs[index].labels
-        raw = read_mask(path)
+        return self._reduced(self._whole_labels(self.pairs[index].labels))
+
+    def _reduced(self, labels: RawLabels) -> RawLabels:
+        step = self.reduction
+        return labels[step // 2 :: step, step // 2 :: step] if step > 1 else labels
+
+    def _whole_labels(self, path: Path) -> RawLabels:
+        raw = read_mat_mask(path) if path.suffix == ".mat" else read_mask(path)
         if raw.ndim == 3:
             return self._colors.ids(raw, path)
         labels = self._lookup[raw]
@@ -108,9 +120,11 @@ class PairDataset:
             try:
                 content = pair.labels.read_bytes()
             except OSError as error:
-                raise InputError(f"{pair.labels} cannot be read: {error.strerror}; expected a label PNG. Restore the file.") from None
+                raise InputError(f"{pair.labels} cannot be read: {error.strerror}; expected a file of labels. Restore it.") from None
             digest.update(hashlib.sha256(content).digest())
             has_colors |= content[25:26] == bytes([RGB])
+        if self.reduction > 1:
+            digest.update(str(self.reduction).encode())
         if has_colors:
             digest.update(repr(self.classes.colors).encode())
         return digest.hexdigest()

@@ -19,12 +19,12 @@ class Header:
     """What a file says of itself.
 
     Attributes:
-        height, width: pixels.
+        height, width: pixels; 0: only decoding tells.
         depth: bits a channel.
         color: its channels.
     """
 
-    format: Literal["PNG", "JPEG"]
+    format: Literal["PNG", "JPEG", "MAT"]
     height: int
     width: int
     depth: int
@@ -38,13 +38,15 @@ _JPEG: dict[int, Literal["grey", "RGB", "CMYK"]] = {1: "grey", 3: "RGB", 4: "CMY
 
 
 def read_header(path: Path) -> Header | None:
-    """The header of a PNG or JPEG file; None: it is neither.
+    """The header of a PNG or JPEG file; of a file that is named *.mat, what labels in such files are; None: it is neither.
 
     Raises:
         OSError: if the file cannot be read.
         ValueError: if its header is damaged.
     """
     with FileIO(path) as file:
+        if path.suffix == ".mat":
+            return Header("MAT", 0, 0, 8, "grey")
         start = file.read(32)
         if start.startswith(SIGNATURE):
             return _png(start)

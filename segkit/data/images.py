@@ -68,7 +68,7 @@ def read_index_mask(path: Path) -> RawLabels:
 def _open(path: Path, *formats: str) -> tuple[Image.Image, Png | None]:
     """The decoded image and, of a PNG file, what it says of itself."""
     expected = " or ".join(formats)
-    content = _content(path, expected)
+    content = read_file(path, expected)
     try:
         png = read_png(content) if content.startswith(SIGNATURE) else None
         _refuse_other_kinds(path, png)
@@ -89,7 +89,12 @@ def _open(path: Path, *formats: str) -> tuple[Image.Image, Png | None]:
         raise InputError(f"{path} cannot be decoded ({error}); expected a whole {expected} file. Copy it again from its source.") from None
 
 
-def _content(path: Path, expected: str) -> bytes:
+def read_file(path: Path, expected: str) -> bytes:
+    """The bytes of a file, of a kind that `expected` names.
+
+    Raises:
+        InputError: if it is missing, empty, too large or no ordinary file.
+    """
     try:
         about = path.stat()
         if stat.S_ISDIR(about.st_mode):

@@ -1,7 +1,8 @@
 """Which files make up a dataset: what its lists and folders say, before an image is opened."""
 
+import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,20 +31,22 @@ class Listed:
     problems: tuple[str, ...] = ()
 
 
-def listed(path: Path, expected: str, pair: Callable[[str], Pair | None]) -> Listed:
+def listed(path: Path, expected: str, pairs: Callable[[str], Sequence[Pair]]) -> Listed:
     """What a list file names.
 
     Args:
         expected: what a line should hold, for messages.
-        pair: the sample of a line; None: the line is malformed.
+        pairs: the samples of a line, mostly one; none: the line is malformed.
     """
     try:
-        read = [(number, line, pair(line)) for number, line in read_list(path, f"{expected} a line")]
+        read = [(number, line, pairs(line)) for number, line in read_list(path, f"{expected} a line")]
     except InputError as error:
         return Listed(path, problems=(str(error),))
-    good = [(number, found) for number, _, found in read if found is not None]
-    bad = [f"{path}:{number}: '{line[:80]}': expected {expected}. Restore the list." for number, line, found in read if found is None]
-    return Listed(path, tuple(found for _, found in good), tuple(number for number, _ in good), tuple(bad))
+    if not read:
+        return Listed(path, problems=(f"{path} is empty; expected {expected} a line. Restore the list.",))
+    good = [(number, pair) for number, _, found in read for pair in found]
+    bad = [f"{path}:{number}: '{line[:80]}': expected {expected}. Restore the list." for number, line, found in read if not found]
+    return Listed(path, tuple(pair for _, pair in good), tuple(number for number, _ in good), tuple(bad))
 
 
 def require_root(root: Path, expected: str) -> None:
@@ -60,30 +63,32 @@ class Layout:
         classes: what labels stand for.
         splits: train, val and test.
         global_ids: whether one id in two splits means one image; otherwise one file does.
-        sizes: split -> images that the papers' split of that name has.
+        sizes: split -> images that the split of that name has where it was published.
+        reduction: file pixels per pixel of a sample, along each side.
+        editions: digest of the label files of a split -> what is known of labels that have it.
     """
 
     classes: Classes
     splits: Mapping[str, Listed]
     global_ids: bool = False
     sizes: Mapping[str, int] = field(default_factory=dict)
+    reduction: int = 1
+    editions: Mapping[str, str] = field(default_factory=dict)
 
     def unchecked(self, split: str) -> PairDataset:
         """The samples of a split, whether or not their files are there."""
-        return PairDataset(self.splits[split].pairs, self.classes)
+        return PairDataset(self.splits[split].pairs, self.classes, reduction=self.reduction)
 
     def checked(self, split: str) -> PairDataset:
         """The samples of a split.
 
         Raises:
-            InputError: if its list has a problem, is empty or names a sample twice, a file is missing, or another split has one of its
+            InputError: if its list has a problem or names a sample twice, a file is missing, or another split has one of its
                 images.
         """
         listed = self.splits[split]
         if listed.problems:
             raise InputError(listed.problems[0])
-        if not listed.pairs:
-            raise InputError(f"{listed.place} names no image; expected at least one. Restore it.")
         if listed.lines:
             require_once(listed.place, [(line, pair.id) for line, pair in zip(listed.lines, listed.pairs, strict=True)])
         require_files(listed.place, [path for pair in listed.pairs for path in (pair.image, pair.labels)])
@@ -91,7 +96,18 @@ class Layout:
         require_disjoint({name: (each.place, [same(pair) for pair in each.pairs]) for name, each in self.splits.items()})
         return self.unchecked(split)
 
+    def edition(self, split: str) -> str | None:
+        """What is known of the labels of a split by their digest; None: nothing. Reads every label file.
+
+        Raises:
+            OSError: if one cannot be read.
+        """
+        if not self.editions:
+            return None
+        digests = sorted(hashlib.sha256(pair.labels.read_bytes()).digest() for pair in self.splits[split].pairs)
+        return self.editions.get(hashlib.sha256(b"".join(digests)).hexdigest())
+
     @property
     def same(self) -> Callable[[Pair], str]:
         """What two samples have in common that show one image."""
-        return (lambda pair: pair.id) if self.global_ids else (lambda pair: str(pair.image.resolve()))
+        return (lambda pair: pair.id) if self.global_ids else (lambda pair: os.path.realpath(pair.image))

@@ -24,6 +24,8 @@ def read_list(path: Path, expected: str) -> list[tuple[int, str]]:
         lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is no UTF-8 text (byte {error.start}); expected {expected}. Restore the list.") from None
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; expected a text file with {expected}. Restore the list, or set data.root=PATH.") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{path} cannot be read: {reason}; expected a text file with {expected}. Restore the list.") from None
@@ -52,12 +54,14 @@ def require_files(place: Path, files: Iterable[Path]) -> None:
         return
     try:
         missing[0].stat()
+        raise InputError(f"{missing[0]} is no file; {place} names it. Put the file in its place.")
     except PermissionError as error:
         raise InputError(f"{missing[0]} cannot be read: {error.strerror}; {place} names it. Change its rights.") from None
     except (OSError, ValueError):
         pass
+    count = "a missing file," if len(missing) == 1 else f"{len(missing)} missing files, the first is"
     raise InputError(
-        f"{place} names {len(missing)} missing files, the first is {missing[0]}; expected an image and a label for every sample. "
+        f"{place} names {count} {missing[0]}; expected an image and a label for every sample. "
         "Copy the dataset again, or take these samples out."
     )
 

@@ -2,7 +2,8 @@
 
 import warnings
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from multiprocessing.pool import ThreadPool
@@ -77,7 +78,8 @@ def verify(layout: Layout, *, workers: int, progress: Callable[[int], None]) -> 
                 progress(1)
     looks = see_ids(looks, layout.classes)
     found = {split: contents(samples, layout.classes) for split, samples in looks.items()}
-    faults = chain(see_lists(layout), _of_samples(looks), see_classes(found, layout.classes), see_copies(looks), see_unlisted(layout))
+    together = chain(see_classes(found, layout.classes), see_copies(looks), _editions(layout, looks), see_unlisted(layout))
+    faults = chain(see_lists(layout), _of_samples(looks), together)
     images = sum(map(len, looks.values()))
     return Report(_entries(faults), found, layout.classes, images, perf_counter() - started)
 
@@ -98,6 +100,13 @@ def require_sound(layout: Layout) -> None:
     raise InputError(
         f"{first.place}: {kind.title}{detail}. {kind.advice}{others}{kinds_more} 'segkit data verify CONFIG' shows everything."
     )
+
+
+def _editions(layout: Layout, splits: Iterable[str]) -> Iterator[Fault]:
+    for split in splits:
+        with suppress(OSError):  # of a file that is missing, which is said of it
+            if edition := layout.edition(split):
+                yield Fault(kinds.EDITION, split, edition)
 
 
 def _glance(dataset: PairDataset) -> list[Seen]:

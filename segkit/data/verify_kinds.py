@@ -50,6 +50,7 @@ NAMED_TWICE = _problem("sample named twice in one list", "It would count double.
 IN_TWO_SPLITS = _problem("image in two splits", "A model would be scored on what it was trained or chosen on. Remove it from one.")
 OTHER_SIZE = _warning("split has another number of images than the papers'", "Scores cannot be compared with theirs. Restore the list.")
 OTHER_NAME = _warning("image and label have different names, unlike most pairs", "Check that they belong together.")
+EDITION = _note("known edition of labels", "Scores on another edition cannot be compared.")
 UNLISTED = _note("files that no list names", "Nothing reads them.")
 
 # Files that cannot be read
@@ -81,7 +82,7 @@ GREY_PALETTE = _problem(
 )
 ZERO_255 = _problem(
     "0/255 masks: white is void here, and no class but the first would be learned",
-    "Save 1 in place of 255: Image.fromarray((mask > 127).astype('uint8')). 255 is for void only.",
+    "Save 1 in place of 255: Image.fromarray((mask > 127).astype('uint8')). Or a class file gives white its id: '- white: 255'.",
 )
 PERHAPS_ZERO_255 = _warning(
     "label holds 0 and 255 alone: a 0/255 mask?", "255 is void here. If white is meant as class 1, save 1 in place of 255."

@@ -43,10 +43,10 @@ def explain_ids(raw: RawLabels, classes: Classes) -> tuple[Kind, str]:
 
 def expected_ids(classes: Classes) -> str:
     """The ids that label files may hold, in words."""
-    void = sorted({IGNORE, *(id for id, index in classes.ids.items() if index == IGNORE)})
-    ids = sorted(set(classes.ids) - set(void))
+    ids = sorted(id for id, index in classes.ids.items() if index != IGNORE)
+    void = sorted({*classes.ids, IGNORE} - {*ids})
     shown = f"{ids[0]}..{ids[-1]}" if ids == [*range(ids[0], ids[-1] + 1)] else ", ".join(map(str, ids))
-    return f"{shown}, or {' or '.join(map(str, void))} for void"
+    return f"{shown}, or {' or '.join(map(str, void))} for void" if void else shown
 
 
 def explain_colors(raw: RawImage, classes: Classes) -> tuple[Kind, str]:

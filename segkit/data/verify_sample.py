@@ -13,11 +13,12 @@ from segkit.data.classes import Classes
 from segkit.data.dataset import Pair, PairDataset
 from segkit.data.headers import Header, palette, read_header, rotation
 from segkit.data.images import MAX_PIXELS, read_image, read_mask
+from segkit.data.mat import read_mat_mask
 from segkit.data.near_copies import appearance
 from segkit.data.verify_kinds import Fault, Kind
 from segkit.data.verify_masks import explain_colors, explain_ids
 from segkit.errors import InputError
-from segkit.tensors import IGNORE
+from segkit.tensors import IGNORE, RawImage, RawLabels
 
 _OF_IMAGES = {
     "grey": kinds.GREY_IMAGE, "CMYK": kinds.CMYK_IMAGE, "palette": kinds.PALETTE_IMAGE,
@@ -68,9 +69,14 @@ def see_headers(pair: Pair) -> Seen:
         seen = seen if wrong is None else seen.adding(wrong[0], path, wrong[1])
         headers["labels" if is_label else "image"] = None if wrong else header
     seen = replace(seen, **headers)
-    if seen.image and seen.labels and (seen.image.height, seen.image.width) != (seen.labels.height, seen.labels.width):
-        seen = seen.adding(kinds.SIZES_DIFFER, pair.image, _difference(seen.image, seen.labels))
-    return seen
+    return _see_sizes(seen)
+
+
+def _see_sizes(seen: Seen) -> Seen:
+    one, other = seen.image, seen.labels
+    if one is None or other is None or not other.height or (one.height, one.width) == (other.height, other.width):
+        return seen
+    return seen.adding(kinds.SIZES_DIFFER, seen.pair.image, _difference(one, other))
 
 
 def _header(path: Path, *, is_label: bool) -> tuple[Header | None, tuple[Kind, str] | None]:
@@ -92,8 +98,10 @@ def _header(path: Path, *, is_label: bool) -> tuple[Header | None, tuple[Kind, s
 
 
 def _wrong_header(header: Header, *, is_label: bool) -> tuple[Kind, str] | None:
-    if is_label and header.format != "PNG":
+    if is_label and header.format == "JPEG":
         return kinds.NO_PNG, "it is a JPEG file"
+    if not is_label and header.format == "MAT":
+        return kinds.NO_IMAGE, "it is a MATLAB file"
     if is_label and header.color in ("grey and alpha", "RGB and alpha"):
         return kinds.ALPHA_LABEL, header.color
     if header.depth > 8:
@@ -120,15 +128,17 @@ def see_labels(seen: Seen, dataset: PairDataset, index: int) -> Seen:
     path, classes = seen.pair.labels, dataset.classes
     try:
         labels = dataset.labels(index)
-    except InputError as error:
-        return _see_wrong_labels(seen, classes, error)
+    except InputError:
+        return _see_wrong_labels(seen, classes)
+    if not seen.labels.height:
+        seen = _see_sizes(replace(seen, labels=replace(seen.labels, height=labels.shape[0], width=labels.shape[1])))
     histogram = np.bincount(labels.ravel(), minlength=IGNORE + 1)
     pixels = (*histogram[: len(classes.names)].tolist(), int(histogram[IGNORE]))
     seen = replace(seen, pixels=pixels, labels_digest=_digest(labels) if sum(map(bool, pixels[:-1])) > 1 else b"")
     if not any(pixels[:-1]):
         seen = seen.adding(kinds.VOID_LABEL, path)
     if pixels[0] and pixels[-1] and not any(pixels[1:-1]) and len(classes.names) > 1:
-        raw = read_mask(path)
+        raw = _raw(path)
         if raw.ndim == 2 and set(np.unique(raw).tolist()) == {0, 255}:
             seen = seen.adding(kinds.PERHAPS_ZERO_255, path, f"255: {pixels[-1] / sum(pixels):.0%} of it")
     if seen.labels is not None and seen.labels.color == "palette":
@@ -141,15 +151,19 @@ def see_labels(seen: Seen, dataset: PairDataset, index: int) -> Seen:
     return seen
 
 
-def _see_wrong_labels(seen: Seen, classes: Classes, error: InputError) -> Seen:
+def _see_wrong_labels(seen: Seen, classes: Classes) -> Seen:
     """What is wrong with labels that cannot be used."""
     path = seen.pair.labels
     try:
-        raw = read_mask(path)
-    except InputError as unreadable:
-        return _unreadable(replace(seen, labels=None), path, unreadable)
+        raw = _raw(path)
+    except InputError as error:
+        return _unreadable(replace(seen, labels=None), path, error)
     kind, detail = explain_ids(raw, classes) if raw.ndim == 2 else explain_colors(raw, classes)
     return replace(seen.adding(kind, path, detail), wrong_ids=frozenset(np.unique(raw).tolist()) if raw.ndim == 2 else frozenset())
+
+
+def _raw(path: Path) -> RawLabels | RawImage:
+    return read_mat_mask(path) if path.suffix == ".mat" else read_mask(path)
 
 
 def _unreadable(seen: Seen, path: Path, error: InputError) -> Seen:

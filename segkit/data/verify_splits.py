@@ -1,5 +1,6 @@
 """What the samples of splits show together: classes, void, and copies."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -94,7 +95,7 @@ def see_copies(splits: Splits) -> Iterator[Fault]:
     files = set()
     for split, samples in splits.items():
         for seen in samples:
-            key = seen.pair.image.resolve()
+            key = os.path.realpath(seen.pair.image)
             if key in files:  # one file twice is a matter of the lists
                 continue
             files.add(key)

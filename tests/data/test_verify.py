@@ -124,7 +124,8 @@ def test_training_stops_before_its_folder_is_made_with_the_same_explanation(segk
     code, _, errors = segkit("train", CAMVID, f"data.root={root}", *TINY, "--run", tmp_path / "run")
     assert (code, errors.replace(str(root), "ROOT")) == (2, (
         "segkit: ROOT/valannot/val_000.png: 0/255 masks: white is void here, and no class but the first would be learned: 255: 58% of it. "
-        "Save 1 in place of 255: Image.fromarray((mask > 127).astype('uint8')). 255 is for void only. So it is with 7 more. "
+        "Save 1 in place of 255: Image.fromarray((mask > 127).astype('uint8')). Or a class file gives white its id: '- white: 255'. "
+        "So it is with 7 more. "
         "'segkit data verify CONFIG' shows everything.\n"
     ))  # fmt: skip
     assert not (tmp_path / "run").exists()

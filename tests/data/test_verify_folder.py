@@ -66,6 +66,12 @@ def test_masks_of_0_and_255_alone_are_recognised(found, root):
     assert kinds == {"all training labels hold one and the same class": {"train": "road"}}
 
 
+def test_white_may_have_its_id_in_the_class_file(found, root):
+    change(root, "*/labels/*.png", lambda ids: (ids % 2 * 255).astype(np.uint8))
+    (root / "classes.yaml").write_text("- black: 0\n- white: 255\n")
+    assert found() == (0, {})
+
+
 def test_ids_that_begin_at_1_are_recognised(found, root):
     change(root, "*/labels/*.png", lambda ids: ids + np.uint8(1))
     code, kinds = found()
@@ -124,8 +130,9 @@ def test_a_split_that_is_missing_or_empty_is_a_problem(found, root):
         path.unlink()
     code, kinds = found()
     assert code == 2
-    assert kinds["list or folder of a split cannot be used"]["val"].startswith("val/labels does not exist")
-    assert kinds["split names no image"] == {"test": "test/images"}
+    lists = kinds["list or folder of a split cannot be used"]
+    assert lists["val"].startswith("val/labels does not exist")
+    assert lists["test"].startswith("test/images holds no image")
 
 
 def test_test_images_that_are_the_val_images_are_no_copies(found, root):

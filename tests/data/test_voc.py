@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from segkit.data.voc import CLASS_NAMES, voc, voc_color
 from segkit.errors import InputError
@@ -72,9 +73,12 @@ def test_the_colour_map_is_that_of_the_development_kit():
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda root: (root / "ImageSets/Segmentation/val.txt").unlink(), r"val.txt cannot be read: No such file .* set data.val"),
+        (
+            lambda root: (root / "ImageSets/Segmentation/val.txt").unlink(),
+            r"val.txt does not exist; expected a text file with one image id",
+        ),
         (lambda root: (root / "ImageSets/Segmentation/val.txt").write_text(""), "val.txt is empty"),
-        (lambda root: (root / "SegmentationClass/2007_000039.png").unlink(), r"val.txt names 1 missing files.*2007_000039.png"),
+        (lambda root: (root / "SegmentationClass/2007_000039.png").unlink(), r"val.txt names a missing file, .*2007_000039.png"),
         (
             lambda root: (root / "ImageSets/Segmentation/val.txt").write_text("2007_000039 -1\n"),
             r"val.txt:1: '2007_000039 -1': expected one",
@@ -93,6 +97,94 @@ def test_what_is_missing_is_named(tiny_voc, damage, message):
     damage(tiny_voc)
     with pytest.raises(InputError, match=message):
         voc(root=tiny_voc).checked("val")
+
+
+@pytest.fixture
+def tiny_sbd(tmp_path):
+    """SBD beside it: one image of VOC's train and one of its val among SBD's train, one of neither in each list."""
+    root = tmp_path / "SBD"
+    for folder in ("img", "cls"):
+        (root / folder).mkdir(parents=True)
+    lists = {"train": ["2007_000032", "2007_000039", "2008_000007"], "val": ["2008_000008"], "train_noval": ["2008_000007"]}
+    for name in {id for ids in lists.values() for id in ids}:
+        Image.fromarray(np.full((9, 11, 3), 60, np.uint8)).save(root / "img" / f"{name}.jpg")
+        labels = np.full((9, 11), 4, np.uint8)
+        savemat(root / "cls" / f"{name}.mat", {"GTcls": {"Segmentation": labels, "Boundaries": 0, "CategoriesPresent": 4}})
+    for name, ids in lists.items():
+        (root / f"{name}.txt").write_text("".join(f"{id}\n" for id in ids))
+    return root
+
+
+def test_sbd_labels_come_from_matlab_files(tiny_voc, tiny_sbd):
+    dataset = voc(root=tiny_voc, sbd=tiny_sbd, train="sbd/train_noval").checked("train")
+    (sample,) = dataset
+    assert (sample.id, sample.image.shape, np.unique(sample.labels).tolist()) == ("2008_000007", (9, 11, 3), [4])
+    assert dataset.fingerprint() != voc(root=tiny_voc).checked("train").fingerprint()
+
+
+def test_trainaug_is_vocs_train_and_what_sbd_adds_without_vocs_val(tiny_voc, tiny_sbd):
+    layout = voc(root=tiny_voc, sbd=tiny_sbd, train="trainaug")
+    assert {pair.id: pair.labels.parent.name for pair in layout.checked("train").pairs} == {
+        "2007_000032": "SegmentationClass", "2007_000033": "SegmentationClass", "2008_000007": "cls", "2008_000008": "cls",
+    }  # fmt: skip
+    assert layout.sizes == {"train": 10582, "val": 1449, "test": 1449}
+
+
+def test_trainaug_may_come_as_a_list_and_a_folder_that_others_made(tiny_voc):
+    (tiny_voc / "ImageSets/Segmentation/trainaug.txt").write_text("2007_000032\n2007_000033\n")
+    (tiny_voc / "SegmentationClass").rename(tiny_voc / "SegmentationClassAug")
+    layout = voc(root=tiny_voc, train="trainaug")
+    assert {pair.labels.parent.name for pair in layout.checked("train").pairs} == {"SegmentationClassAug"}
+
+
+def test_sbds_train_and_vocs_val_overlap_and_are_refused_together(tiny_voc, tiny_sbd):
+    with pytest.raises(InputError, match=r"SBD/train.txt \(train\) and .*val.txt \(val\) share 1 image, the first is '2007_000039'"):
+        voc(root=tiny_voc, sbd=tiny_sbd, train="sbd/train").checked("train")
+
+
+def test_seg11valid_is_the_736_images_that_fcn_is_scored_on(tiny_voc):
+    pairs = voc(root=tiny_voc, val="seg11valid").splits["val"].pairs
+    ids = [pair.id for pair in pairs]
+    assert len(ids) == len(set(ids)) == 736
+    assert (ids[0], ids[-1]) == ("2007_000033", "2011_003271")
+    assert ids == sorted(ids)
+    with pytest.raises(InputError, match="SegmentationClass names 1470 missing files, the first is .*/2007_000042.jpg"):
+        voc(root=tiny_voc, val="seg11valid").checked("val")
+
+
+def test_the_name_of_the_dataset_may_stand_before_the_split(tiny_voc):
+    assert len(voc(root=tiny_voc, train="voc2012/train").checked("train")) == 2
+
+
+def test_a_split_of_sbd_asks_for_its_folder(tiny_voc, tmp_path):
+    for name in ("sbd/train", "trainaug"):
+        with pytest.raises(InputError, match="needs SBD, and there is no data.sbd; expected its folder"):
+            voc(root=tiny_voc, train=name).checked("train")
+    layout = voc(root=tiny_voc, sbd=tmp_path / "SBD", train="sbd/train")
+    with pytest.raises(InputError, match=r"there is data.sbd = '.*/SBD', which holds no cls; expected its folder"):
+        layout.checked("train")
+    assert len(layout.checked("val")) == 1
+
+
+def test_sbd_is_found_in_the_folders_of_its_archive(tiny_voc, tiny_sbd, tmp_path):
+    (tmp_path / "archive" / "benchmark_RELEASE").mkdir(parents=True)
+    tiny_sbd.rename(tmp_path / "archive" / "benchmark_RELEASE" / "dataset")
+    assert len(voc(root=tiny_voc, sbd=tmp_path / "archive", train="sbd/train_noval").checked("train")) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"x" * 500, "truncated", "other", "no struct", "int16"])
+def test_a_damaged_matlab_file_is_named(tiny_voc, tiny_sbd, damage):
+    path = tiny_sbd / "cls" / "2008_000007.mat"
+    if isinstance(damage, bytes):
+        path.write_bytes(damage)
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-40])
+    else:
+        ids = np.zeros((9, 11), np.int16 if damage == "int16" else np.uint8)
+        savemat(path, {"other": {"x": {"y": 1}}, "no struct": {"GTcls": ids}, "int16": {"GTcls": {"Segmentation": ids}}}[damage])
+    dataset = voc(root=tiny_voc, sbd=tiny_sbd, train="sbd/train_noval").checked("train")
+    with pytest.raises(InputError, match="2008_000007.mat"):
+        dataset.labels(0)
 
 
 def test_the_real_images_decode_and_hold_most_classes():
