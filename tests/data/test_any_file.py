@@ -14,12 +14,14 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 from png_writer import GREY, chunk, interlaced_rows, png, rows
 from png_writer import PALETTE as COLORED
+from scipy.io import savemat
 
 from segkit.data.camvid import camvid
 from segkit.data.class_file import classes_text, read_classes
 from segkit.data.classes import plain_classes
 from segkit.data.dataset import Pair, PairDataset
 from segkit.data.images import read_image, read_mask
+from segkit.data.mat import read_mat_mask
 from segkit.data.voc import voc
 from segkit.errors import InputError
 from segkit.tensors import IGNORE
@@ -201,6 +203,17 @@ def test_any_class_file_gives_different_names_with_a_colour_each_or_is_refused(f
         names, palette = classes.names, classes.palette
         assert 1 <= len(names) == len(set(names)) == len(palette)
         assert palette.dtype == np.uint8
+
+
+@given(edits=edits, compressed=st.booleans())
+def test_any_damage_to_a_matlab_file_is_refused_or_leaves_labels_of_its_kind(folder, edits, compressed):
+    path, content = folder / "labels.mat", io.BytesIO()
+    labels = np.arange(63, dtype=np.uint8).reshape(7, 9) % 21
+    savemat(content, {"GTcls": {"Segmentation": labels, "Boundaries": 0}}, do_compression=compressed)
+    path.write_bytes(edited(content.getvalue(), edits))
+    with suppress(InputError):
+        found = read_mat_mask(path)
+        assert (found.dtype, found.ndim) == (np.uint8, 2)
 
 
 @given(

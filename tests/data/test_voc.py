@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from scipy.io import savemat
+from scipy.io import loadmat, savemat
+from scipy.sparse import coo_array
 
+from segkit.data.mat import read_mat_mask
 from segkit.data.voc import CLASS_NAMES, voc, voc_color
 from segkit.errors import InputError
 from segkit.tensors import IGNORE
@@ -170,6 +172,19 @@ def test_sbd_is_found_in_the_folders_of_its_archive(tiny_voc, tiny_sbd, tmp_path
     (tmp_path / "archive" / "benchmark_RELEASE").mkdir(parents=True)
     tiny_sbd.rename(tmp_path / "archive" / "benchmark_RELEASE" / "dataset")
     assert len(voc(root=tiny_voc, sbd=tmp_path / "archive", train="sbd/train_noval").checked("train")) == 1
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_matlab_files_are_read_as_scipy_reads_them(tmp_path, compressed):
+    ids = np.random.default_rng(0).integers(0, 21, (37, 50), np.uint8)
+    contours = np.empty((20, 1), object)
+    contours[:, 0] = [coo_array(ids == index) for index in range(20)]
+    path = tmp_path / "a.mat"
+    struct = {"Boundaries": contours, "Segmentation": ids, "CategoriesPresent": np.array([[4.0, 7.0]])}
+    savemat(path, {"other": 3, "GTcls": struct}, do_compression=compressed)
+    found = read_mat_mask(path)
+    np.testing.assert_array_equal(found, ids)
+    np.testing.assert_array_equal(found, loadmat(path)["GTcls"]["Segmentation"][0][0])
 
 
 @pytest.mark.parametrize("damage", [b"", b"x" * 500, "truncated", "other", "no struct", "int16"])
