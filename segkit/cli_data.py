@@ -16,7 +16,7 @@ def verify(
     config: Config,
     overrides: Overrides = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Files that are read at a time. Default: one a core.", show_default=False)
+        int | None, typer.Option(min=1, help="Files that are read at a time. Default: one a core, at most 8.", show_default=False)
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write all findings into this file (JSON).", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print all findings as JSON, and nothing else.")] = False,
@@ -42,7 +42,7 @@ def verify(
         require_writable(out.parent, "--out")
     try:
         with progress_bar("looking at images and labels", sum(len(layout.splits[split].pairs) for split in distinct(layout))) as advance:
-            report = verify(layout, workers=workers or cores(), progress=advance)
+            report = verify(layout, workers=workers or min(8, cores()), progress=advance)
     except KeyboardInterrupt:
         print("segkit: Ctrl-C: stopped before all was looked at; nothing was written.", file=sys.stderr)
         raise typer.Exit(130) from None

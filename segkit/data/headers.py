@@ -42,7 +42,7 @@ def read_header(path: Path) -> Header | None:
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if its header is damaged.
+        ValueError: if the header of a PNG file is damaged.
     """
     with FileIO(path) as file:
         if path.suffix == ".mat":
@@ -62,20 +62,21 @@ def _png(start: bytes) -> Header:
 
 
 def _jpeg(file: FileIO) -> Header:
-    """Source: ITU-T T.81, B.1 and B.2.2: markers with lengths, up to the start of a frame."""
+    """Of a damaged one, height and width are 0: decoders forgive much.
+
+    Source: ITU-T T.81, B.1 and B.2.2: markers with lengths, up to the start of a frame.
+    """
     at = 2
     while True:
         file.seek(at)
         segment = file.read(10)
         if len(segment) < 10 or segment[0] != 0xFF:
-            raise ValueError("its header is damaged")
+            return Header("JPEG", 0, 0, 8, "RGB")
         if segment[1] == 0xFF:  # fill
             at += 1
         elif 0xC0 <= segment[1] <= 0xCF and segment[1] not in _NO_FRAME:
             depth, height, width, channels = struct.unpack(">BHHB", segment[4:])
-            if channels not in _JPEG:
-                raise ValueError(f"it has {channels} channels")
-            return Header("JPEG", height, width, depth, _JPEG[channels])
+            return Header("JPEG", height, width, depth, _JPEG.get(channels, "RGB"))
         else:
             at += 2 + int.from_bytes(segment[2:4])
 
@@ -85,11 +86,15 @@ def rotation(path: Path) -> int:
     with Image.open(path) as image:
         if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode all to look behind
             return 1
-        return image.getexif().get(_ORIENTATION, 1)
+        try:
+            found = image.getexif().get(_ORIENTATION, 1)
+        except Exception:  # metadata may be anything
+            return 1
+    return found if isinstance(found, int) else 1
 
 
-def palette(path: Path) -> list[list[int]]:
+def palette(path: Path) -> list[tuple[int, int, int]]:
     """Colours of a palette PNG that can be decoded, RGB by id."""
     with Image.open(path) as image:
         values = image.getpalette("RGB") or []
-    return [values[first : first + 3] for first in range(0, len(values), 3)]
+    return list(zip(values[::3], values[1::3], values[2::3], strict=True))

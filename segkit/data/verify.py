@@ -18,7 +18,7 @@ from segkit.data.dataset import PairDataset
 from segkit.data.layout import Layout
 from segkit.data.verify_kinds import Fault, Kind
 from segkit.data.verify_lists import distinct, see_lists, see_unlisted
-from segkit.data.verify_sample import Seen, see, see_headers, see_labels
+from segkit.data.verify_sample import Seen, see, see_headers, see_labels, see_sizes
 from segkit.data.verify_splits import Contents, contents, see_classes, see_copies, see_ids
 from segkit.errors import InputError
 
@@ -111,7 +111,7 @@ def _editions(layout: Layout, splits: Iterable[str]) -> Iterator[Fault]:
 
 def _glance(dataset: PairDataset) -> list[Seen]:
     """All headers, and some labels, evenly spread."""
-    looks = [see_headers(pair) for pair in dataset.pairs]
+    looks = [see_sizes(see_headers(pair)) for pair in dataset.pairs]
     for index in {*np.linspace(0, len(looks) - 1, min(LABELS, len(looks))).round().astype(int).tolist()}:
         looks[index] = see_labels(looks[index], dataset, index)
     return looks

@@ -45,7 +45,6 @@ _AGAIN = "Copy it again from its source, or take the sample out."
 
 # Lists
 LIST = _problem("list or folder of a split cannot be used", "What it fails to name was not looked at.")
-EMPTY_SPLIT = _problem("split names no image", "Expected at least one. Restore its list or fill its folder.")
 NAMED_TWICE = _problem("sample named twice in one list", "It would count double. Remove one line.")
 IN_TWO_SPLITS = _problem("image in two splits", "A model would be scored on what it was trained or chosen on. Remove it from one.")
 OTHER_SIZE = _warning("split has another number of images than the papers'", "Scores cannot be compared with theirs. Restore the list.")

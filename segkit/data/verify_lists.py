@@ -19,8 +19,6 @@ def see_lists(layout: Layout) -> Iterator[Fault]:
     for split, listed in layout.splits.items():
         for problem in listed.problems:
             yield Fault(kinds.LIST, split, problem)
-        if not listed.pairs and not listed.problems:
-            yield Fault(kinds.EMPTY_SPLIT, split, str(listed.place))
         first: dict[str, int] = {}
         for line, pair in zip(listed.lines, listed.pairs, strict=False):  # no lines: a folder
             if pair.id in first:

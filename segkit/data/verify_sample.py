@@ -57,7 +57,7 @@ class Seen:
 
 def see(dataset: PairDataset, index: int) -> Seen:
     """All that one sample shows."""
-    return see_image(see_labels(see_headers(dataset.pairs[index]), dataset, index))
+    return see_sizes(see_image(see_labels(see_headers(dataset.pairs[index]), dataset, index)))
 
 
 def see_headers(pair: Pair) -> Seen:
@@ -69,12 +69,13 @@ def see_headers(pair: Pair) -> Seen:
         seen = seen if wrong is None else seen.adding(wrong[0], path, wrong[1])
         headers["labels" if is_label else "image"] = None if wrong else header
     seen = replace(seen, **headers)
-    return _see_sizes(seen)
+    return seen
 
 
-def _see_sizes(seen: Seen) -> Seen:
+def see_sizes(seen: Seen) -> Seen:
+    """Whether image and labels have one size, as far as it is known."""
     one, other = seen.image, seen.labels
-    if one is None or other is None or not other.height or (one.height, one.width) == (other.height, other.width):
+    if one is None or other is None or not one.height or not other.height or (one.height, one.width) == (other.height, other.width):
         return seen
     return seen.adding(kinds.SIZES_DIFFER, seen.pair.image, _difference(one, other))
 
@@ -131,7 +132,7 @@ def see_labels(seen: Seen, dataset: PairDataset, index: int) -> Seen:
     except InputError:
         return _see_wrong_labels(seen, classes)
     if not seen.labels.height:
-        seen = _see_sizes(replace(seen, labels=replace(seen.labels, height=labels.shape[0], width=labels.shape[1])))
+        seen = replace(seen, labels=replace(seen.labels, height=labels.shape[0], width=labels.shape[1]))
     histogram = np.bincount(labels.ravel(), minlength=IGNORE + 1)
     pixels = (*histogram[: len(classes.names)].tolist(), int(histogram[IGNORE]))
     seen = replace(seen, pixels=pixels, labels_digest=_digest(labels) if sum(map(bool, pixels[:-1])) > 1 else b"")
@@ -142,12 +143,17 @@ def see_labels(seen: Seen, dataset: PairDataset, index: int) -> Seen:
         if raw.ndim == 2 and set(np.unique(raw).tolist()) == {0, 255}:
             seen = seen.adding(kinds.PERHAPS_ZERO_255, path, f"255: {pixels[-1] / sum(pixels):.0%} of it")
     if seen.labels is not None and seen.labels.color == "palette":
-        stored, colors = palette(path), {id: list(color) for color, id in classes.colors}
-        other = [id for id, number in classes.ids.items() if number < IGNORE and pixels[number] and stored[id : id + 1] != [colors[number]]]
-        if other:
-            seen = seen.adding(
-                kinds.PALETTE_DIFFERS, path, f"id {other[0]} is {stored[other[0]]}, expected {colors[classes.ids[other[0]]]}"
-            )
+        seen = _see_palette(seen, classes)
+    return seen
+
+
+def _see_palette(seen: Seen, classes: Classes) -> Seen:
+    """Whether the colours of a palette mask are those of the classes that it holds."""
+    stored, known = palette(seen.pair.labels), dict(classes.colors)
+    for id, index in classes.ids.items():
+        if index < IGNORE and seen.pixels[index] and id < len(stored) and known.get(stored[id]) != index:
+            detail = f"id {id} is {list(stored[id])}, '{classes.names[index]}' is {classes.palette[index].tolist()}"
+            return seen.adding(kinds.PALETTE_DIFFERS, seen.pair.labels, detail)
     return seen
 
 
@@ -182,6 +188,7 @@ def see_image(seen: Seen) -> Seen:
         turned = rotation(path)
     except InputError as error:
         return _unreadable(replace(seen, image=None), path, error)
+    seen = replace(seen, image=replace(header, height=image.shape[0], width=image.shape[1]))
     if (image[::_SPARSE, ::_SPARSE] == image[0, 0]).all() and (image == image[0, 0]).all():
         seen = seen.adding(kinds.CONSTANT_IMAGE, path, str(image[0, 0].tolist()))
     else:

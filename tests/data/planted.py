@@ -2,12 +2,12 @@
 
 import shutil
 import struct
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from png_writer import chunk, png
 
 from segkit.data.road_classes import PALETTE
 
@@ -39,19 +39,6 @@ def make_camvid(root: Path) -> Path:
             Image.fromarray(labels(rng)).save(root / f"{split}annot" / name)
         (root / f"{split}.txt").write_text("".join(f"/CamVid/{split}/{name} /CamVid/{split}annot/{name}\n" for name in names))
     return root
-
-
-def png(width: int, height: int, depth: int, color: int, rows: bytes, *extra: tuple[bytes, bytes]) -> bytes:
-    """The bytes of a PNG file, part by part."""
-    parts = [
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)),
-        *extra,
-        (b"IDAT", zlib.compress(rows)),
-        (b"IEND", b""),
-    ]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts
-    )
 
 
 def plant(root: Path) -> Iterator[Planted]:
@@ -126,13 +113,13 @@ def _headers(root: Path, name: Callable[[], str]) -> Iterator[Planted]:
         yield "more than 8 bits a channel", f"{folder}/{path.name}"
     path = root / "train" / name()
     rows = b"".join(b"\0" + bytes(range(3 * WIDTH)) for _ in range(HEIGHT))
-    path.write_bytes(png(WIDTH, HEIGHT, 8, 2, rows, (b"acTL", struct.pack(">II", 3, 0))))
+    path.write_bytes(png(WIDTH, HEIGHT, rows=rows, before=chunk(b"acTL", struct.pack(">II", 3, 0))))
     yield "animation", f"train/{path.name}"
     path = root / "trainannot" / name()
     Image.open(path).convert("LA").save(path)
     yield "label with an alpha channel", f"trainannot/{path.name}"
     path = root / "train" / name()
-    path.write_bytes(png(100_000, 100_000, 8, 2, b""))
+    path.write_bytes(png(100_000, 100_000))
     yield "file that declares too many pixels", f"train/{path.name}"
     transposed, scaled, cropped = (root / "trainannot" / name() for _ in range(3))
     for path, size in ((transposed, (HEIGHT, WIDTH)), (scaled, (WIDTH // 2, HEIGHT // 2)), (cropped, (WIDTH - 9, HEIGHT))):

@@ -7,15 +7,22 @@ import random
 import signal
 import subprocess
 import sys
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
-from planted import WIDTH, make_camvid, plant
+from planted import WIDTH, image, labels, make_camvid, plant
 
-from segkit.data.camvid import camvid
+from segkit.data.camvid import CLASSES, camvid
+from segkit.data.dataset import Pair, PairDataset
+from segkit.data.road_classes import PALETTE
 from segkit.data.verify import require_sound
+from segkit.data.verify_sample import see
 from segkit.errors import InputError
 
 CAMVID = "configs/camvid/fcn8s.yaml"
@@ -140,3 +147,46 @@ def test_headers_of_all_files_are_read_before_training_and_no_random_number_is_d
         Image.new("L", (WIDTH, 9)).save(root / "trainannot" / f"train_00{index}.png")
     with pytest.raises(InputError, match=r"train_001.png: image and label differ in size: 48x64 \(height x width\), its label 9x64. "):
         require_sound(camvid(root=root))
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    """Sound samples of every form: the image PNG or JPEG with EXIF, the label grey, palette or RGB."""
+    root, rng = tmp_path_factory.mktemp("samples"), np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    for form in ("grey", "palette", "RGB"):
+        ids = labels(rng, 11)
+        indexed = Image.fromarray(ids)
+        if form == "palette":
+            indexed.putpalette(PALETTE.tobytes())
+        (Image.fromarray(PALETTE[ids]) if form == "RGB" else indexed).save(root / f"{form}_label.png")
+        Image.fromarray(image(rng)).save(root / f"{form}.img", "PNG" if form == "RGB" else "JPEG", exif=exif)
+    return root
+
+
+@settings(max_examples=150)
+@given(
+    form=st.sampled_from(["grey", "palette", "RGB"]),
+    of_label=st.booleans(),
+    places=st.lists(st.floats(0, 0.999), max_size=3),
+    early=st.booleans(),
+    byte=st.integers(0, 255),
+    kept=st.one_of(st.just(1.0), st.floats(0, 1)),
+)
+def test_verify_finds_a_problem_exactly_where_reading_fails(samples, tmp_path_factory, form, of_label, places, early, byte, kept):
+    pair = Pair(form, samples / f"{form}.img", samples / f"{form}_label.png")
+    source = pair.labels if of_label else pair.image
+    content = bytearray(source.read_bytes())
+    for place in places:
+        content[int(place * (60 if early else len(content)))] = byte
+    changed = tmp_path_factory.getbasetemp() / f"changed{source.suffix}"
+    changed.write_bytes(content[: round(kept * len(content))])
+    dataset = PairDataset([replace(pair, **{"labels" if of_label else "image": changed})], CLASSES)
+    try:
+        readable = bool(dataset[0])
+    except InputError:
+        readable = False
+    with warnings.catch_warnings(action="ignore"):
+        seen = see(dataset, 0)
+    assert readable == (not [fault for fault in seen.faults if fault.kind.level == "problem"])
