@@ -61,7 +61,7 @@ class Report:
 def verify(layout: Layout, *, workers: int, progress: Callable[[int], None]) -> Report:
     """Decodes every image and label, and says all that is wrong, suspicious or worth knowing.
 
-    Of each sample a few hundred bytes are kept.
+    Of each sample about two kilobytes are kept.
 
     Args:
         workers: threads; decoding and hashing let one another run.
@@ -78,7 +78,7 @@ def verify(layout: Layout, *, workers: int, progress: Callable[[int], None]) -> 
                 progress(1)
     looks = see_ids(looks, layout.classes)
     found = {split: contents(samples, layout.classes) for split, samples in looks.items()}
-    together = chain(see_classes(found, layout.classes), see_copies(looks), _editions(layout, looks), see_unlisted(layout))
+    together = chain(see_classes(found, layout.classes), see_copies(looks, layout.same), _editions(layout, looks), see_unlisted(layout))
     faults = chain(see_lists(layout), _of_samples(looks), together)
     images = sum(map(len, looks.values()))
     return Report(_entries(faults), found, layout.classes, images, perf_counter() - started)

@@ -68,8 +68,7 @@ def see_headers(pair: Pair) -> Seen:
         header, wrong = _header(path, is_label=is_label)
         seen = seen if wrong is None else seen.adding(wrong[0], path, wrong[1])
         headers["labels" if is_label else "image"] = None if wrong else header
-    seen = replace(seen, **headers)
-    return seen
+    return replace(seen, **headers)
 
 
 def see_sizes(seen: Seen) -> Seen:

@@ -1,8 +1,7 @@
 """What the samples of splits show together: classes, void, and copies."""
 
-import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from segkit.data import verify_kinds as kinds
 from segkit.data.classes import Classes
+from segkit.data.dataset import Pair
 from segkit.data.near_copies import near_copies
 from segkit.data.verify_kinds import Fault
 from segkit.data.verify_sample import Seen
@@ -89,16 +89,19 @@ def see_classes(found: Mapping[str, Contents], classes: Classes) -> Iterator[Fau
             yield Fault(kinds.ABSENT_TRAINING if split == "train" else kinds.ABSENT_SCORED, split, ", ".join(absent))
 
 
-def see_copies(splits: Splits) -> Iterator[Fault]:
-    """Equal images, equal labels, and images that are nearly equal."""
+def see_copies(splits: Splits, same: Callable[[Pair], str]) -> Iterator[Fault]:
+    """Equal images, equal labels, and images that are nearly equal.
+
+    Args:
+        same: what two samples have in common that are one by the lists, which is said there.
+    """
     images, labels = defaultdict[bytes, list[tuple[str, Seen]]](list), defaultdict[bytes, list[tuple[str, Seen]]](list)
-    files = set()
+    known = set()
     for split, samples in splits.items():
         for seen in samples:
-            key = os.path.realpath(seen.pair.image)
-            if key in files:  # one file twice is a matter of the lists
+            if same(seen.pair) in known:
                 continue
-            files.add(key)
+            known.add(same(seen.pair))
             if seen.image_digest:
                 images[seen.image_digest].append((split, seen))
             if seen.labels_digest:

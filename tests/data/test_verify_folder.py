@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from planted import image, labels
+from scipy.io import savemat
 
 COLORS = [[10, 20, 30], [200, 30, 90], [90, 180, 20], [60, 60, 250]]
 NAMES = ["road", "sky", "tree", "car"]
@@ -145,3 +146,31 @@ def test_a_link_to_an_image_of_another_split_is_named_once(found, root):
     shutil.copy(root / "train/labels/train2.png", root / "val/labels/link.png")
     (root / "val/images/link.png").symlink_to(root / "train/images/train2.png")
     assert found() == (2, {"image in two splits": {"val/images/link.png": "in train and val"}})
+
+
+def test_labels_in_matlab_files_are_verified_too(segkit, tmp_path):
+    voc, sbd, rng = tmp_path / "VOC2012", tmp_path / "sbd", np.random.default_rng(0)
+    for folder in (voc / "JPEGImages", voc / "SegmentationClass", voc / "ImageSets/Segmentation", sbd / "img", sbd / "cls"):
+        folder.mkdir(parents=True)
+    masks = {"sound": labels(rng, 21), "wide": labels(rng, 21)[:, :40], "strange": np.full((48, 64), 77, np.uint8), "damaged": None}
+    for name, mask in masks.items():
+        Image.fromarray(image(rng)).save(sbd / "img" / f"{name}.jpg")
+        savemat(sbd / "cls" / f"{name}.mat", {"GTcls": {"Segmentation": mask}} if mask is not None else {"other": 1})
+    (sbd / "train.txt").write_text("\n".join(masks))
+    Image.fromarray(image(rng)).save(voc / "JPEGImages/val.jpg")
+    Image.fromarray(labels(rng, 21)).save(voc / "SegmentationClass/val.png")
+    (voc / "ImageSets/Segmentation/val.txt").write_text("val")
+    config = ["configs/voc/fcn8s.yaml", f"data={{name: voc, root: {voc}, sbd: {sbd}, train: sbd/train}}"]
+    code, out, _ = segkit("data", "verify", *config, "--json")
+    problems = {entry["title"]: entry["found"] for entry in json.loads(out)["entries"] if entry["level"] == "problem"}
+    assert code == 2
+    assert problems.keys() == {"image and label differ in size", "label ids that no class has", "truncated or damaged file"}
+    assert problems["image and label differ in size"] == [
+        {"place": f"{sbd}/img/wide.jpg", "detail": "48x64 (height x width), its label 48x40"}
+    ]
+    assert problems["label ids that no class has"] == [
+        {"place": f"{sbd}/cls/strange.mat", "detail": "77 (3072 pixels); expected 0..20, or 255 for void"}
+    ]
+    (damaged,) = problems["truncated or damaged file"]
+    assert damaged["place"] == f"{sbd}/cls/damaged.mat"
+    assert damaged["detail"].startswith("cannot be read (")
