@@ -223,11 +223,7 @@ def build_steps(
 ) -> DataLoader:
     """Training steps from `first_step` to the end of the run, this process's share of each."""
     settings = experiment.training
-    transform = TrainingTransform(
-        mean=model.normalization.mean,
-        deviation=model.normalization.deviation,
-        **{key: getattr(experiment.transforms, key) for key in type(experiment.transforms).model_fields},
-    )
+    transform = build_training_transform(experiment, model)
     last_step = total_steps(experiment, len(dataset))
     order = Order(
         len(dataset),
@@ -242,6 +238,15 @@ def build_steps(
     source = Cached(dataset) if settings.cache else dataset
     pin_memory = device.type == "cuda"
     return training_batches(source, transform, order, parts=settings.accumulation, workers=settings.workers, pin_memory=pin_memory)
+
+
+def build_training_transform(experiment: Experiment, model: Segmenter) -> TrainingTransform:
+    """What happens to a sample before the network in training."""
+    return TrainingTransform(
+        mean=model.normalization.mean,
+        deviation=model.normalization.deviation,
+        **{key: getattr(experiment.transforms, key) for key in type(experiment.transforms).model_fields},
+    )
 
 
 def build_evaluation_transform(experiment: Experiment, model: Segmenter) -> EvaluationTransform:

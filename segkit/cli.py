@@ -174,14 +174,15 @@ def show(config: Config, overrides: Overrides = None) -> None:
 
 @app.command(name="class-weights")
 def class_weights(config: Config, overrides: Overrides = None) -> None:
-    """Count the pixels of each class in the training labels and print variants of class weights."""
+    """Count the pixels of each class in the training labels, and print variants of class weights.
+
+    Counts are kept for the next time; 'segkit data stats' shows them, and reads the images too.
+    """
     from segkit.build import load_experiment
-    from segkit.tables import class_weight_rows
+    from segkit.data_stats import weight_table
     from segkit.tracking.console import print_table
 
-    experiment, _ = load_experiment(config, overrides or [])
-    columns, rows = class_weight_rows(experiment)
-    print_table("training labels", columns, rows)
+    print_table(*weight_table(load_experiment(config, overrides or [])[0]))
 
 
 @app.command()

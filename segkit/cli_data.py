@@ -1,14 +1,50 @@
 """Commands about datasets. `segkit.cli` joins them to the others."""
 
+import shlex
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from segkit.cli_runs import Config, Overrides
 
+if TYPE_CHECKING:
+    from segkit.data.sources import Source
+
 data = typer.Typer(help="Datasets: fetch, check, count, look.", no_args_is_help=True)
+
+Split = Literal["train", "val", "test"]
+
+
+@data.command()
+def get(
+    name: Annotated[str | None, typer.Argument(help="Dataset; without one, they are listed.", show_default=False)] = None,
+    root: Annotated[Path, typer.Option(help="Folder that the dataset's folder goes into.")] = Path("data"),
+    archives: Annotated[
+        list[Path] | None, typer.Option("--from-archive", help="File that was fetched otherwise. Repeatable.", show_default=False)
+    ] = None,
+    show: Annotated[bool, typer.Option("--list", help="List the datasets.")] = False,
+) -> None:
+    """Fetch a public dataset from its publisher: checked, unpacked, and there whole or not at all.
+
+    The same command goes on with what was cut off. Mind the publisher's terms.
+    """
+    from segkit.data.fetch import is_there
+    from segkit.data.sources import find_source
+
+    if show or name is None:
+        _list_sources()
+        return
+    source = find_source(name)
+    folder = root / source.folder
+    if is_there(source, root):
+        print(f"{folder} is there already; nothing was fetched.")
+    else:
+        print(f"{source.name}: {source.title}. Terms: {source.terms}; see {source.page}", flush=True)
+        _fetch(source, root, archives or [])
+        print(f"{folder} is complete.")
+    print(source.use.format(shlex.quote(str(root))))
 
 
 @data.command()
@@ -84,3 +120,84 @@ def init(
     if found.unlabelled:
         print(f"{found.unlabelled} images have no mask; they are in no list.")
     print(f"Next: segkit data verify configs/own/fcn8s.yaml data.root={root}")
+
+
+@data.command()
+def stats(
+    config: Config,
+    overrides: Overrides = None,
+    splits: Annotated[Literal["train", "val", "test", "all"], typer.Option("--split", help="Split to read.")] = "all",
+    out: Annotated[Path | None, typer.Option(help="Folder for stats.json, stats.png and stats.pdf.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
+) -> None:
+    """Count a dataset: pixels and images of each class, image sizes, mean and deviation of pixel values, variants of class weights.
+
+    Every image of the splits is read.
+    """
+    import json
+
+    from segkit.build import load_experiment
+    from segkit.data_stats import read_splits, stats_tables, stats_values, write_stats
+    from segkit.machine import require_writable
+    from segkit.tracking.console import print_table
+
+    if out is not None:
+        require_writable(out, "--out")
+    experiment, _ = load_experiment(config, overrides or [])
+    found = read_splits(experiment, ["train", "val", "test"] if splits == "all" else [splits])
+    values = stats_values(experiment, found)
+    files = [] if out is None else write_stats(values, out)
+    if as_json:
+        print(json.dumps(values, indent=2))
+        return
+    for title, columns, rows in stats_tables(experiment, found):
+        print_table(title, columns, rows)
+    print(*files, sep="\n", end="\n" if files else "")
+
+
+@data.command()
+def browse(
+    config: Config,
+    out: Annotated[Path, typer.Option(help="File to write: .html, a page that needs no network, or .png.", show_default=False)],
+    overrides: Overrides = None,
+    samples: Annotated[int, typer.Option(min=1, help="Samples, evenly spread over the split.")] = 12,
+    versions: Annotated[int, typer.Option(min=0, help="Augmented versions of each: epochs 0, 1, ... of the run.")] = 4,
+    split: Annotated[Split, typer.Option(help="Split to show.")] = "train",
+    classes: Annotated[list[str] | None, typer.Option(help="Only samples that hold this class. Repeatable.", show_default=False)] = None,
+) -> None:
+    """Show samples as the network sees them in training: after augmentation, labels overlaid, void and padding marked.
+
+    An earlier file is replaced.
+    """
+    from segkit.build import load_experiment
+    from segkit.data_browse import browse as write
+
+    experiment, _ = load_experiment(config, overrides or [])
+    ids = write(experiment, out, split=split, samples=samples, versions=versions, classes=classes or [])
+    print(f"{out}: {len(ids)} samples")
+
+
+def _list_sources() -> None:
+    from segkit.data.sources import SOURCES
+
+    for each in SOURCES.values():
+        print(f"{each.name:<13}{each.title}\n{'':13}{each.sizes}; terms: {each.terms}\n{'':13}{each.page}")
+    print("Fetch one: segkit data get NAME --root DIR")
+
+
+def _fetch(source: "Source", root: Path, archives: list[Path]) -> None:
+    from segkit.data.download import Show
+    from segkit.data.fetch import fetch
+    from segkit.interruption import Interrupted, stoppable
+    from segkit.machine import require_writable
+    from segkit.tracking.console import byte_bar
+    from segkit.tracking.lock import locked
+
+    require_writable(root, "--root")
+    try:
+        with stoppable(quiet=True), locked(root / source.name):
+            fetch(source, root, archives=archives, show=Show(lambda line: print(line, flush=True), byte_bar))
+    except Interrupted as stop:
+        command = shlex.join(["segkit", *sys.argv[1:]])
+        print(f"segkit: {stop.name}: stopped; what has come is kept, and this goes on: {command}", file=sys.stderr)
+        raise typer.Exit(stop.exit_code) from None

@@ -7,7 +7,7 @@ import numpy as np
 
 from segkit import build
 from segkit.config import flat
-from segkit.data.class_weights import MedianFrequency, SegNetPublished
+from segkit.data.class_weights import ClassCounts, MedianFrequency, SegNetPublished
 from segkit.metrics import boundary
 from segkit.metrics.boundary import TRIMAP_WIDTHS
 from segkit.metrics.confusion import scores
@@ -16,6 +16,8 @@ from segkit.run import count_labels
 from segkit.schema import Experiment, experiment_values
 from segkit.signatures import show
 from segkit.tracking.console import percent
+
+PUBLISHED = "SegNet"  # what the variant of its prototxts' weights is called
 
 
 def shown_values(experiment: Experiment, sources: dict[str, str]) -> list[str]:
@@ -27,39 +29,54 @@ def shown_values(experiment: Experiment, sources: dict[str, str]) -> list[str]:
     return [f"{line:<{width}}  # {source}" for line, source in zip(lines, found, strict=True)]
 
 
-def class_weight_rows(experiment: Experiment) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the table of pixel counts and weights: a row per class, and one for void.
+def class_weight_variants(experiment: Experiment, counts: ClassCounts) -> dict[str, np.ndarray]:
+    """Weights, float64 [K], of the experiment's own weighting and of others, by what they are called.
 
-    Then the largest difference from SegNet's published weights, and what each normalizer of the loss does to a learning rate that was
-    found with `valid_pixels`: multiplied so, its steps stay as long.
+    Args:
+        counts: of the training labels.
     """
-    dataset = build.build_dataset(experiment, "train")
-    counts = count_labels(dataset, "train")
-    weights = {
+    names = build.build_classes(experiment).names
+    weightings = {
         "this config": build.build_class_weights(experiment),
         "median over classes": MedianFrequency(),
         "median incl. void": MedianFrequency(median_over="classes_and_void"),
-        "labelled pixels": MedianFrequency(pixels="labelled"),
+        "void left out": MedianFrequency(pixels="labelled"),
         "all images": MedianFrequency(images="all"),
         "all images incl. void": MedianFrequency(images="all", median_over="classes_and_void"),
     }
-    if dataset.class_names == tuple(SegNetPublished.weights):
-        weights["SegNet, published"] = SegNetPublished()
-    values = [weighting(counts, dataset.class_names) for weighting in weights.values()]
-    share = np.array(counts.pixels) / sum(counts.pixels)
-    rows = []
-    for index, name in enumerate([*dataset.class_names, "void"]):
-        row = [name, f"{counts.pixels[index]:,}", f"{100 * share[index]:.2f}", f"{counts.images[index]}"]
-        rows.append(row + [f"{column[index]:.4f}" if index < len(column) else "ignored" for column in values])
-    if "SegNet, published" in weights:
-        off = [np.abs(np.array(column) - np.array(values[-1])).max() for column in values]
-        rows.append(["off SegNet's by up to", "", "", "", *(f"{difference:.2f}" for difference in off)])
+    if names == tuple(SegNetPublished.weights):
+        weightings[PUBLISHED] = SegNetPublished()
+    return {variant: weighting(counts, names) for variant, weighting in weightings.items()}
+
+
+def mean_weight(weights: np.ndarray, counts: ClassCounts) -> float:
+    """Mean of class weights [K] over the labelled pixels: by so much the loss's `valid_pixels` is larger than its `weight_sum`."""
     labelled = np.array(counts.pixels[:-1])
-    mean_weights = [column @ labelled / labelled.sum() for column in values]  # of a labelled pixel: loss by valid_pixels / by weight_sum
-    rows.append(["rate for weight_sum", "", "", "", *(f"x {mean:.4f}" for mean in mean_weights)])
-    per_image = labelled.sum() / counts.total_images
-    rows.append(["rate for batch", "", "", "", *(f"/ {per_image:,.0f}" for _ in values)])
-    return ["class", "pixels", "% of pixels", f"images of {counts.total_images}", *weights], rows
+    return float(weights @ labelled / labelled.sum())
+
+
+def class_weight_rows(experiment: Experiment, counts: ClassCounts | None = None) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the table of class weights: a row per class, and one for void.
+
+    Then the largest difference from SegNet's published weights, and what each normalizer of the loss does to a learning rate that was
+    found with `valid_pixels`: multiplied (x) or divided (/) so, its steps stay as long.
+
+    Args:
+        counts: of the training labels; None: they are counted.
+    """
+    counts = counts or count_labels(build.build_dataset(experiment, "train"), "train")
+    variants, names = class_weight_variants(experiment, counts), build.build_classes(experiment).names
+    rows = []
+    for index, name in enumerate([*names, "void"]):
+        share = f"{100 * counts.pixels[index] / sum(counts.pixels):.2f}"
+        rows.append([name, share, *(f"{weights[index]:.4f}" if index < len(weights) else "-" for weights in variants.values())])
+    if PUBLISHED in variants:
+        off = (np.abs(weights - variants[PUBLISHED]).max() for weights in variants.values())
+        rows.append(["off SegNet's", "", *(f"{difference:.2f}" for difference in off)])
+    rows.append(["rate, weight_sum", "", *(f"x{mean_weight(weights, counts):.3f}" for weights in variants.values())])
+    per_image = sum(counts.pixels[:-1]) / counts.total_images
+    rows.append(["rate, batch", "", *[f"/{per_image / 1000:.0f}k" if per_image >= 1e5 else f"/{per_image:.0f}"] * len(variants)])
+    return ["class", "% of pixels", *variants], rows
 
 
 def convention_rows(matrix: np.ndarray, wanted: Iterable[str]) -> tuple[list[str], list[list[str]]]:

@@ -1,8 +1,5 @@
 """Archives that someone else made: checked whole, then unpacked whole or not at all."""
 
-import bz2
-import gzip
-import io
 import lzma
 import os
 import re
@@ -13,26 +10,19 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, NamedTuple
 
+from segkit.data.archive_members import CHUNK, Member, opened
 from segkit.errors import InputError
+from segkit.files import require_space, sync_folder
 
 MAX_BYTES = 200_000_000_000
 MAX_MEMBERS = 500_000
 _MAX_RATIO = 1_000  # of bytes unpacked to bytes of the archive
 _SMALL = 10_000_000  # bytes that may be unpacked whatever the ratio
 _MAX_NAME, _MAX_PART = 1_000, 255  # bytes of UTF-8
-_CHUNK = 65_536  # bytes at a time; also the longest header of a member
-_ENTRY = 400  # bytes that a member may take in the directory of a zip archive, on average
 _FETCH_AGAIN = "Nothing was unpacked. Fetch it again, from its publisher."
-_TAR_KINDS = {
-    tarfile.REGTYPE: "file", tarfile.AREGTYPE: "file", tarfile.DIRTYPE: "folder", tarfile.SYMTYPE: "a symbolic link",
-    tarfile.LNKTYPE: "a hard link", tarfile.FIFOTYPE: "a pipe", tarfile.CHRTYPE: "a device", tarfile.BLKTYPE: "a device",
-}  # fmt: skip
-_ZIP_KINDS = {0: "", stat.S_IFREG: "", stat.S_IFDIR: "folder", stat.S_IFLNK: "a symbolic link", stat.S_IFIFO: "a pipe"}
 _DAMAGE = (  # OSError without a number is gzip's and bzip2's
     tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, RecursionError, NotImplementedError,
     struct.error,
@@ -43,24 +33,30 @@ def unpack(
     archive: Path,
     root: Path,
     *,
+    inside: str = "",
+    finish: Callable[[Path], None] | None = None,
     max_bytes: int = MAX_BYTES,
     max_members: int = MAX_MEMBERS,
     progress: Callable[[int], None] | None = None,
 ) -> None:
     """Unpacks a tar (plain, gzip, bzip2, xz) or zip archive into the new folder `root`.
 
-    Every member is checked before anything is written, and again when it is written. Until all is there, it is in a hidden folder beside
-    `root`, which is removed after any failure. Of members, names and contents are taken, never rights, owners or times.
+    Every member is checked before anything is written, and again when it is written. Until all is there and on the disk, it is in a hidden
+    folder beside `root`, which is removed after any failure. Of members, names and contents are taken, never rights, owners or times.
 
     Args:
         archive: told by its content, not by its name.
         root: does not exist yet.
+        inside: folder of the archive that becomes `root`, such as `VOCdevkit/VOC2012`; `*` stands for any one name. All members are
+            checked, those below it are written.
+        finish: called with the hidden folder once everything is in it; may check it and add to it.
         max_bytes: largest sum of the sizes of all files.
         max_members: most files and folders.
         progress: called with the number of bytes written so far.
     Raises:
-        InputError: if `root` exists, there is too little space, the archive is damaged, or a member is no plain file or folder inside
-            `root`, is there twice, is encrypted or too large.
+        InputError: if `root` exists, the archive is damaged, or a member is no plain file or folder inside
+            `root`, is there twice, is encrypted or too large, or none is below `inside`.
+        RunError: if there is too little space; nothing was written.
         OSError: if writing fails.
     """
     if os.path.lexists(root):
@@ -69,28 +65,31 @@ def unpack(
     checked = _Checked(archive, max_bytes, max_members)
     checked.each(lambda _: None)
     root.parent.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(root.parent).free
-    if checked.bytes > free:
-        raise InputError(f"{archive} unpacks to {checked.bytes} bytes, and {root.parent} has {free}. Nothing was unpacked. Make space.")
+    require_space(root.parent, checked.bytes)
     partial = root.with_name(f".{root.name}.{os.getpid()}.partial")
     partial.mkdir()
     try:
-        written = _Written(partial, progress)
+        written = _Written(partial, inside, progress)
         _Checked(archive, max_bytes, max_members).each(written.add)
+        if inside and written.top is None:
+            raise InputError(f"{archive} holds nothing in a folder {inside}. Nothing was unpacked. Is it the right archive?")
+        if finish is not None:
+            finish(partial)
+        _sync(partial)
         partial.rename(root)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
+    sync_folder(root.parent)
 
 
-class _Member(NamedTuple):
-    """A member as the archive describes it; `kind` is `file`, `folder`, or what it is otherwise."""
-
-    name: str
-    kind: str
-    size: int
-    open: Callable[[], IO[bytes]]
-    parts: tuple[str, ...] = ()
+def _sync(folder: Path) -> None:
+    """Brings all that is below a folder to the disk: after a loss of power, a name would otherwise be there before its content."""
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with open(os.path.join(path, name), "rb") as file:
+                os.fsync(file.fileno())
+        sync_folder(Path(path))
 
 
 class _Refused(Exception):
@@ -106,7 +105,7 @@ class _Checked:
         self.count, self.bytes = 0, 0
         self.kinds: dict[tuple[str, ...], tuple[str, str]] = {}  # folded parts -> kind and name of the member, or of one below
 
-    def each(self, use: Callable[[_Member], None]) -> None:
+    def each(self, use: Callable[[Member], None]) -> None:
         """Calls `use` with each member that was checked.
 
         Raises:
@@ -114,7 +113,7 @@ class _Checked:
         """
         name = ""
         try:
-            with _opened(self.archive, self.max_members) as members:
+            with opened(self.archive, self.max_members) as members:
                 for member in members:
                     name = member.name
                     use(self.check(member))
@@ -128,7 +127,7 @@ class _Checked:
             place = f" after member {_show(name)}" if name else ""
             raise InputError(f"{self.archive} cannot be read{place} ({error}); expected a tar or zip archive. {_FETCH_AGAIN}") from None
 
-    def check(self, member: _Member) -> _Member:
+    def check(self, member: Member) -> Member:
         parts = _parts(member.name)
         self.count += 1
         self.bytes += member.size
@@ -146,7 +145,7 @@ class _Checked:
         self.note(member, parts)
         return member._replace(parts=parts)
 
-    def note(self, member: _Member, parts: tuple[str, ...]) -> None:
+    def note(self, member: Member, parts: tuple[str, ...]) -> None:
         """Remembers the member and the folders above it; refuses what meets another on a disk that does not tell case apart."""
         folded = tuple(unicodedata.normalize("NFC", part).casefold() for part in parts)
         for depth in range(1, len(folded)):
@@ -182,20 +181,31 @@ def _parts(name: str) -> tuple[str, ...]:
 
 
 class _Written:
-    """Members below a folder, as they are written."""
+    """Members below a folder, as they are written; what is not below `inside` is left out."""
 
-    def __init__(self, folder: Path, progress: Callable[[int], None] | None):
+    def __init__(self, folder: Path, inside: str, progress: Callable[[int], None] | None):
         self.folder, self.progress, self.bytes = folder, progress, 0
+        self.inside = tuple(inside.split("/")) if inside else ()
+        self.top: tuple[str, ...] | None = None  # what `inside` is in this archive
 
-    def add(self, member: _Member) -> None:
-        path = self.folder.joinpath(*member.parts)
+    def add(self, member: Member) -> None:
+        depth = len(self.inside)
+        top = member.parts[:depth]
+        if len(top) < depth or any(wanted not in ("*", part) for wanted, part in zip(self.inside, top, strict=True)):
+            return
+        self.top = self.top or top
+        if top != self.top:
+            raise _Refused(f"is in another folder than {_show('/'.join(self.top))}; expected one {'/'.join(self.inside)}")
+        if len(member.parts) == depth and member.kind == "file":
+            raise _Refused("is a file; expected a folder")
+        path = self.folder.joinpath(*member.parts[depth:])
         if member.kind == "folder":
             path.mkdir(parents=True, exist_ok=True)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         left = member.size
         with member.open() as source, path.open("xb") as target:
-            while left >= 0 and (chunk := source.read(_CHUNK)):
+            while left >= 0 and (chunk := source.read(CHUNK)):
                 target.write(chunk)
                 left -= len(chunk)
                 self.bytes += len(chunk)
@@ -219,78 +229,3 @@ def _require_readable(archive: Path) -> None:
 def _show(name: str) -> str:
     """A member's name in a message, whatever it holds."""
     return ascii(name if len(name) <= 200 else f"{name[:197]}...")
-
-
-class _Bounded(io.RawIOBase):
-    """A stream that gives out at most so much at once: whoever asks for more believed a length in a header."""
-
-    def __init__(self, stream: IO[bytes], largest: int):
-        self.stream, self.largest, self.last = stream, largest, b""
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= self.largest:
-            size = self.largest + 1
-        self.last = self.stream.read(size)
-        if len(self.last) > self.largest:
-            raise ValueError(f"a header of more than {self.largest} bytes")
-        return self.last
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        if whence == io.SEEK_SET and not 0 <= offset < 2**63:
-            raise ValueError("a header points outside")
-        return self.stream.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self.stream.tell()
-
-    def seekable(self) -> bool:
-        return True
-
-
-@contextmanager
-def _opened(archive: Path, max_members: int) -> Iterator[Iterator[_Member]]:
-    openers = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
-    with archive.open("rb") as file:
-        head = file.read(512)
-        file.seek(0)
-        if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-            yield _zip_members(_Bounded(file, max(2 * _CHUNK, _ENTRY * max_members)))
-            return
-        opener = next((opener for start, opener in openers.items() if head.startswith(start)), None)
-        if opener is None and head[257:262] != b"ustar":
-            raise ValueError(f"it begins with {head[:16]!r}" if head else "it is empty")
-        with opener(file) if opener else file as stream:
-            yield _tar_members(_Bounded(stream, _CHUNK))
-
-
-def _tar_members(stream: _Bounded) -> Iterator[_Member]:
-    with tarfile.open(fileobj=stream, mode="r:") as tar:
-        for info in tar:
-            kind = "a sparse file" if info.issparse() else _TAR_KINDS.get(info.type, f"of type {info.type!r}")
-            yield _Member(info.name, kind, info.size if kind == "file" else 0, lambda i=info: _tar_file(tar, i))
-            tar.members = []  # pyright: ignore[reportAttributeAccessIssue]  # tarfile would keep them all
-        if stream.last != bytes(tarfile.BLOCKSIZE):
-            raise ValueError(f"it is truncated or damaged at byte {tar.offset}")
-        padding = 0
-        while chunk := stream.read(_CHUNK):  # to its end, where compressed files have their checksum
-            padding += len(chunk)
-            if chunk.strip(b"\0") or padding > _SMALL:
-                raise ValueError("more than padding follows its end")
-
-
-def _tar_file(tar: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    file = tar.extractfile(tarfile.data_filter(info, "."))  # the filter is a second line behind our own checks
-    assert file is not None
-    return file
-
-
-def _zip_members(stream: _Bounded) -> Iterator[_Member]:
-    with zipfile.ZipFile(stream) as zip:  # pyright: ignore[reportArgumentType]
-        for info in zip.infolist():
-            name = info.orig_filename
-            kind = _ZIP_KINDS.get(stat.S_IFMT(info.external_attr >> 16), "a device")
-            if info.flag_bits & 1:
-                kind = "encrypted"
-            elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-                kind = f"compressed by method {info.compress_type}"
-            yield _Member(name, kind or ("folder" if name.endswith("/") else "file"), info.file_size, lambda i=info: zip.open(i))

@@ -7,7 +7,7 @@ that a model has to look at shape and context; thin poles, riders and slanted bo
 import hashlib
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated
 
 import cv2
 import numpy as np
@@ -45,7 +45,7 @@ class Streets:
 
     def __init__(
         self,
-        split: Literal["train", "val", "test"],
+        split: str,
         *,
         size: tuple[Side, Side] = (96, 128),
         train_images: Count = 200,

@@ -5,7 +5,16 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -23,6 +32,31 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]
     with _bar(Console()) as bar:
         task = bar.add_task(description, total=total)
         yield lambda count: bar.advance(task, count)
+
+
+@contextmanager
+def byte_bar(description: str, total: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """A bar of bytes that is gone afterwards; call what it gives with the number of bytes just done.
+
+    Without a terminal, a line for each tenth.
+
+    Args:
+        total: None: not known.
+        done: of the total, before.
+    """
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+        task = bar.add_task(description, total=total, completed=done)
+
+        def advance(count: int) -> None:
+            nonlocal done
+            before, done = done, done + count
+            bar.advance(task, count)
+            if not console.is_terminal and total and 10 * before // total < 10 * done // total < 10:
+                print(f"{description}: {10 * (10 * done // total)}%", flush=True)
+
+        yield advance
 
 
 class TrainingConsole:

@@ -114,7 +114,7 @@ def class_iou(iou: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Figu
         axes.axhline(edge, color="#dddddd", linewidth=0.6)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
-    axes.set_yticks(rows, [_short(name) for name in class_names])
+    axes.set_yticks(rows, [short(name) for name in class_names])
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel="IoU (%)")
     axes.set_xlim(left=0)
     _legend(figure, list(iou), line=False)
@@ -178,7 +178,7 @@ def confusion(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) ->
     Args:
         matrices: title -> int [K, K].
     """
-    count, names = len(class_names), [_short(name) for name in class_names]
+    count, names = len(class_names), [short(name) for name in class_names]
     side = min(max(2.6, 0.27 * count + 0.5), LARGEST_SIDE)
     named = range(0, count, -(-count // MOST_NAMES))
     columns = min(len(matrices), 2 if count > 12 else 3)
@@ -192,7 +192,7 @@ def confusion(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) ->
         axes.tick_params(length=0, labelsize=7)
         axes.set_xticks(named, [names[place] for place in named], rotation=90)
         axes.set_yticks(named, [names[place] if index % columns == 0 else "" for place in named])
-        axes.set_title(_short(title, 40))
+        axes.set_title(short(title, 40))
         if count <= 15:
             for (row, column), value in np.ndenumerate(share):
                 if value >= 0.5:
@@ -238,7 +238,7 @@ def _marks(index: int, *, line: bool = True, size: float = 5) -> dict:
 
 def _legend(figure: Figure, titles: Sequence[str], *, line: bool = True) -> None:
     handles = [Line2D([], [], **_marks(index, line=line)) for index in range(len(titles))]
-    names = [f" {_short(title, 40)}" for title in titles]  # matplotlib leaves out names that open with an underscore
+    names = [f" {short(title, 40)}" for title in titles]  # matplotlib leaves out names that open with an underscore
     figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(titles)), handlelength=2.8 if line else 1)
 
 
@@ -247,6 +247,7 @@ def _label_left(panels: Sequence[Axes], columns: int, label: str) -> None:
         axes.set_ylabel(label)
 
 
-def _short(name: str, length: int = 20) -> str:
+def short(name: str, length: int = 20) -> str:
+    """The name on one line, cut off after `length` letters."""
     line = " ".join(name.split())
     return line if len(line) <= length else line[: length - 1] + "…"

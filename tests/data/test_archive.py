@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 
 import pytest
+from made_up_archives import found, refusal, tar_of, zip_of
 
 from segkit.data import archive as archive_module
 from segkit.data.archive import unpack
@@ -20,55 +21,6 @@ TAR_TYPES = {
     "a symbolic link": tarfile.SYMTYPE, "a hard link": tarfile.LNKTYPE, "a device": tarfile.CHRTYPE, "a pipe": tarfile.FIFOTYPE,
     "of type b'7'": tarfile.CONTTYPE, "a sparse file": tarfile.GNUTYPE_SPARSE,
 }  # fmt: skip
-
-
-def tar_of(members, *, kind=None) -> bytes:
-    """A tar archive of (name, content) pairs; a name that ends in / is a folder."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        for name, content in members:
-            info = tarfile.TarInfo(name.rstrip("/") or name)
-            info.type = kind or (tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE)
-            info.size, info.linkname = len(content), "elsewhere" if kind else ""
-            tar.addfile(info, io.BytesIO(content))
-    return packed.getvalue()
-
-
-def zip_of(members, *, compression=zipfile.ZIP_DEFLATED, mode=0) -> bytes:
-    """A zip archive of (name, content) pairs."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", compression) as zip:
-        for name, content in members:
-            info = zipfile.ZipInfo("name")
-            info.filename = info.orig_filename = name
-            info.external_attr, info.compress_type = mode << 16, compression
-            zip.writestr(info, content)
-    return packed.getvalue()
-
-
-@pytest.fixture
-def place(tmp_path):
-    """Where an archive is unpacked: `place(content)` gives the archive's path and the folder to make."""
-
-    def place(content):
-        (tmp_path / "archive").write_bytes(content)
-        return tmp_path / "archive", tmp_path / "target" / "root"
-
-    return place
-
-
-def refusal(archive, root, **options):
-    """The message; nothing was left beside the folder, nor above it."""
-    before = {path: path.read_bytes() for path in archive.parent.iterdir() if path.is_file()}
-    with pytest.raises(InputError) as caught:
-        unpack(archive, root, **options)
-    assert not root.parent.exists() or not [*root.parent.iterdir()]
-    assert {path: path.read_bytes() for path in archive.parent.iterdir() if path.is_file()} == before
-    return str(caught.value).replace(str(archive), "ARCHIVE")
-
-
-def found(root):
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("packed", [

@@ -1,0 +1,94 @@
+"""What a split holds, counted in one pass over its images and labels: pixels, sizes, brightness."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from segkit.data.class_weights import ClassCounts
+from segkit.data.dataset import Dataset
+from segkit.machine import cores
+from segkit.tensors import IGNORE
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class SplitStatistics:
+    """Counts of a split of N images and K classes.
+
+    Attributes:
+        sizes: int64 [N, 2], (height, width) of each image, pixels.
+        pixels: int64 [N, K + 1], pixels of each class in each image, and last of void.
+        levels: int64 [3, 256], how many pixels of all images have each value, per RGB channel.
+    """
+
+    sizes: np.ndarray
+    pixels: np.ndarray
+    levels: np.ndarray
+
+    @property
+    def counts(self) -> ClassCounts:
+        """What class weights follow from; equal to `class_weights.count`."""
+        present, every = self.pixels > 0, self.pixels.sum(1, keepdims=True)
+        labelled = every - self.pixels[:, -1:]
+        rows = (self.pixels, present, present * every, present * labelled)
+        return ClassCounts(*(tuple(row.sum(0, dtype=np.int64).tolist()) for row in rows), total_images=len(self.pixels))
+
+    @property
+    def median_shares(self) -> list[float | None]:
+        """[K + 1] median share of an image's pixels, over the images that hold the class; None where none does."""
+        shares = self.pixels / self.pixels.sum(1, keepdims=True)
+        return [float(np.median(column[column > 0])) if column.any() else None for column in shares.T]
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """RGB mean of all pixels, 0..255 scale: a quotient of exact sums."""
+        return tuple(total / count for count, total, _ in self._sums())
+
+    @property
+    def deviation(self) -> tuple[float, ...]:
+        """RGB standard deviation of all pixels (not of images, and divided by their number), 0..255 scale."""
+        return tuple((count * squares - total**2) ** 0.5 / count for count, total, squares in self._sums())
+
+    def _sums(self) -> Iterator[tuple[int, int, int]]:
+        """Number, sum and sum of squares of each channel's values, as integers without a bound."""
+        for channel in self.levels.tolist():
+            yield sum(channel), sum(n * value for value, n in enumerate(channel)), sum(n * value**2 for value, n in enumerate(channel))
+
+
+def split_statistics(dataset: Dataset, progress: Callable[[int], None] | None = None) -> SplitStatistics:
+    """Statistics of every sample of a split, read by a thread per core; `progress` is called with each index.
+
+    Raises:
+        InputError: if a file is bad, as the dataset has it.
+    """
+    classes = len(dataset.class_names)
+    sizes, pixels = np.zeros((len(dataset), 2), np.int64), np.zeros((len(dataset), classes + 1), np.int64)
+    levels = np.zeros((3, 256), np.int64)
+
+    def read(index: int) -> np.ndarray:
+        sample = dataset[index]
+        ids = np.bincount(sample.labels.ravel(), minlength=IGNORE + 1)
+        sizes[index], pixels[index] = sample.labels.shape, np.append(ids[:classes], ids[IGNORE])
+        return np.stack([np.bincount(sample.image[..., channel].ravel(), minlength=256) for channel in range(3)])
+
+    for index, found in enumerate(in_threads(read, len(dataset))):
+        levels += found
+        if progress is not None:
+            progress(index)
+    return SplitStatistics(sizes, pixels, levels)
+
+
+def in_threads(read: Callable[[int], Found], count: int) -> Iterator[Found]:
+    """`read(0)`, `read(1)`, ... in order, by a thread per core: decoding files does not hold Python's lock.
+
+    At the first error, what has not begun is left out.
+    """
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(cores()) as threads:  # as `images` has it: threads share filters,
+        warnings.simplefilter("error", Image.DecompressionBombWarning)  # and one would undo those of another
+        yield from threads.map(read, range(count))
