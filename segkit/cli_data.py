@@ -48,6 +48,55 @@ def get(
 
 
 @data.command()
+def verify(
+    config: Config,
+    overrides: Overrides = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Files that are read at a time. Default: one a core, at most 8.", show_default=False)
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write all findings into this file (JSON).", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all findings as JSON, and nothing else.")] = False,
+) -> None:
+    """Decode every image and label of a dataset, and report all that is wrong or suspicious with it.
+
+    Exit code 0: training would be right; 2: it would be refused or wrong.
+    """
+    from segkit.build import build_layout, load_experiment
+    from segkit.data.verify import verify
+    from segkit.data.verify_lists import distinct
+    from segkit.data.verify_report import class_rows, report_json, report_lines
+    from segkit.files import write_text
+    from segkit.machine import cores, require_writable
+    from segkit.tracking.console import print_table, progress_bar
+
+    experiment, _ = load_experiment(config, overrides or [])
+    layout = build_layout(experiment)
+    if layout is None:
+        print(f"{experiment.data.name} is drawn, not read: there are no files to verify.")
+        return
+    if out is not None:
+        require_writable(out.parent, "--out")
+    try:
+        with progress_bar("looking at images and labels", sum(len(layout.splits[split].pairs) for split in distinct(layout))) as advance:
+            report = verify(layout, workers=workers or min(8, cores()), progress=advance)
+    except KeyboardInterrupt:
+        print("segkit: Ctrl-C: stopped before all was looked at; nothing was written.", file=sys.stderr)
+        raise typer.Exit(130) from None
+    text = report_json(report)
+    if out is not None:
+        write_text(out, text + "\n")
+    if as_json:
+        print(text)
+    else:
+        lines = report_lines(report, experiment.data.options["root"])
+        print("\n".join(lines[:-2]))
+        print_table("share of labelled pixels, per cent", *class_rows(report))
+        print("\n".join(lines[-2:]))
+    if not report.right:
+        raise typer.Exit(2)
+
+
+@data.command()
 def init(
     root: Annotated[Path, typer.Argument(help="Folder with images/NAME.png|jpg and labels/NAME.png.", show_default=False)],
     val: Annotated[float, typer.Option(min=0, max=1, help="Share of the images for validation.")] = 0.15,

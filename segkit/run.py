@@ -16,6 +16,7 @@ from segkit.data.class_file import classes_text
 from segkit.data.class_weights import ClassCounts, cached_count
 from segkit.data.dataset import Dataset
 from segkit.data.loader import steps_per_epoch
+from segkit.data.verify import require_sound
 from segkit.engine.batch_norm import absorb_batch_norm
 from segkit.engine.checkpoint import BEST, Checkpoints
 from segkit.engine.device import choose_device, choose_precision, deterministic
@@ -97,6 +98,8 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False, p
             device = processes.device(choose_device(experiment.training.device))
             choose_precision(experiment.training.precision, device)  # one that the device lacks is refused before the folder is touched
             training, validation, test = (build.build_dataset(experiment, split) for split in ("train", "val", "test"))
+            if layout := build.build_layout(experiment):
+                require_sound(layout)
             require_labels(train=training, val=validation, test=test)
             trainee, loss = _assemble(experiment, training, device, restore=resumes)
             processes.seed(experiment.seed)

@@ -90,8 +90,8 @@ def test_an_image_without_label_is_named(segkit, tmp_path):
 
 def test_a_label_of_another_size_is_named(segkit, tmp_path):
     assert camvid_error(segkit, bad_camvid(tmp_path / "data", labels=np.zeros((32, 40), np.uint8)), tmp_path) == (
-        "ROOT/train/a.png is 32x48 (height x width) but its labels ROOT/trainannot/a.png are 32x40 (height x width): "
-        "expected equal sizes. Resize neither by hand; find the matching pair of files."
+        "ROOT/train/a.png: image and label differ in size: 32x48 (height x width), its label 32x40. Find the file that belongs; "
+        "to scale a label, repeat pixels and never average. So it is with 2 more. 'segkit data verify CONFIG' shows everything."
     )
 
 
@@ -99,8 +99,9 @@ def test_a_label_id_out_of_range_is_named(segkit, tmp_path):
     labels = np.zeros((32, 48), np.uint8)
     labels[:2, :3] = 17
     assert camvid_error(segkit, bad_camvid(tmp_path / "data", labels=labels), tmp_path) == (
-        "ROOT/trainannot/a.png holds label ids that no class has: 17 (6 pixels); expected 0..10, or 255 for ignored. "
-        "Fix the file, or name every class of the dataset."
+        "ROOT/trainannot/a.png: label ids that no class has: 17 (6 pixels); expected 0..10, or 11 or 255 for void. Fix the labels, "
+        "or name every class of the dataset: is the background among them? So it is with 2 more. "
+        "'segkit data verify CONFIG' shows everything."
     )
 
 
@@ -117,7 +118,7 @@ def test_a_split_that_is_all_void_is_found_before_training(segkit, tmp_path, spl
 def test_a_damaged_test_label_is_found_before_training(segkit, tmp_path):
     root = bad_camvid(tmp_path / "data")
     (root / "testannot/a.png").write_bytes(b"no picture")
-    assert camvid_error(segkit, root, tmp_path).startswith("ROOT/testannot/a.png is no PNG file.")
+    assert camvid_error(segkit, root, tmp_path).startswith("ROOT/testannot/a.png: label is no PNG file. ")
     assert not (tmp_path / "run").exists()
 
 

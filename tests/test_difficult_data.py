@@ -84,8 +84,8 @@ def test_an_unknown_colour_in_a_test_mask_is_found_before_training(data, train):
     colors[0, 3:] = [10, 20, 30]
     Image.fromarray(colors).save(data / "test" / "labels" / "test2.png")
     assert train() == (2, (
-        "segkit: ROOT/test/labels/test2.png holds colours that no class has: [255, 255, 255] (3 pixels); expected the exact colours of "
-        "the classes. Fix the file, or name every class of the dataset with its colour.\n"
+        "segkit: ROOT/test/labels/test2.png: RGB label with colours that no class has: [255, 255, 255] (3 pixels). Expected the exact "
+        "colours of the classes. Fix the label or the classes' colours. 'segkit data verify CONFIG' shows everything.\n"
     ), [])  # fmt: skip
 
 
