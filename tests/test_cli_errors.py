@@ -83,8 +83,8 @@ def test_a_missing_test_split_is_found_before_training(segkit, tmp_path):
 
 def test_an_image_without_label_is_named(segkit, tmp_path):
     assert camvid_error(segkit, bad_camvid(tmp_path / "data", without="trainannot"), tmp_path) == (
-        "ROOT/train.txt names 1 missing files, the first is ROOT/trainannot/a.png; "
-        "expected an image and a label for every line. Copy the dataset again."
+        "ROOT/train.txt names a missing file, ROOT/trainannot/a.png; "
+        "expected an image and a label for every sample. Copy the dataset again, or take these samples out."
     )
 
 

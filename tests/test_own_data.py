@@ -7,7 +7,8 @@ from PIL import Image
 from segkit.data.streets import Streets
 
 TINY = [
-    "model.encoder.weights=null", "model.encoder.width=0.0625", "model.decoder.head_width=16", "transforms.crop=[32, 32]", "training.epochs=1",
+    "model.encoder.weights=null", "model.encoder.width=0.0625", "model.decoder.head_width=16", "transforms.crop=[32, 32]",
+    "training.epochs=1",
 ]  # fmt: skip
 
 
