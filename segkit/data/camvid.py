@@ -11,8 +11,8 @@ VOID, VOID_COLOR = 11, (0, 0, 0)
 CLASSES = plain_classes(CLASS_NAMES, PALETTE, void=VOID, void_color=VOID_COLOR)
 SIZES = {"train": 367, "val": 101, "test": 233}
 
-_FIRST = "labels of November 2015, the tutorial's first: SegNet's published class weights follow from them"
-_CURRENT = "labels of December 2015, the tutorial's current ones: SegNet's published class weights follow from older ones"
+_FIRST = "labels of November 2015, the first: SegNet's class weights follow from them"
+_CURRENT = "labels of December 2015, today's: SegNet's class weights follow from older ones"
 EDITIONS = {
     "b508e9ac976b6ff3497889d26eec146c3542c77315a5d46261e99643dffbd7e6": _FIRST,  # train
     "7351a90b38cbdd6eabf4077cf5e705542846aed4d9a43516c86ee18595aac26c": _FIRST,  # test

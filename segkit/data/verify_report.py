@@ -84,4 +84,4 @@ def _wrapped(text: str, first: str, others: str) -> list[str]:
 def _contents(split: str, found: Contents) -> str:
     sizes = [f"{size} ({count})" if len(found.sizes) > 1 else size for size, count in list(found.sizes.items())[:SIZES]]
     more = f" and {len(found.sizes) - SIZES} other sizes" if len(found.sizes) > SIZES else ""
-    return f"{split}: {found.images} images of {', '.join(sizes) or 'no size'}{more} pixels (height x width), {found.void:.1%} void"
+    return f"{split}: {found.images} images, height x width {', '.join(sizes) or 'unknown'}{more}, {found.void:.1%} void"

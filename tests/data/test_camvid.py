@@ -154,7 +154,7 @@ def test_the_real_camvid_has_its_published_sizes(real_camvid):
 def test_the_edition_of_labels_is_told_by_checksum(real_camvid, tiny_camvid):
     layout = camvid(root=real_camvid)
     assert {layout.edition(split) for split in ("train", "val", "test")} == {
-        "labels of December 2015, the tutorial's current ones: SegNet's published class weights follow from older ones"
+        "labels of December 2015, today's: SegNet's class weights follow from older ones"
     }
     assert camvid(root=tiny_camvid).edition("train") is None
 

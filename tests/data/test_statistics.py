@@ -15,7 +15,7 @@ from segkit.errors import InputError
 
 
 def test_statistics_of_a_split_against_whole_arrays(tiny_camvid):
-    dataset = camvid("train", root=tiny_camvid)
+    dataset = camvid(root=tiny_camvid).checked("train")
     found = split_statistics(dataset)
     images = np.stack([np.asarray(Image.open(pair.image)) for pair in dataset.pairs]).reshape(-1, 3).astype(np.float64)
     np.testing.assert_allclose(found.mean, images.mean(0), rtol=1e-14)
@@ -28,7 +28,7 @@ def test_statistics_of_a_split_against_whole_arrays(tiny_camvid):
 
 def test_a_median_share_is_over_the_images_that_hold_the_class(tmp_path):
     root = voc_of(tmp_path, [[[0, 0, 0, 1]], [[1, 1], [0, 0]], [[0], [0]]])
-    found = split_statistics(voc("train", root=root))
+    found = split_statistics(voc(root=root).checked("train"))
     assert found.median_shares[:3] == [(0.5 + 0.75) / 2 + 0.125, (0.25 + 0.5) / 2, None]  # of 0.75, 0.5 and 1: 0.75
     assert found.sizes.tolist() == [[1, 4], [2, 2], [2, 1]]
     assert found.counts.pixels[:3] == (7, 3, 0)
@@ -55,14 +55,14 @@ def test_sums_are_exact_where_floats_would_round(tmp_path):
 
 
 def test_a_damaged_image_is_named(tiny_camvid):
-    dataset = camvid("train", root=tiny_camvid)
+    dataset = camvid(root=tiny_camvid).checked("train")
     dataset.pairs[4].image.write_bytes(b"no image")
     with pytest.raises(InputError, match="train_4.png is no"):
         split_statistics(dataset)
 
 
 def test_threads_keep_the_order_and_leave_the_filters_of_warnings_as_they_are(tiny_camvid):
-    dataset, before = camvid("train", root=tiny_camvid), list(warnings.filters)
+    dataset, before = camvid(root=tiny_camvid).checked("train"), list(warnings.filters)
     many = list(in_threads(lambda index: dataset.labels(index % 7)[0, 0], 140))
     assert many == [dataset.labels(index)[0, 0] for index in range(7)] * 20
     assert warnings.filters == before
@@ -70,7 +70,7 @@ def test_threads_keep_the_order_and_leave_the_filters_of_warnings_as_they_are(ti
 
 def test_camvid_has_the_pixels_that_others_counted(real_camvid):
     """Source: alexgkendall/caffe-segnet#37 for the classes; void and brightness: of the PNGs, by numpy."""
-    found = split_statistics(camvid("train", root=real_camvid))
+    found = split_statistics(camvid(root=real_camvid).checked("train"))
     assert found.counts.pixels[:4] == (10_682_767, 14_750_079, 623_349, 20_076_880)
     assert found.counts.pixels[-1] == 2_503_995
     np.testing.assert_allclose(found.mean, [105.03319369, 108.40886315, 110.33102643], atol=5e-9)
