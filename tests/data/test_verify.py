@@ -73,7 +73,7 @@ def test_the_report_says_what_is_there(segkit, tmp_path):
     ]
     assert "WARNING: split has another number of images than the papers' (3)" in lines
     ids = np.stack([np.asarray(Image.open(path)) for path in sorted(root.glob("valannot/*.png"))])
-    assert f"val: 8 images of 48x64 pixels (height x width), {(ids == 11).mean():.1%} void" in lines
+    assert f"val: 8 images, height x width 48x64, {(ids == 11).mean():.1%} void" in lines
     (sky,) = [line for line in lines if "sky" in line]
     assert f" {100 * (ids == 0).sum() / (ids < 11).sum():.2f} " in sky
     assert lines[-1] == "Training would be right."
