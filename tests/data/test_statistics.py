@@ -48,7 +48,7 @@ def voc_of(root, maps):
 
 
 def test_sums_are_exact_where_floats_would_round(tmp_path):
-    found = split_statistics(voc("train", root=voc_of(tmp_path, [[[0, 0]]])))
+    found = split_statistics(voc(root=voc_of(tmp_path, [[[0, 0]]])).checked("train"))
     found.levels[:] = 0
     found.levels[:, 7] = 10**15
     assert (found.mean, found.deviation) == ((7.0,) * 3, (0.0,) * 3)
