@@ -4,7 +4,6 @@ Every random decision is a function of (seed, epoch, sample id) alone: not of wo
 """
 
 import hashlib
-import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from segkit.data.dataset import Sample
 from segkit.data.transforms_geometry import Box, View, random_window
-from segkit.tensors import IGNORE, RawImage, Size
+from segkit.tensors import IGNORE, RawImage, RawLabels, Size
 
 PADDED = IGNORE - 1  # marks padding between cropping and normalization; no class may have this id
 
@@ -39,28 +38,37 @@ def sample_seed(seed: int, epoch: int, sample_id: str) -> int:
 class Backend(Protocol):
     """What executes transforms, on pixels in a form of its own. Nothing here is random."""
 
-    def resized(self, array: np.ndarray, size: Size, *, labels: bool = False) -> Any:
-        """The image [H, W, 3] or labels [H, W] of a file, uint8, as pixels of another size."""
+    def loaded(self, array: np.ndarray) -> Any:
+        """The image [H, W, 3] or labels [H, W] of a file, uint8."""
+        ...
+
+    def resized(self, pixels: Any, size: Size, *, labels: bool = False) -> Any:
+        """The same at another size; labels by the pixel under each centre."""
         ...
 
     def cropped(self, pixels: Any, box: Box) -> Any:
         """What lies in a box."""
         ...
 
-    def jittered(self, image: Any, brightness: float, contrast: float, saturation: float, hue: float, order: list[int]) -> Any:
-        """Three factors, a turn of the hue (1: all around), and which of the four comes when."""
-        ...
-
-    def blurred(self, image: Any, sigma: float, kernel_size: int) -> Any:
-        """Gaussian blur; borders are mirrored, so `kernel_size` (odd) is less than twice either side."""
-        ...
-
-    def shown(self, pixels: Any, view: View, *, outside: int | None = None) -> Any:
-        """What a view shows of `view.source`: labels by the nearest pixel, `outside` where there is none; images (None) linearly."""
+    def turned(self, pixels: Any, view: View, *, outside: int | None = None) -> Any:
+        """What a view shows of pixels of any size, not flipped: labels by the pixel under each centre, `outside` where there is none;
+        images (None) linearly, their borders continued."""
         ...
 
     def mirrored(self, pixels: Any) -> Any:
         """Left and right exchanged."""
+        ...
+
+    def jittered(self, image: Any, brightness: float, contrast: float, saturation: float, hue: float, order: list[int]) -> Any:
+        """Three factors, a turn of the hue (1: all around), and which of the four comes when."""
+        ...
+
+    def blurred(self, image: Any, sigma: float) -> Any:
+        """Gaussian blur by a kernel of `blur_kernel_size`; borders are mirrored."""
+        ...
+
+    def padded(self, pixels: Any, sides: tuple[int, int, int, int], value: int) -> Any:
+        """With so many pixels more to the left, above, to the right and below."""
         ...
 
     def normalized(self, image: Any, mean: np.ndarray, deviation: np.ndarray) -> Tensor:
@@ -90,10 +98,10 @@ class _Drawn:
     size: Size
     window: Box
     flip: bool
-    jitter: tuple[float, float, float, float, list[int]] | None
-    angle: float
-    sigma: float
-    noise: np.ndarray
+    jitter: tuple[float, float, float, float, list[int]] | None  # as `Backend.jittered` takes it
+    noise: np.ndarray | None  # RGB, 0..255 scale
+    angle: float  # degrees, counter-clockwise
+    sigma: float  # of the blur; 0: none
     more: random.Random  # for further windows
 
 
@@ -106,7 +114,7 @@ class TrainingTransform:
         resolution: network pixels per pixel on disk, at scale 1.
         scale: (low, high) of the random scale, uniform, on top of `resolution`; one resize does both.
         rotate: largest angle in degrees, uniform, to either side, about the middle of the image. Source: hszhao/semseg, which leaves half
-            of the images upright. A step after the resize: linear interpolation in its place would skip pixels at scales below 1.
+            of the images upright. Turn and scale are one step; below half the size on disk, averages over areas come first.
         crop: (height, width) in network pixels; smaller images are padded at random. None: whole images.
         class_max_ratio: largest share of a crop's labelled pixels that one class may have; the last of ten crops is taken as it is. 1: any.
             Source: mmsegmentation's cat_max_ratio, Detectron2's single_category_max_area; both recommend 0.75 or 1.
@@ -144,55 +152,79 @@ class TrainingTransform:
     def __call__(self, sample: Sample, seed: int) -> tuple[Tensor, Tensor]:
         """Image float32 [3, H, W], normalized, and labels int64 [H, W]; all randomness from `seed`."""
         backend, drawn = self.backend, self._draw(sample.labels.shape, seed)
-        labels, view = self._labels(backend.resized(sample.labels, drawn.size, labels=True), drawn)
-        image = self._source(backend.resized(sample.image, drawn.size), view, drawn)
-        if drawn.jitter:
-            image = backend.jittered(image, *drawn.jitter)
-        if drawn.sigma:
-            radius = min(math.ceil(3 * drawn.sigma), view.source.height - 1, view.source.width - 1)
-            image = backend.blurred(image, drawn.sigma, 2 * radius + 1)
-        normalized = backend.normalized(backend.shown(image, view), self.mean - drawn.noise, self.deviation)
-        ids = backend.ids(labels)
-        padded = ids == PADDED
-        return normalized.masked_fill_(padded, 0), ids.masked_fill_(padded, IGNORE)
+        labels, view = self._labels(sample.labels, drawn)
+        image = self._colored(self._seen(self._image(sample.image, drawn), view), drawn)
+        if any(view.sides) and not view.angle:
+            image = backend.padded(image, view.sides, 0)
+        mean = self.mean if drawn.noise is None else self.mean - drawn.noise
+        normalized, ids = backend.normalized(image, mean, self.deviation), backend.ids(labels)
+        if view.has_outside:
+            padded = ids == PADDED
+            normalized.masked_fill_(padded, 0)
+            ids.masked_fill_(padded, IGNORE)
+        return normalized, ids
 
     def _draw(self, shape: tuple[int, ...], seed: int) -> _Drawn:
-        """Numbers from a seed: first those that albumentations 2.0.8 would draw, in its order, then later options', so that an option
-        does not change what is drawn for the others."""
-        draw, rng = random.Random(seed), np.random.default_rng(seed)
+        """First the numbers that albumentations 2.0.8 would draw from the seed, in its order, then those of options that it had no part in."""
+        draw = random.Random(seed)
         size = _scaled(shape, self.resolution * draw.uniform(*self.scale))
         draw.random()  # albumentations' Compose asks whether to do anything
         window = random_window(draw, size, self.crop)
         flip = self.flip >= 1 or (self.flip > 0 and draw.random() < self.flip)
-        jitter = None
-        if self.color_jitter:
-            low, high, order = 1 - self.color_jitter, 1 + self.color_jitter, [0, 1, 2, 3]
-            factors = draw.uniform(low, high), draw.uniform(low, high), draw.uniform(low, high)
-            jitter = (*factors, draw.uniform(-self.color_jitter / 10, self.color_jitter / 10), order)
-            rng.shuffle(order)
-        noise = 255 * PCA_VECTORS @ (rng.normal(0, self.pca_noise, 3) * PCA_VALUES) if self.pca_noise else np.zeros(3)
+        jitter, noise = self._draw_colors(draw, seed)
         more = random.Random(f"{seed} and later options")
-        turn, blurs, sigma = more.uniform(-1, 1), more.random() < self.blur, more.uniform(*BLUR_SIGMA)
-        return _Drawn(size, window, flip, jitter, turn * self.rotate, sigma * blurs, noise.astype(np.float32), more)
+        angle, blurs, sigma = self.rotate * more.uniform(-1, 1), more.random() < self.blur, more.uniform(*BLUR_SIGMA)
+        return _Drawn(size, window, flip, jitter, noise, angle, sigma if blurs else 0, more)
 
-    def _labels(self, labels: Any, drawn: _Drawn) -> tuple[Any, View]:
+    def _draw_colors(self, draw: random.Random, seed: int) -> tuple[tuple | None, np.ndarray | None]:
+        if not (self.color_jitter or self.pca_noise):
+            return None, None
+        jitter, noise, rng = None, None, np.random.default_rng(seed)
+        if self.color_jitter:
+            strengths = (self.color_jitter, self.color_jitter, self.color_jitter, self.color_jitter / 10)
+            factors = [draw.uniform(middle - s, middle + s) for middle, s in zip((1, 1, 1, 0), strengths, strict=True)]
+            order = [0, 1, 2, 3]
+            rng.shuffle(order)
+            jitter = (*factors, order)
+        if self.pca_noise:
+            noise = (255 * PCA_VECTORS @ (rng.normal(0, self.pca_noise, 3) * PCA_VALUES)).astype(np.float32)
+        return jitter, noise
+
+    def _labels(self, array: RawLabels, drawn: _Drawn) -> tuple[Any, View]:
         """Labels in the window, PADDED outside of the image, and where that lies; in another window while one class fills it."""
-        found, view = self._labels_in(drawn.window, labels, drawn)
-        for _ in range(CROP_TRIES - 1 if self.class_max_ratio < 1 else 0):
-            if self._mixed(np.asarray(found)):
+        labels = self.backend.loaded(array)
+        if not drawn.angle:
+            labels = self.backend.resized(labels, drawn.size, labels=True)
+        window = drawn.window
+        for last in [False] * (CROP_TRIES - 1 if self.class_max_ratio < 1 else 0) + [True]:
+            view = View(drawn.size, window, drawn.angle, drawn.flip)
+            found = self._seen(labels, view, outside=PADDED)
+            if last or self._mixed(np.asarray(found)):
                 break
-            found, view = self._labels_in(random_window(drawn.more, drawn.size, self.crop), labels, drawn)
+            window = random_window(drawn.more, drawn.size, self.crop)
+        if any(view.sides) and not view.angle:
+            found = self.backend.padded(found, view.sides, PADDED)
         return found, view
 
-    def _labels_in(self, window: Box, labels: Any, drawn: _Drawn) -> tuple[Any, View]:
-        view = View(drawn.size, window.mirrored(drawn.size[1]) if drawn.flip else window, drawn.angle)
-        return self.backend.shown(self._source(labels, view, drawn), view, outside=PADDED), view
+    def _image(self, array: RawImage, drawn: _Drawn) -> Any:
+        """The image at network resolution; before a turn, which brings it there, at twice that at most, so that no pixel is skipped."""
+        image, (height, width) = self.backend.loaded(array), drawn.size
+        if not drawn.angle:
+            return self.backend.resized(image, drawn.size)
+        halved = 2 * height < array.shape[0] and 2 * width < array.shape[1]
+        return self.backend.resized(image, (2 * height, 2 * width)) if halved else image
 
-    def _source(self, pixels: Any, view: View, drawn: _Drawn) -> Any:
-        """What `view` needs of the flipped image or labels."""
-        if not drawn.flip:
-            return self.backend.cropped(pixels, view.source)
-        return self.backend.mirrored(self.backend.cropped(pixels, view.source.mirrored(drawn.size[1])))
+    def _seen(self, pixels: Any, view: View, *, outside: int | None = None) -> Any:
+        """The window, or what of it is visible of an upright image, after the flip."""
+        pixels = self.backend.turned(pixels, view, outside=outside) if view.angle else self.backend.cropped(pixels, view.visible)
+        return self.backend.mirrored(pixels) if view.flip else pixels
+
+    def _colored(self, image: Any, drawn: _Drawn) -> Any:
+        if drawn.jitter:
+            image = self.backend.jittered(image, *drawn.jitter)
+        if drawn.sigma:
+            image = self.backend.blurred(image, drawn.sigma)
+        return image
 
     def _mixed(self, labels: np.ndarray) -> bool:
         """Whether there is a labelled pixel, and no class has more than its share of them."""
@@ -223,7 +255,7 @@ class EvaluationTransform:
 
     def __call__(self, image: RawImage) -> Tensor:
         """uint8 [H, W, 3] to float32 [3, H', W']."""
-        resized = self.backend.resized(image, _scaled(image.shape, self.resolution))
+        resized = self.backend.resized(self.backend.loaded(image), _scaled(image.shape, self.resolution))
         return self.backend.normalized(resized, self.mean, self.deviation)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from segkit.data.transforms_geometry import Box, View
+from segkit.data.transforms_geometry import Box, View, blur_kernel_size
 from segkit.tensors import Size
 
 cv2.setNumThreads(0)  # workers are the parallelism; OpenCV's own threads only compete with them
@@ -22,8 +22,11 @@ class Albumentations:
     def __init__(self):
         self.flip, self.jitter, self.gaussian = A.HorizontalFlip(), A.ColorJitter(), A.GaussianBlur()
 
+    def loaded(self, array: np.ndarray) -> np.ndarray:
+        return array
+
     def resized(self, array: np.ndarray, size: Size, *, labels: bool = False) -> np.ndarray:
-        """Images by area or linearly, labels by the pixel under each centre."""
+        """Images by area or linearly."""
         if size == array.shape[:2]:
             return array
         # INTER_NEAREST shifts labels against the image, by 0.4 pixels at ratio 1.3 and 0.8 at 0.6; its exact form does not
@@ -34,25 +37,26 @@ class Albumentations:
     def cropped(self, array: np.ndarray, box: Box) -> np.ndarray:
         return np.ascontiguousarray(array[box.top : box.top + box.height, box.left : box.left + box.width])
 
-    def jittered(self, image: np.ndarray, brightness: float, contrast: float, saturation: float, hue: float, order: list[int]) -> np.ndarray:
-        return self.jitter.apply(image, brightness, contrast, saturation, hue, order)
-
-    def blurred(self, image: np.ndarray, sigma: float, kernel_size: int) -> np.ndarray:
-        return self.gaussian.apply(image, cv2.getGaussianKernel(kernel_size, sigma))
-
-    def shown(self, array: np.ndarray, view: View, *, outside: int | None = None) -> np.ndarray:
-        top, left = view.source.top - view.window.top, view.source.left - view.window.left
-        border, value = (cv2.BORDER_REPLICATE, 0) if outside is None else (cv2.BORDER_CONSTANT, outside)
-        if view.angle:
-            method = cv2.WARP_INVERSE_MAP | (cv2.INTER_LINEAR if outside is None else cv2.INTER_NEAREST)
-            return cv2.warpAffine(array, view.matrix, (view.window.width, view.window.height), None, method, border, (value,))
-        if view.source == view.window:
-            return array
-        bottom, right = view.window.height - view.source.height - top, view.window.width - view.source.width - left
-        return cv2.copyMakeBorder(array, top, bottom, left, right, border, value=(value,))
+    def turned(self, array: np.ndarray, view: View, *, outside: int | None = None) -> np.ndarray:
+        matrix = view.matrix((array.shape[0], array.shape[1]))
+        matrix[:, 2] += matrix[:, :2].sum(1) / 2 - 0.5  # OpenCV's pixel i has its middle at i
+        size = (view.window.width, view.window.height)
+        if outside is None:
+            return cv2.warpAffine(array, matrix, size, None, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE)
+        return cv2.warpAffine(array, matrix, size, None, cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, cv2.BORDER_CONSTANT, (outside,))
 
     def mirrored(self, array: np.ndarray) -> np.ndarray:
         return self.flip.apply(array)
+
+    def jittered(self, image: np.ndarray, brightness: float, contrast: float, saturation: float, hue: float, order: list[int]) -> np.ndarray:
+        return self.jitter.apply(image, brightness, contrast, saturation, hue, order)
+
+    def blurred(self, image: np.ndarray, sigma: float) -> np.ndarray:
+        return self.gaussian.apply(image, cv2.getGaussianKernel(blur_kernel_size(sigma, image.shape[:2]), sigma))
+
+    def padded(self, array: np.ndarray, sides: tuple[int, int, int, int], value: int) -> np.ndarray:
+        left, top, right, bottom = sides
+        return cv2.copyMakeBorder(array, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(value,) * 3)
 
     def normalized(self, image: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> Tensor:
         """Through a table of the 256 values of each channel."""

@@ -1,6 +1,6 @@
 """Where the pixels of a training sample lie in its resized image. Numbers alone; a backend moves the pixels.
 
-Coordinates are network pixels of the resized image: pixel i covers i to i + 1.
+Coordinates are pixels of the resized image; pixel i covers i to i + 1.
 """
 
 import math
@@ -22,58 +22,49 @@ class Box(NamedTuple):
     height: int
     width: int
 
-    def mirrored(self, width: int) -> "Box":
-        """Where the same pixels lie after left and right of an image of that width are exchanged."""
-        return self._replace(left=width - self.left - self.width)
-
 
 @dataclass(frozen=True)
 class View:
-    """A window onto an image that was turned about its middle.
+    """A window onto an image that was turned about its middle; what it shows may be flipped then.
 
     Attributes:
         size: (height, width) of the image.
         window: what is shown.
         angle: degrees, counter-clockwise.
+        flip: exchange left and right.
     """
 
     size: Size
     window: Box
     angle: float = 0.0
+    flip: bool = False
 
     @cached_property
-    def source(self) -> Box:
-        """The part of the image that the window can show: one pixel at least, and one more on each side where it is turned."""
+    def visible(self) -> Box:
+        """The part of the window where an upright image is."""
         top, left, height, width = self.window
-        corners = np.array([[left, top], [left + width, top], [left, top + height], [left + width, top + height]])
-        if self.angle:
-            corners = (corners - self._middle) @ self._turn.T + self._middle
-            corners = np.concatenate([np.floor(corners) - 1, np.ceil(corners) + 1])
-        (left, top), (right, bottom) = corners.min(0), corners.max(0)
-        (top, height), (left, width) = (_within(*ends) for ends in ((top, bottom, self.size[0]), (left, right, self.size[1])))
-        return Box(top, left, height, width)
+        bottom, right = min(top + height, self.size[0]), min(left + width, self.size[1])
+        return Box(max(top, 0), max(left, 0), bottom - max(top, 0), right - max(left, 0))
 
     @cached_property
-    def matrix(self) -> np.ndarray:
-        """[2, 3]: from (x, y, 1) of a pixel of the window to (x, y) in `source`."""
-        first, origin = (np.array([box.left, box.top]) + 0.5 for box in (self.window, self.source))
-        return np.column_stack([self._turn, self._turn @ (first - self._middle) + self._middle - origin])
+    def sides(self) -> tuple[int, int, int, int]:
+        """Pixels of the window left of, above, right of and below what is visible of an upright image, after the flip."""
+        top, left = self.visible.top - self.window.top, self.visible.left - self.window.left
+        bottom, right = self.window.height - self.visible.height - top, self.window.width - self.visible.width - left
+        return (right, top, left, bottom) if self.flip else (left, top, right, bottom)
 
     @property
-    def _middle(self) -> np.ndarray:
-        return np.array([self.size[1], self.size[0]]) / 2
+    def has_outside(self) -> bool:
+        """Whether the window may show what is not in the image."""
+        return self.angle != 0 or any(self.sides)
 
-    @property
-    def _turn(self) -> np.ndarray:
-        """[2, 2]: from (x, y) after the turn to (x, y) before it; y points down."""
+    def matrix(self, size: Size) -> np.ndarray:
+        """[2, 3]: from (x, y, 1) in the window, before a flip, to (x, y) in the image as it is at another size: on disk, for instance."""
         cosine, sine = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
-        return np.array([[cosine, -sine], [sine, cosine]])
-
-
-def _within(start: float, stop: float, length: int) -> tuple[int, int]:
-    """First pixel of 0..length from `start` to `stop`, and how many; the nearest one where there is none."""
-    first = min(max(int(start), 0), length - 1)
-    return first, max(min(int(stop), length) - first, 1)
+        back = np.array([[cosine, -sine], [sine, cosine]])  # y points down
+        first, middle = np.array([self.window.left, self.window.top]), np.array(self.size[::-1]) / 2
+        ratio = np.array(size[::-1]) / np.array(self.size[::-1])
+        return ratio[:, None] * np.column_stack([back, back @ (first - middle) + middle])
 
 
 def random_window(draw: random.Random, size: Size, crop: Size | None) -> Box:
@@ -89,3 +80,8 @@ def random_window(draw: random.Random, size: Size, crop: Size | None) -> Box:
         int((s + pixels - c + 1) * draw.random()) - first for s, c, pixels, first in zip(size, crop, missing, before, strict=True)
     )
     return Box(top, left, *crop)
+
+
+def blur_kernel_size(sigma: float, size: Size) -> int:
+    """Pixels that a Gaussian needs: to three standard deviations, and no further than the image is mirrored at its borders."""
+    return 2 * min(math.ceil(3 * sigma), size[0] - 1, size[1] - 1) + 1

@@ -1,12 +1,15 @@
 """Transforms by torchvision.transforms.v2: tensors uint8 or float32 [3, H, W] (0..255 or 0..1) and uint8 [1, H, W]."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from segkit.data.transforms_geometry import Box, View
+from segkit.data.transforms_geometry import Box, View, blur_kernel_size
 from segkit.tensors import Size
 
 
@@ -14,10 +17,12 @@ class Torchvision:
     """See `segkit.data.transforms.Backend`. Differs from albumentations where torchvision does: smaller images are made by a
     triangle filter in place of area, and colours are not rounded between steps."""
 
-    def resized(self, array: np.ndarray, size: Size, *, labels: bool = False) -> Tensor:
-        """Images linearly, with a wider filter where they shrink; labels by the pixel under each centre."""
-        pixels = torch.tensor(array)
-        pixels = pixels[None] if labels else pixels.permute(2, 0, 1)
+    def loaded(self, array: np.ndarray) -> Tensor:
+        pixels = torch.tensor(array)  # a copy: what was decoded may be read-only
+        return pixels[None] if array.ndim == 2 else pixels.permute(2, 0, 1)
+
+    def resized(self, pixels: Tensor, size: Size, *, labels: bool = False) -> Tensor:
+        """Images linearly, with a wider filter where they shrink."""
         return F.resize(pixels, list(size), InterpolationMode.NEAREST_EXACT if labels else InterpolationMode.BILINEAR)
 
     def cropped(self, pixels: Tensor, box: Box) -> Tensor:
@@ -26,30 +31,40 @@ class Torchvision:
     def jittered(self, image: Tensor, brightness: float, contrast: float, saturation: float, hue: float, order: list[int]) -> Tensor:
         steps = (F.adjust_brightness, brightness), (F.adjust_contrast, contrast), (F.adjust_saturation, saturation), (F.adjust_hue, hue)
         image = F.to_dtype(image, torch.float32, scale=True)
-        for index in order:
-            step, factor = steps[index]
-            image = step(image, factor)
+        with _one_thread():
+            for index in order:
+                step, factor = steps[index]
+                image = step(image, factor)
         return image
 
-    def blurred(self, image: Tensor, sigma: float, kernel_size: int) -> Tensor:
-        return F.gaussian_blur(F.to_dtype(image, torch.float32, scale=True), [kernel_size, kernel_size], [sigma, sigma])
+    def blurred(self, image: Tensor, sigma: float) -> Tensor:
+        kernel_size = blur_kernel_size(sigma, (image.shape[-2], image.shape[-1]))
+        image = F.to_dtype(image, torch.float32, scale=True)
+        for lengths in ([kernel_size, 1], [1, kernel_size]):  # one after the other: torchvision would compute their product
+            image = F.gaussian_blur(image, lengths, [sigma, sigma])
+        return image
 
-    def shown(self, pixels: Tensor, view: View, *, outside: int | None = None) -> Tensor:
-        source, window, margin = view.source, view.window, 1 if view.angle else 0
-        top, left = (min(of, to) - margin for of, to in ((source.top, window.top), (source.left, window.left)))
-        bottom = max(source.top + source.height, window.top + window.height) + margin
-        right = max(source.left + source.width, window.left + window.width) + margin
-        sides = [source.left - left, source.top - top, right - source.left - source.width, bottom - source.top - source.height]
-        if any(sides):
-            pixels = F.pad(pixels, sides, fill=outside, padding_mode="edge" if outside is None else "constant")
-        if view.angle:
-            middle = [view.size[1] / 2 - left, view.size[0] / 2 - top]
-            method = InterpolationMode.BILINEAR if outside is None else InterpolationMode.NEAREST
-            pixels = F.rotate(pixels, view.angle, method, center=middle, fill=outside)
-        return F.crop(pixels, window.top - top, window.left - left, window.height, window.width)
+    def turned(self, pixels: Tensor, view: View, *, outside: int | None = None) -> Tensor:
+        (height, width), window = pixels.shape[-2:], view.window
+        matrix = view.matrix((height, width))
+        corners = matrix @ np.array([[0, window.width, 0, window.width], [0, 0, window.height, window.height], [1, 1, 1, 1]])
+        (left, top), (right, bottom) = (np.floor(corners.min(1)) - 1).astype(int).tolist(), (np.ceil(corners.max(1)) + 1).astype(int).tolist()
+        # what is seen of the pixels, at least one, and around it what is seen beyond: torchvision's result is as large as what it is given
+        rows, columns = _seen(top, bottom, height), _seen(left, right, width)
+        top, left = min(top, rows.start), min(left, columns.start)
+        bottom, right = max(bottom, rows.stop, top + window.height), max(right, columns.stop, left + window.width)
+        sides = [columns.start - left, rows.start - top, right - columns.stop, bottom - rows.stop]
+        pixels = F.pad(pixels[..., rows, columns], sides, fill=outside, padding_mode="edge" if outside is None else "constant")
+        matrix[:, 2] -= left, top
+        method = InterpolationMode.BILINEAR if outside is None else InterpolationMode.NEAREST
+        pixels = F.perspective(pixels, None, None, method, fill=outside, coefficients=[*matrix.ravel().tolist(), 0.0, 0.0])
+        return pixels[..., : window.height, : window.width]
 
     def mirrored(self, pixels: Tensor) -> Tensor:
         return F.horizontal_flip(pixels)
+
+    def padded(self, pixels: Tensor, sides: tuple[int, int, int, int], value: int) -> Tensor:
+        return F.pad(pixels, list(sides), fill=value)
 
     def normalized(self, image: Tensor, mean: np.ndarray, deviation: np.ndarray) -> Tensor:
         image = image.float() if image.dtype == torch.uint8 else image * 255
@@ -57,3 +72,19 @@ class Torchvision:
 
     def ids(self, labels: Tensor) -> Tensor:
         return labels[0].long().contiguous()
+
+
+def _seen(start: int, stop: int, length: int) -> slice:
+    first = max(min(start, length - 1), 0)
+    return slice(first, max(min(stop, length), first + 1))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The mean of an image, which contrast is about, would depend on how many threads add it up."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
