@@ -124,7 +124,8 @@ class TrainingTransform:
         pca_noise: standard deviation of noise along ImageNet's RGB principal components (AlexNet: 0.1).
         backend: the library that does it.
 
-    What lies outside of the image is 0 (the mean) and label 255. It is added after all changes of colour, so it has no part in them.
+    What lies outside of the image is 0 (the mean) and label 255. It is added after the changes of colour and has no part in them; of a
+    turned image they see the borders continued.
     """
 
     def __init__(
