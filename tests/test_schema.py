@@ -182,7 +182,7 @@ MISTAKES = {
     "transforms.rotate=181": "transforms.rotate = 181 (command line): expected a number >= 0 and <= 180.",
     "transforms.blur=-1": "transforms.blur = -1 (command line): expected a number >= 0 and <= 1.",
     "transforms.class_max_ratio=0": "transforms.class_max_ratio = 0 (command line): expected a number > 0 and <= 1.",
-    "transforms.class_max_ratio=0.5": "transforms.class_max_ratio = 0.5 (command line): expected 1.0 without transforms.crop. Set that too.",
+    "transforms.class_max_ratio=.5": "transforms.class_max_ratio = 0.5 (command line): expected 1.0 without transforms.crop. Set that too.",
     "transforms.backend=kornia": "transforms.backend = 'kornia' (command line): expected one of albumentations, torchvision.",
     "model.decoder.width=1.5": "model.decoder.width = 1.5 (command line): expected an integer >= 1.",
     "model.decoder.width=0": "model.decoder.width = 0 (command line): expected an integer >= 1.",

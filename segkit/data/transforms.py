@@ -6,11 +6,10 @@ Every random decision is a function of (seed, epoch, sample id) alone: not of wo
 import hashlib
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from segkit.data.dataset import Sample
@@ -24,8 +23,8 @@ PADDED = IGNORE - 1  # marks padding between cropping and normalization; no clas
 PCA_VECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 PCA_VALUES = np.array([0.2175, 0.0188, 0.0045])
 
-BLUR_SIGMA = (0.1, 2.0)  # network pixels. Source: MoCo v2 (arXiv:2003.04297); UniMatch (arXiv:2208.09910) in segmentation
-CROP_TRIES = 10  # Source: mmsegmentation and Detectron2
+BLUR_SIGMA = (0.1, 2.0)  # network pixels. Source: MoCo v2 (arXiv:2003.04297); in segmentation UniMatch (arXiv:2208.09910)
+CROP_TRIES = 10  # Source: mmsegmentation, Detectron2
 
 BackendName = Literal["albumentations", "torchvision"]
 
@@ -93,15 +92,12 @@ def backend_named(name: BackendName) -> Backend:
 
 @dataclass(frozen=True)
 class _Drawn:
-    """The random numbers of one sample; sizes in network pixels."""
+    """The random numbers of one sample."""
 
-    size: Size
-    window: Box
-    flip: bool
+    view: View  # of the first window
     jitter: tuple[float, float, float, float, list[int]] | None  # as `Backend.jittered` takes it
     noise: np.ndarray | None  # RGB, 0..255 scale
-    angle: float  # degrees, counter-clockwise
-    sigma: float  # of the blur; 0: none
+    sigma: float  # of the blur, in network pixels; 0: none
     more: random.Random  # for further windows
 
 
@@ -113,11 +109,11 @@ class TrainingTransform:
         deviation: RGB, 0..255 scale.
         resolution: network pixels per pixel on disk, at scale 1.
         scale: (low, high) of the random scale, uniform, on top of `resolution`; one resize does both.
-        rotate: largest angle in degrees, uniform, to either side, about the middle of the image. Source: hszhao/semseg, which leaves half
-            of the images upright. Turn and scale are one step; below half the size on disk, averages over areas come first.
+        rotate: largest angle in degrees, uniform, to either side, about the middle of the image; turn and resize are one step.
+            Source: hszhao/semseg; differs: it turns half of the images, after the resize.
         crop: (height, width) in network pixels; smaller images are padded at random. None: whole images.
         class_max_ratio: largest share of a crop's labelled pixels that one class may have; the last of ten crops is taken as it is. 1: any.
-            Source: mmsegmentation's cat_max_ratio, Detectron2's single_category_max_area; both recommend 0.75 or 1.
+            Source: mmsegmentation's cat_max_ratio, 0.75 in its configs; Detectron2's single_category_max_area.
         flip: probability of a horizontal flip.
         color_jitter: strength of brightness, contrast and saturation jitter, factors in 1 -+ strength; hue a tenth of it.
         blur: probability of a Gaussian blur, standard deviation uniform in 0.1 to 2 pixels.
@@ -154,8 +150,8 @@ class TrainingTransform:
         """Image float32 [3, H, W], normalized, and labels int64 [H, W]; all randomness from `seed`."""
         backend, drawn = self.backend, self._draw(sample.labels.shape, seed)
         labels, view = self._labels(sample.labels, drawn)
-        image = self._colored(self._seen(self._image(sample.image, drawn), view), drawn)
-        if any(view.sides) and not view.angle:
+        image = self._colored(self._seen(self._image(sample.image, view), view), drawn)
+        if any(view.sides):
             image = backend.padded(image, view.sides, 0)
         mean = self.mean if drawn.noise is None else self.mean - drawn.noise
         normalized, ids = backend.normalized(image, mean, self.deviation), backend.ids(labels)
@@ -166,7 +162,7 @@ class TrainingTransform:
         return normalized, ids
 
     def _draw(self, shape: tuple[int, ...], seed: int) -> _Drawn:
-        """First the numbers that albumentations 2.0.8 would draw from the seed, in its order, then those of options that it had no part in."""
+        """First the numbers that albumentations 2.0.8 would draw from the seed, in its order; then those of later options."""
         draw = random.Random(seed)
         size = _scaled(shape, self.resolution * draw.uniform(*self.scale))
         draw.random()  # albumentations' Compose asks whether to do anything
@@ -175,7 +171,7 @@ class TrainingTransform:
         jitter, noise = self._draw_colors(draw, seed)
         more = random.Random(f"{seed} and later options")
         angle, blurs, sigma = self.rotate * more.uniform(-1, 1), more.random() < self.blur, more.uniform(*BLUR_SIGMA)
-        return _Drawn(size, window, flip, jitter, noise, angle, sigma if blurs else 0, more)
+        return _Drawn(View(size, window, angle, flip), jitter, noise, sigma if blurs else 0, more)
 
     def _draw_colors(self, draw: random.Random, seed: int) -> tuple[tuple | None, np.ndarray | None]:
         if not (self.color_jitter or self.pca_noise):
@@ -193,27 +189,24 @@ class TrainingTransform:
 
     def _labels(self, array: RawLabels, drawn: _Drawn) -> tuple[Any, View]:
         """Labels in the window, PADDED outside of the image, and where that lies; in another window while one class fills it."""
-        labels = self.backend.loaded(array)
-        if not drawn.angle:
-            labels = self.backend.resized(labels, drawn.size, labels=True)
-        window = drawn.window
-        for last in [False] * (CROP_TRIES - 1 if self.class_max_ratio < 1 else 0) + [True]:
-            view = View(drawn.size, window, drawn.angle, drawn.flip)
-            found = self._seen(labels, view, outside=PADDED)
-            if last or self._mixed(np.asarray(found)):
+        labels, view = self.backend.loaded(array), drawn.view
+        if not view.angle:
+            labels = self.backend.resized(labels, view.size, labels=True)
+        found = self._seen(labels, view, outside=PADDED)
+        for _ in range(CROP_TRIES - 1):
+            if self.class_max_ratio == 1 or self._mixed(np.asarray(found)):
                 break
-            window = random_window(drawn.more, drawn.size, self.crop)
-        if any(view.sides) and not view.angle:
-            found = self.backend.padded(found, view.sides, PADDED)
-        return found, view
+            view = replace(view, window=random_window(drawn.more, view.size, self.crop))
+            found = self._seen(labels, view, outside=PADDED)
+        return self.backend.padded(found, view.sides, PADDED) if any(view.sides) else found, view
 
-    def _image(self, array: RawImage, drawn: _Drawn) -> Any:
+    def _image(self, array: RawImage, view: View) -> Any:
         """The image at network resolution; before a turn, which brings it there, at twice that at most, so that no pixel is skipped."""
-        image, (height, width) = self.backend.loaded(array), drawn.size
-        if not drawn.angle:
-            return self.backend.resized(image, drawn.size)
-        halved = 2 * height < array.shape[0] and 2 * width < array.shape[1]
-        return self.backend.resized(image, (2 * height, 2 * width)) if halved else image
+        image, (height, width) = self.backend.loaded(array), view.size
+        if not view.angle:
+            return self.backend.resized(image, view.size)
+        large = 2 * height < array.shape[0] and 2 * width < array.shape[1]
+        return self.backend.resized(image, (2 * height, 2 * width)) if large else image
 
     def _seen(self, pixels: Any, view: View, *, outside: int | None = None) -> Any:
         """The window, or what of it is visible of an upright image, after the flip."""

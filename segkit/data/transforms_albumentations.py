@@ -25,38 +25,40 @@ class Albumentations:
     def loaded(self, array: np.ndarray) -> np.ndarray:
         return array
 
-    def resized(self, array: np.ndarray, size: Size, *, labels: bool = False) -> np.ndarray:
+    def resized(self, pixels: np.ndarray, size: Size, *, labels: bool = False) -> np.ndarray:
         """Images by area or linearly."""
-        if size == array.shape[:2]:
-            return array
+        if size == pixels.shape[:2]:
+            return pixels
         # INTER_NEAREST shifts labels against the image, by 0.4 pixels at ratio 1.3 and 0.8 at 0.6; its exact form does not
-        smaller = size[0] * size[1] < array.shape[0] * array.shape[1]
+        smaller = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
         method = cv2.INTER_NEAREST_EXACT if labels else cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-        return cv2.resize(array, size[::-1], interpolation=method)
+        return cv2.resize(pixels, size[::-1], interpolation=method)
 
-    def cropped(self, array: np.ndarray, box: Box) -> np.ndarray:
-        return np.ascontiguousarray(array[box.top : box.top + box.height, box.left : box.left + box.width])
+    def cropped(self, pixels: np.ndarray, box: Box) -> np.ndarray:
+        return np.ascontiguousarray(pixels[box.top : box.top + box.height, box.left : box.left + box.width])
 
-    def turned(self, array: np.ndarray, view: View, *, outside: int | None = None) -> np.ndarray:
-        matrix = view.matrix((array.shape[0], array.shape[1]))
+    def turned(self, pixels: np.ndarray, view: View, *, outside: int | None = None) -> np.ndarray:
+        matrix = view.matrix((pixels.shape[0], pixels.shape[1]))
         matrix[:, 2] += matrix[:, :2].sum(1) / 2 - 0.5  # OpenCV's pixel i has its middle at i
         size = (view.window.width, view.window.height)
         if outside is None:
-            return cv2.warpAffine(array, matrix, size, None, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE)
-        return cv2.warpAffine(array, matrix, size, None, cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, cv2.BORDER_CONSTANT, (outside,))
+            return cv2.warpAffine(pixels, matrix, size, None, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE)
+        return cv2.warpAffine(pixels, matrix, size, None, cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, cv2.BORDER_CONSTANT, (outside,))
 
-    def mirrored(self, array: np.ndarray) -> np.ndarray:
-        return self.flip.apply(array)
+    def mirrored(self, pixels: np.ndarray) -> np.ndarray:
+        return self.flip.apply(pixels)
 
-    def jittered(self, image: np.ndarray, brightness: float, contrast: float, saturation: float, hue: float, order: list[int]) -> np.ndarray:
+    def jittered(
+        self, image: np.ndarray, brightness: float, contrast: float, saturation: float, hue: float, order: list[int]
+    ) -> np.ndarray:
         return self.jitter.apply(image, brightness, contrast, saturation, hue, order)
 
     def blurred(self, image: np.ndarray, sigma: float) -> np.ndarray:
         return self.gaussian.apply(image, cv2.getGaussianKernel(blur_kernel_size(sigma, image.shape[:2]), sigma))
 
-    def padded(self, array: np.ndarray, sides: tuple[int, int, int, int], value: int) -> np.ndarray:
+    def padded(self, pixels: np.ndarray, sides: tuple[int, int, int, int], value: int) -> np.ndarray:
         left, top, right, bottom = sides
-        return cv2.copyMakeBorder(array, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(value,) * 3)
+        return cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(value,) * 3)
 
     def normalized(self, image: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> Tensor:
         """Through a table of the 256 values of each channel."""

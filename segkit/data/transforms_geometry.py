@@ -48,7 +48,9 @@ class View:
 
     @cached_property
     def sides(self) -> tuple[int, int, int, int]:
-        """Pixels of the window left of, above, right of and below what is visible of an upright image, after the flip."""
+        """Pixels of the window left of, above, right of and below the visible part, after the flip; 0 around a turned image."""
+        if self.angle:
+            return 0, 0, 0, 0
         top, left = self.visible.top - self.window.top, self.visible.left - self.window.left
         bottom, right = self.window.height - self.visible.height - top, self.window.width - self.visible.width - left
         return (right, top, left, bottom) if self.flip else (left, top, right, bottom)
@@ -76,9 +78,7 @@ def random_window(draw: random.Random, size: Size, crop: Size | None) -> Box:
         return Box(0, 0, *size)
     missing = [max(0, c - s) for c, s in zip(crop, size, strict=True)]
     before = [draw.randint(0, pixels) for pixels in missing] if any(missing) else (0, 0)
-    top, left = (
-        int((s + pixels - c + 1) * draw.random()) - first for s, c, pixels, first in zip(size, crop, missing, before, strict=True)
-    )
+    top, left = (int((s + pixels - c + 1) * draw.random()) - first for s, c, pixels, first in zip(size, crop, missing, before, strict=True))
     return Box(top, left, *crop)
 
 

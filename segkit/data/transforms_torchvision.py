@@ -48,7 +48,10 @@ class Torchvision:
         (height, width), window = pixels.shape[-2:], view.window
         matrix = view.matrix((height, width))
         corners = matrix @ np.array([[0, window.width, 0, window.width], [0, 0, window.height, window.height], [1, 1, 1, 1]])
-        (left, top), (right, bottom) = (np.floor(corners.min(1)) - 1).astype(int).tolist(), (np.ceil(corners.max(1)) + 1).astype(int).tolist()
+        (left, top), (right, bottom) = (
+            (np.floor(corners.min(1)) - 1).astype(int).tolist(),
+            (np.ceil(corners.max(1)) + 1).astype(int).tolist(),
+        )
         # what is seen of the pixels, at least one, and around it what is seen beyond: torchvision's result is as large as what it is given
         rows, columns = _seen(top, bottom, height), _seen(left, right, width)
         top, left = min(top, rows.start), min(left, columns.start)
@@ -56,8 +59,8 @@ class Torchvision:
         sides = [columns.start - left, rows.start - top, right - columns.stop, bottom - rows.stop]
         pixels = F.pad(pixels[..., rows, columns], sides, fill=outside, padding_mode="edge" if outside is None else "constant")
         matrix[:, 2] -= left, top
-        method = InterpolationMode.BILINEAR if outside is None else InterpolationMode.NEAREST
-        pixels = F.perspective(pixels, None, None, method, fill=outside, coefficients=[*matrix.ravel().tolist(), 0.0, 0.0])
+        method, fill = (InterpolationMode.BILINEAR, None) if outside is None else (InterpolationMode.NEAREST, [float(outside)])
+        pixels = F.perspective(pixels, None, None, method, fill, coefficients=[*matrix.ravel().tolist(), 0.0, 0.0])
         return pixels[..., : window.height, : window.width]
 
     def mirrored(self, pixels: Tensor) -> Tensor:
