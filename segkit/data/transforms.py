@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
+import cv2
 import numpy as np
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from segkit.data.dataset import Sample
 from segkit.data.transforms_geometry import Box, View, random_window
 from segkit.tensors import IGNORE, RawImage, RawLabels, Size
 
+cv2.setNumThreads(0)  # workers are the parallelism; OpenCV's own threads only compete with them
 PADDED = IGNORE - 1  # marks padding between cropping and normalization; no class may have this id
 
 # Eigenvectors (columns) and eigenvalues of ImageNet's RGB covariance, 0..1 scale.

@@ -13,8 +13,6 @@ from torch import Tensor
 from segkit.data.transforms_geometry import Box, View, blur_kernel_size
 from segkit.tensors import Size
 
-cv2.setNumThreads(0)  # workers are the parallelism; OpenCV's own threads only compete with them
-
 
 class Albumentations:
     """See `segkit.data.transforms.Backend`. albumentations' transforms execute; what they would draw at random is given to them."""

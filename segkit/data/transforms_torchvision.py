@@ -48,10 +48,8 @@ class Torchvision:
         (height, width), window = pixels.shape[-2:], view.window
         matrix = view.matrix((height, width))
         corners = matrix @ np.array([[0, window.width, 0, window.width], [0, 0, window.height, window.height], [1, 1, 1, 1]])
-        (left, top), (right, bottom) = (
-            (np.floor(corners.min(1)) - 1).astype(int).tolist(),
-            (np.ceil(corners.max(1)) + 1).astype(int).tolist(),
-        )
+        left, top = (int(first) - 1 for first in np.floor(corners.min(1)))
+        right, bottom = (int(last) + 1 for last in np.ceil(corners.max(1)))
         # what is seen of the pixels, at least one, and around it what is seen beyond: torchvision's result is as large as what it is given
         rows, columns = _seen(top, bottom, height), _seen(left, right, width)
         top, left = min(top, rows.start), min(left, columns.start)
