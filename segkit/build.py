@@ -251,8 +251,10 @@ def build_training_transform(experiment: Experiment, model: Segmenter) -> Traini
 
 def build_evaluation_transform(experiment: Experiment, model: Segmenter) -> EvaluationTransform:
     """What happens to an image before the network outside of training."""
-    normalization = model.normalization
-    return EvaluationTransform(mean=normalization.mean, deviation=normalization.deviation, resolution=experiment.transforms.resolution)
+    normalization, settings = model.normalization, experiment.transforms
+    return EvaluationTransform(
+        mean=normalization.mean, deviation=normalization.deviation, resolution=settings.resolution, backend=settings.backend
+    )
 
 
 def build_evaluation_batches(experiment: Experiment, model: Segmenter, dataset: Dataset, *, processes: Processes = ALONE) -> DataLoader:

@@ -34,6 +34,7 @@ def examine(config: Path | None, overrides: Sequence[str] = (), *, runs: Path = 
         "segkit": _segkit,
         "commit": _commit,
         "packages": lambda: packages(requirements()),
+        "albumentations": licence,
         "processor": _processor,
         "accelerator": _accelerators,
         "memory": _memory,
@@ -97,6 +98,17 @@ def packages(wanted: Sequence[Requirement]) -> Iterator[Finding]:
             )
     if fitting:
         yield Finding("ok", "packages", f"as required: {', '.join(fitting)}")
+
+
+def licence() -> Iterator[Finding]:
+    """Whether `import albumentations` may give AlbumentationsX, which is not MIT-licensed."""
+    try:
+        version = importlib.metadata.version("albumentationsx")
+    except importlib.metadata.PackageNotFoundError:
+        return
+    text = f"AlbumentationsX {version} (AGPL-3.0 or commercial licence) is installed and has the import name of albumentations (MIT)"
+    way = f"Remove it: {sys.executable} -m pip uninstall albumentationsx; then install albumentations again. Or train without: "
+    yield Finding("note", "albumentations", f"{text}. {way}transforms.backend=torchvision.")
 
 
 def _install(wanted: Requirement) -> str:

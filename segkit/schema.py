@@ -82,14 +82,25 @@ class Loss(Section):
 
 
 class Transforms(Section):
-    """What happens to an image before the network; all but `resolution` in training only."""
+    """What happens to an image before the network; all but `resolution` and `backend` in training only."""
 
     resolution: Annotated[float, Gt(0), Le(4)] = 1.0  # network input / file on disk, as a ratio of sides
     scale: Annotated[tuple[Positive, Positive], Strict(False), AfterValidator(_ordered)] = (1.0, 1.0)  # random zoom
+    rotate: Annotated[float, Ge(0), Le(180)] = 0.0  # largest angle to either side, in degrees
     crop: Annotated[tuple[Count, Count], Strict(False)] | None = None  # (height, width) in pixels, after resizing
+    class_max_ratio: Annotated[float, Gt(0), Le(1)] = 1.0  # largest share of a crop for one class, in ten tries; 1: any
     flip: Share = 0.5  # probability of a left-right flip
     color_jitter: Share = 0.0  # largest relative change of brightness, contrast and saturation
+    blur: Share = 0.0  # probability of a Gaussian blur
     pca_noise: NotNegative = 0.0  # standard deviation of AlexNet's colour noise
+    backend: Literal["albumentations", "torchvision"] = "albumentations"  # the library that does it
+
+    @field_validator("class_max_ratio")
+    @classmethod
+    def _of_a_crop(cls, ratio: float, info: Any) -> float:
+        if ratio < 1 and info.data.get("crop", ()) is None:
+            raise PydanticCustomError("rule", "expected 1.0 without transforms.crop. Set that too.")
+        return ratio
 
 
 class Training(Section):

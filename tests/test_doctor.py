@@ -12,7 +12,7 @@ import torch
 from packaging.requirements import Requirement
 
 from segkit import __version__, doctor
-from segkit.doctor import examine, packages
+from segkit.doctor import examine, licence, packages
 from segkit.findings import Finding, looked_at
 
 TOPICS = ["segkit", "python", "packages", "processor", "device", "memory", "runs", "W&B", "data train", "model", "checkpoints"]
@@ -78,6 +78,17 @@ def test_a_folder_that_cannot_be_written_is_a_problem(segkit, read_only):
 
 
 # --- packages ---
+
+
+def test_another_licence_under_the_name_of_albumentations_is_noted(tmp_path, monkeypatch):
+    assert list(licence()) == []
+    (tmp_path / "albumentationsx-2.5.1.dist-info").mkdir()
+    (tmp_path / "albumentationsx-2.5.1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: albumentationsx\nVersion: 2.5.1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    (found,) = licence()
+    assert (found.level, found.topic) == ("note", "albumentations")
+    assert found.text.startswith("AlbumentationsX 2.5.1 (AGPL-3.0 or commercial licence) is installed")
+    assert found.text.endswith("Or train without: transforms.backend=torchvision.")
 
 
 def test_packages_of_other_versions_are_problems_with_a_command():

@@ -1,45 +1,28 @@
 """Augmentation: a function of the seed, the same geometry for image and labels, and padding that counts for nothing."""
 
+import pickle
+import random
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from transform_samples import BACKENDS, EVERYTHING, IMAGENET, PLAIN, drawn, equal, ramp
 
 from segkit.data.dataset import Sample
 from segkit.data.transforms import PCA_VALUES, PCA_VECTORS, EvaluationTransform, TrainingTransform, sample_seed
 
-IMAGENET = {"mean": (123.675, 116.28, 103.53), "deviation": (58.395, 57.12, 57.375)}
-PLAIN = {"mean": (0, 0, 0), "deviation": (1, 1, 1)}
-EVERYTHING = {"scale": (0.6, 1.9), "crop": (24, 32), "flip": 0.5, "color_jitter": 0.3, "pca_noise": 0.1}
-
-
-def drawn(height, width, seed=0, ids=11):
-    """A sample whose image shows its labels: every channel is 20 times the id, in blocks of 4x4."""
-    blocks = np.random.default_rng(seed).integers(0, ids, (height // 4 + 1, width // 4 + 1), np.uint8)
-    labels = blocks.repeat(4, 0).repeat(4, 1)[:height, :width].copy()
-    return Sample("s", np.stack([labels * 20] * 3, -1), labels)
-
-
-def ramp(height, width):
-    """A sample whose image holds the coordinates: 4y in channel 0, 4x in channel 1."""
-    y, x = np.mgrid[:height, :width] * 4
-    return Sample("s", np.stack([y, x, np.zeros_like(y)], -1).astype(np.uint8), np.zeros((height, width), np.uint8))
-
-
-def equal(one, other):
-    return torch.equal(one[0], other[0]) and torch.equal(one[1], other[1])
-
-
 # --- what comes out ---
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("options", [{}, {"flip": 1.0}, EVERYTHING, {"resolution": 0.5}, {"crop": (100, 100)}])
-def test_results_are_contiguous_float32_and_int64_and_the_sample_stays(options):
+def test_results_are_contiguous_float32_and_int64_and_the_sample_stays(options, backend):
     sample = drawn(30, 41)
     image, labels = sample.image.copy(), sample.labels.copy()
     sample.image.setflags(write=False)  # as Pillow gives it
-    out = TrainingTransform(**IMAGENET, **options)(sample, 3)
+    out = TrainingTransform(**IMAGENET, **options, backend=backend)(sample, 3)
     assert (out[0].dtype, out[1].dtype) == (torch.float32, torch.int64)
     assert out[0].is_contiguous()
     assert out[1].is_contiguous()
@@ -59,11 +42,11 @@ def test_an_evaluated_image_is_normalized_and_nothing_else():
     np.testing.assert_allclose(out.numpy(), expected.transpose(2, 0, 1), rtol=0, atol=1e-6)
 
 
-@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([0.25, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0]))
-def test_training_without_chance_is_evaluation(height, width, resolution):
+@given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([0.25, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0]), st.sampled_from(BACKENDS))
+def test_training_without_chance_is_evaluation(height, width, resolution, backend):
     sample = drawn(height, width)
-    image, labels = TrainingTransform(**IMAGENET, resolution=resolution, flip=0)(sample, 0)
-    assert torch.equal(image, EvaluationTransform(**IMAGENET, resolution=resolution)(sample.image))
+    image, labels = TrainingTransform(**IMAGENET, resolution=resolution, flip=0, backend=backend)(sample, 0)
+    assert torch.equal(image, EvaluationTransform(**IMAGENET, resolution=resolution, backend=backend)(sample.image))
     assert labels.shape == image.shape[1:]
     assert set(labels.unique().tolist()) <= set(np.unique(sample.labels).tolist())
 
@@ -79,22 +62,30 @@ def test_half_the_resolution_averages_four_pixels():
 # --- chance is a function of the seed ---
 
 
-def test_the_same_seed_gives_the_same_result_in_any_order_and_object():
-    sample, transform = drawn(40, 50), TrainingTransform(**IMAGENET, **EVERYTHING)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_same_seed_gives_the_same_result_in_any_order_and_object(backend):
+    sample, transform = drawn(40, 50), TrainingTransform(**IMAGENET, **EVERYTHING, backend=backend)
     first = {seed: transform(sample, seed) for seed in (5, 1, 2**32 - 1)}
     for seed in (2**32 - 1, 5, 5, 1):
         assert equal(transform(sample, seed), first[seed])
-        assert equal(TrainingTransform(**IMAGENET, **EVERYTHING)(sample, seed), first[seed])
+        assert equal(TrainingTransform(**IMAGENET, **EVERYTHING, backend=backend)(sample, seed), first[seed])
+        assert equal(pickle.loads(pickle.dumps(transform))(sample, seed), first[seed])
     assert not torch.equal(first[5][0], first[1][0])
 
 
-def test_global_random_states_are_neither_read_nor_changed():
-    sample, transform = drawn(40, 50), TrainingTransform(**IMAGENET, **EVERYTHING)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_global_random_states_are_neither_read_nor_changed(backend):
+    sample, transform = drawn(40, 50), TrainingTransform(**IMAGENET, **EVERYTHING, backend=backend)
     np.random.seed(0)
-    torch.manual_seed(0)
-    first, state = transform(sample, 3), np.random.get_state()[1].copy()
-    np.testing.assert_array_equal(np.random.get_state()[1], state)
+    random.seed(0)
+    state = np.random.get_state()[1].copy(), random.getstate(), torch.manual_seed(0).get_state().clone()
+    first = transform(sample, 3)
+    np.testing.assert_array_equal(np.random.get_state()[1], state[0])
+    assert random.getstate() == state[1]
+    assert torch.equal(torch.get_rng_state(), state[2])
     np.random.seed(1)
+    random.seed(1)
+    torch.manual_seed(1)
     assert equal(transform(sample, 3), first)
 
 
@@ -204,6 +195,17 @@ def test_ignored_labels_of_the_dataset_do_not_hide_the_image():
     image, labels = TrainingTransform(**IMAGENET, scale=(0.8, 1.5), crop=(14, 14))(sample, 0)
     assert labels.eq(255).all()
     assert image.gt(1).all()
+
+
+def test_padding_has_no_part_in_changes_of_colour():
+    sample = Sample("s", np.full((10, 10, 3), 100, np.uint8), np.zeros((10, 10), np.uint8))
+    for backend in BACKENDS:
+        transform = TrainingTransform(**PLAIN, crop=(30, 30), color_jitter=0.5, blur=1.0, backend=backend)
+        values = [image[:, labels == 0] for image, labels in (transform(sample, seed) for seed in range(60))]
+        assert max(float(v.max() - v.min()) for v in values) < 1e-3  # a blur would let it in at the edges
+        grey = np.array([float(v.mean()) for v in values])  # contrast is about the mean: of grey alone it changes nothing
+        assert 49 <= grey.min() < 60
+        assert 140 < grey.max() <= 151
 
 
 # --- colour ---
