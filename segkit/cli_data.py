@@ -63,7 +63,6 @@ def verify(
     """
     from segkit.build import build_layout, load_experiment
     from segkit.data.verify import verify
-    from segkit.data.verify_lists import distinct
     from segkit.data.verify_report import class_rows, report_json, report_lines
     from segkit.files import write_text
     from segkit.machine import cores, require_writable
@@ -77,7 +76,7 @@ def verify(
     if out is not None:
         require_writable(out.parent, "--out")
     try:
-        with progress_bar("looking at images and labels", sum(len(layout.splits[split].pairs) for split in distinct(layout))) as advance:
+        with progress_bar("looking at images and labels", sum(len(layout.splits[split].pairs) for split in layout.distinct)) as advance:
             report = verify(layout, workers=workers or min(8, cores()), progress=advance)
     except KeyboardInterrupt:
         print("segkit: Ctrl-C: stopped before all was looked at; nothing was written.", file=sys.stderr)
@@ -132,7 +131,7 @@ def stats(
 ) -> None:
     """Count a dataset: pixels and images of each class, image sizes, mean and deviation of pixel values, variants of class weights.
 
-    Every image of the splits is read.
+    Every image of the splits is read, once where test is val.
     """
     import json
 
@@ -144,7 +143,7 @@ def stats(
     if out is not None:
         require_writable(out, "--out")
     experiment, _ = load_experiment(config, overrides or [])
-    found = read_splits(experiment, ["train", "val", "test"] if splits == "all" else [splits])
+    found = read_splits(experiment, None if splits == "all" else [splits])
     values = stats_values(experiment, found)
     files = [] if out is None else write_stats(values, out)
     if as_json:

@@ -10,6 +10,7 @@ import numpy as np
 
 from segkit import build
 from segkit.data.class_weights import ClassCounts
+from segkit.data.layout import SPLITS
 from segkit.data.statistics import SplitStatistics, split_statistics
 from segkit.files import write_text
 from segkit.models.features import NORMALIZATIONS
@@ -22,12 +23,16 @@ from segkit.viz.data_charts import dataset_figure
 Rows = tuple[str, list[str], list[list[str]]]  # title, columns, rows of a table
 
 
-def read_splits(experiment: Experiment, splits: Sequence[str]) -> dict[str, SplitStatistics]:
+def read_splits(experiment: Experiment, splits: Sequence[str] | None = None) -> dict[str, SplitStatistics]:
     """Statistics of some splits, with a progress bar while they are read.
 
+    Args:
+        splits: None: all, but for a test split that is the val split.
     Raises:
         InputError: if a file of them is bad.
     """
+    layout = build.build_layout(experiment)
+    splits = splits or (SPLITS if layout is None else layout.distinct)
     datasets = {split: build.build_dataset(experiment, split) for split in splits}
     found = {}
     for split, dataset in datasets.items():

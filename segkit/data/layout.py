@@ -96,6 +96,12 @@ class Layout:
         require_disjoint({name: (each.place, [same(pair) for pair in each.pairs]) for name, each in self.splits.items()})
         return self.unchecked(split)
 
+    @property
+    def distinct(self) -> tuple[str, ...]:
+        """The splits, but for a test split that is the val split, as of VOC, whose test labels are secret."""
+        val, test = ({*map(self.same, self.splits[split].pairs)} for split in ("val", "test"))
+        return tuple(split for split in self.splits if split != "test" or not test or test != val)
+
     def edition(self, split: str) -> str | None:
         """What is known of the labels of a split by their digest; None: nothing. Reads every label file.
 

@@ -17,7 +17,7 @@ from segkit.data.classes import Classes
 from segkit.data.dataset import PairDataset
 from segkit.data.layout import Layout
 from segkit.data.verify_kinds import Fault, Kind
-from segkit.data.verify_lists import distinct, see_lists, see_unlisted
+from segkit.data.verify_lists import see_lists, see_unlisted
 from segkit.data.verify_sample import Seen, see, see_headers, see_labels, see_sizes
 from segkit.data.verify_splits import Contents, contents, see_classes, see_copies, see_ids
 from segkit.errors import InputError
@@ -71,7 +71,7 @@ def verify(layout: Layout, *, workers: int, progress: Callable[[int], None]) -> 
     with warnings.catch_warnings(action="ignore"), ThreadPool(workers) as pool:
         warnings.simplefilter("error", DecompressionBombWarning)  # as for each file; the threads share these settings
         looks = {}
-        for split in distinct(layout):
+        for split in layout.distinct:
             dataset, looks[split] = layout.unchecked(split), []
             for seen in pool.imap(lambda index, dataset=dataset: see(dataset, index), range(len(dataset))):
                 looks[split].append(seen)
@@ -89,7 +89,7 @@ def require_sound(layout: Layout) -> None:
 
     The lists are taken as checked. No image is decoded, and nothing is random.
     """
-    looks = {split: _glance(layout.unchecked(split)) for split in distinct(layout)}
+    looks = {split: _glance(layout.unchecked(split)) for split in layout.distinct}
     problems = [entry for entry in _entries(_of_samples(see_ids(looks, layout.classes))) if entry.kind.level == "problem"]
     if not problems:
         return

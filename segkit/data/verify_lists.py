@@ -35,16 +35,9 @@ def _shared(layout: Layout) -> Iterator[Fault]:
     """Images that two splits name."""
     same = layout.same
     named = {split: {same(pair): pair for pair in listed.pairs} for split, listed in layout.splits.items()}
-    for one, other in combinations(distinct(layout), 2):
+    for one, other in combinations(layout.distinct, 2):
         for key in sorted(named[one].keys() & named[other].keys()):
             yield Fault(kinds.IN_TWO_SPLITS, str(named[other][key].image), f"in {one} and {other}")
-
-
-def distinct(layout: Layout) -> list[str]:
-    """The splits, but for a test split that is the val split, as of VOC, whose test labels are secret."""
-    val, test = layout.splits["val"].pairs, layout.splits["test"].pairs
-    alike = len(val) == len(test) and {*map(layout.same, val)} == {*map(layout.same, test)}
-    return [split for split in layout.splits if not (split == "test" and alike and test)]
 
 
 def _other_names(pairs: Sequence[Pair]) -> Iterator[Fault]:
