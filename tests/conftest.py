@@ -1,6 +1,7 @@
 """What tests of several rooms share: a made-up CamVid, the real one, the command line, and caches that stay out of the home folder."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,12 @@ REPOSITORY = Path(__file__).parents[1]
 settings.register_profile("segkit", deadline=None, derandomize=True, max_examples=25)
 settings.register_profile("search", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow])  # for hours, by hand
 settings.load_profile("segkit")  # pytest --hypothesis-profile=search takes the other
+
+
+def pytest_configure():
+    """Where the tests run in the background of a shell, Ctrl-C is ignored, and would be in every process that they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
