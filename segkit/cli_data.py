@@ -98,8 +98,8 @@ def verify(
 @data.command()
 def init(
     root: Annotated[Path, typer.Argument(help="Folder with images/NAME.png|jpg and labels/NAME.png.", show_default=False)],
-    val: Annotated[float, typer.Option(min=0, max=1, help="Share of the images for validation.")] = 0.15,
-    test: Annotated[float, typer.Option(min=0, max=1, help="Share of the images for the test.")] = 0.15,
+    val: Annotated[float, typer.Option(min=0, max=1, help="Share of the images for validation, one at least.")] = 0.15,
+    test: Annotated[float, typer.Option(min=0, max=1, help="Share of the images for the test, one at least.")] = 0.15,
     seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
 ) -> None:
     """Make a folder of images and masks ready: write a class file with what the masks hold, and lists of the splits.
@@ -111,13 +111,19 @@ def init(
 
     with progress_bar("masks", 0) as progress:
         found = start(root, val=val, test=test, seed=seed, progress=progress)
-    if found.classes is not None:
-        print(f"{found.classes}: {len(found.entries)} classes, named by what the masks hold. Give them their names:")
+    if found.classes is None:
+        print(f"{root / 'classes.yaml'} is kept.")
+    else:
+        print(f"{found.classes}: {len(found.entries)} entries, named by what the masks hold. Give them their names:")
         print("\n".join(f"  - {entry}" for entry in found.entries[:20]))
+    if found.white:
+        print(f"255 ({found.white:.1%} of pixels) is taken as void. If it is a class, give every class its id: '- white: 255'.")
     for split, size in found.sizes.items():
-        print(f"{root / split}.txt: {size} images")
+        print(f"{root / split}.txt: {size} image{'' if size == 1 else 's'}")
+    if not found.sizes:
+        print(f"{root / 'train.txt'}, val.txt and test.txt are kept; --val, --test and --seed change nothing.")
     if found.unlabelled:
-        print(f"{found.unlabelled} images have no mask; they are in no list.")
+        print(f"Images without a mask, which are in no list: {found.unlabelled}")
     print(f"Next: segkit data verify configs/own/fcn8s.yaml data.root={root}")
 
 

@@ -53,7 +53,8 @@ def test_init_says_what_it_found_and_keeps_what_is_there(folder, segkit):
     (root / "classes.yaml").write_text("[sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist]")
     code, out, err = segkit("data", "init", root, "--val", "0.3", "--test", "0.2")
     assert (code, err) == (0, "")
-    assert "classes.yaml" not in out
+    assert f"{root}/classes.yaml is kept." in out
     assert f"{root}/val.txt: 3 images" in out
-    assert "1 images have no mask; they are in no list." in out
+    assert "Images without a mask, which are in no list: 1" in out
+    assert "test.txt are kept; --val, --test and --seed change nothing." in segkit("data", "init", root, "--val", "0.6")[1]
     assert segkit("data", "init", root / "nowhere")[0] == 2

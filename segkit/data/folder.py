@@ -13,7 +13,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def folder(*, root: Path, classes: Path | None = None) -> Layout:
-    """A folder: `ROOT/SPLIT/images/NAME.png|jpg` with `ROOT/SPLIT/labels/NAME.png`, or lists over common folders.
+    """A folder: `ROOT/SPLIT/images/NAME.png|jpg` with `ROOT/SPLIT/labels/NAME.png`, at any depth, or lists over common folders.
 
     Where there is a list `ROOT/SPLIT.txt`, it names images of `ROOT/images`, one a line, with or without their ending; their labels are in
     `ROOT/labels`. Labels hold class ids (one 8-bit channel, palette or grey), 255 = ignored; or, as RGB, the classes' exact colours.
@@ -38,27 +38,40 @@ def _pairs(root: Path, line: str) -> list[Pair]:
     name = Path(line)
     if name.is_absolute() or ".." in name.parts:
         return []
-    images = [name] if name.suffix.lower() in SUFFIXES else [name.with_name(name.name + suffix) for suffix in SUFFIXES]
-    stem = name.with_suffix("") if len(images) == 1 else name
+    has_ending = name.suffix.lower() in SUFFIXES
+    endings = [ending for suffix in SUFFIXES for ending in (suffix, suffix.upper())]
+    images = [name] if has_ending else [name.with_name(name.name + ending) for ending in endings]
     image = next((root / "images" / each for each in images if os.path.isfile(root / "images" / each)), root / "images" / images[0])
+    stem = name.with_suffix("") if has_ending else name
     return [Pair(stem.as_posix(), image, root / "labels" / f"{stem}.png")]
 
 
 def _by_folder(folder: Path) -> Listed:
-    """The images of ROOT/SPLIT/images and the labels that they should have."""
+    """The images of ROOT/SPLIT/images, at any depth, and the labels that they should have."""
     images, labels = folder / "images", folder / "labels"
     for path in (images, labels):
         if not os.path.isdir(path):
-            problem = (
-                f"{path} does not exist; expected the images and labels of a split, or a list {folder}.txt. Create it, or set data.root."
-            )
-            return Listed(images, problems=(problem,))
+            expected = f"expected the images and labels of a split, or a list {folder}.txt"
+            return Listed(images, problems=(f"{path} does not exist; {expected}. Create it, or set data.root.",))
     try:
-        found = sorted(path for path in images.iterdir() if path.suffix.lower() in SUFFIXES)
+        found = images_below(images)
     except OSError as error:
         return Listed(images, problems=(f"{images} cannot be read: {error.strerror}; expected a folder of images. Change its rights.",))
-    twice = [stem for stem, count in Counter(path.stem for path in found).items() if count > 1]
+    stems = [path.with_suffix("") for path in found]
+    twice = [stem for stem, count in Counter(stems).items() if count > 1]
     problems = [f"{images} holds '{stem}' with two endings; expected one image per name. Remove one." for stem in twice]
     if not found:
         problems = [f"{images} holds no image; expected files ending in {', '.join(SUFFIXES)}. Add them or set data.root."]
-    return Listed(images, tuple(Pair(path.stem, path, labels / f"{path.stem}.png") for path in found), problems=tuple(problems))
+    pairs = [Pair(stem.as_posix(), images / path, labels / f"{stem}.png") for path, stem in zip(found, stems, strict=True)]
+    return Listed(images, tuple(pairs), problems=tuple(problems))
+
+
+def images_below(folder: Path) -> list[Path]:
+    """Images below a folder, at any depth, relative to it; hidden files, such as those that macOS adds, are none.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    os.scandir(folder).close()  # rglob passes over what it may not read
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.parts))

@@ -1,5 +1,6 @@
 """PASCAL VOC 2012 segmentation: images of any size, 21 classes, borders ignored."""
 
+import os
 import re
 from importlib.resources import files
 from pathlib import Path
@@ -41,7 +42,7 @@ SIZES = {  # images of the published splits
 EXPECTED = "one image id, such as 2007_000032"
 
 
-def voc(*, root: Path, sbd: Path | None = None, train: str = "train", val: str = "val", test: str = "val") -> Layout:
+def voc(*, root: Path, sbd: Path | None = None, train: str = "train", val: str = "val", test: str | None = None) -> Layout:
     """VOC2012: ROOT/JPEGImages/ID.jpg with ROOT/SegmentationClass/ID.png; 255 (borders, difficult objects) is ignored.
 
     RGB masks in VOC's colours are read too. A split is the name of a list in ROOT/ImageSets/Segmentation, with or without `voc2012/`
@@ -55,8 +56,8 @@ def voc(*, root: Path, sbd: Path | None = None, train: str = "train", val: str =
     Args:
         root: the folder VOC2012, or VOCdevkit above it.
         sbd: SBD's folder with img, cls and its lists, or one with it as `dataset` or `benchmark_RELEASE/dataset`.
-        train: the train split; likewise `val` and `test`. The labels of the official test set are secret, so `test` is `val` unless told
-            otherwise.
+        train: the train split; likewise `val` and `test`. The labels of the official test set are secret, so null, for `test`, is what
+            `val` is.
     Raises:
         InputError: if there is no such folder.
     Source: Everingham et al., The PASCAL Visual Object Classes Challenge 2012; Hariharan et al. 2011 (SBD); seg11valid as in
@@ -67,7 +68,7 @@ def voc(*, root: Path, sbd: Path | None = None, train: str = "train", val: str =
         root = root / "VOC2012"
     if not (root / "JPEGImages").is_dir():
         raise InputError(f"data.root = '{root}' holds no JPEGImages; expected the folder VOC2012 of VOCdevkit. Set data.root=PATH.")
-    names = {split: name.removeprefix("voc2012/") for split, name in (("train", train), ("val", val), ("test", test))}
+    names = {split: name.removeprefix("voc2012/") for split, name in (("train", train), ("val", val), ("test", test or val))}
     sources = _Sources(root, sbd)
     sizes = {split: SIZES[name] for split, name in names.items() if name in SIZES}
     return Layout(CLASSES, {split: sources.split(name) for split, name in names.items()}, global_ids=True, sizes=sizes)
@@ -95,6 +96,10 @@ class _Sources:
             return self.trainaug()
         if name.startswith("sbd/"):
             return self.sbd_list(name)
+        if not os.path.lexists(path):
+            known = ", ".join(name for name in SIZES if "/" in name or name.startswith(("trainaug", "seg")))
+            problem = f"there is no split '{name}': {path} does not exist; expected a list there, or one of {known}. Choose one."
+            return Listed(path, problems=(problem,))
         labels = "SegmentationClassAug" if name == "trainaug" else "SegmentationClass"
         return listed(path, EXPECTED, lambda line: [self.voc(line, labels)] if _is_id(line) else [])
 

@@ -42,6 +42,22 @@ def test_images_and_labels_are_paired_by_name_in_order(root):
     assert dataset[0].labels[0].tolist() == [0, 0, 1, 1, 255, 255]
 
 
+def test_images_in_folders_below_are_samples_too(root):
+    for kind in ("images", "labels"):
+        (root / "train" / kind / "day 2").mkdir()
+        shutil.copy(root / "train" / kind / "a.png", root / "train" / kind / "day 2" / "a.png")
+    assert [sample.id for sample in folder(root=root).checked("train")] == ["a", "b", "day 2/a"]
+
+
+def test_a_list_finds_names_without_their_ending_whatever_its_case(root):
+    (root / "train" / "images" / "b.jpg").rename(root / "train" / "images" / "b.JPG")
+    for kind in ("images", "labels"):
+        (root / kind).symlink_to(root / "train" / kind)
+    (root / "val.txt").write_text("b\na.png\n")
+    shutil.rmtree(root / "test", ignore_errors=True)
+    assert [pair.image.name for pair in folder(root=root).splits["val"].pairs] == ["b.JPG", "a.png"]
+
+
 def test_other_files_are_left_alone(root):
     (root / "train" / "images" / "notes.txt").write_text("hello")
     (root / "train" / "labels" / "unused.png").write_text("hello")

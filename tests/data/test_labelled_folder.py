@@ -91,8 +91,71 @@ def test_what_cannot_be_started_is_refused_and_nothing_is_written(root, tmp_path
         return str(caught.value)
 
     assert "images does not exist; expected" in refusal(tmp_path)
-    noise = np.random.default_rng(0).integers(0, 256, (1, 200, 3))
-    assert "the masks hold more than 128 colours" in refusal(root(noise))
+    noise = np.random.default_rng(0).integers(0, 256, (1, 300, 3))
+    path = root(noise)
+    assert "colours or more, most of them rare" in refusal(path)
+    (path / "images" / "01.png").write_bytes((path / "images" / "00.png").read_bytes() if (path / "images" / "00.png").exists() else b"")
+    assert "holds '01' with two endings" in refusal(path)
+    (path / "images" / "01.png").rename(path / "images" / "new .png")
+    (path / "images" / "new .png").rename(path / "images" / " new.png")
+    assert "holds ' new.png'; expected no blank at the ends of a name" in refusal(path)
+
+
+@pytest.mark.parametrize("rgb", [False, True])
+def test_masks_that_were_scaled_or_compressed_are_no_classes(root, rgb):
+    row = np.full(4000, 200)
+    row[:2000], row[-30:] = 0, np.arange(1, 31) * 5  # a blend of two classes at an edge
+    with pytest.raises(InputError, match="the masks hold 32 (ids|colours) or more, most of them rare; expected one a class"):
+        begin(root([np.stack([row, row // 2, row], -1) if rgb else row]))
+
+
+def test_rare_classes_in_order_are_classes(root):
+    row = np.zeros(40000, np.uint8)
+    row[:40] = np.arange(40)
+    assert len(begin(root([row])).entries) == 40
+
+
+def test_white_that_counts_as_void_is_told(root):
+    assert begin(root([[0, 1, 1, 255]])).white == 0.25
+
+
+def test_white_beside_ids_that_are_not_in_order_is_written_down(root):
+    path = root([[0, 127, 255]])
+    found = begin(path)
+    assert found.entries == ("class 0: 0", "class 127: 127", "ignored: 255")
+    assert labels(path) == [0, 1, 255]
+
+
+def test_ids_in_three_equal_channels_are_refused(root):
+    with pytest.raises(InputError, match="holds ids in three equal channels; expected one"):
+        begin(root([[[0, 0, 0], [1, 1, 1], [2, 2, 2]]]))
+
+
+def test_palette_masks_lend_the_classes_their_colours(root):
+    path = root([[0, 1, 1]])
+    for mask in (path / "labels").rglob("*.png"):
+        image = Image.open(mask).convert("P")
+        image.putpalette([9, 8, 7, 200, 100, 0])
+        image.save(mask)
+    assert begin(path).entries == ("class 0: [9, 8, 7]", "class 1: [200, 100, 0]")
+    assert labels(path) == [0, 1, 1]
+
+
+def test_masks_that_are_named_otherwise_are_shown(root):
+    path = root([[0, 1]])
+    for mask in (path / "labels").rglob("*.png"):
+        mask.rename(mask.with_name(f"{mask.stem}_mask.png"))
+    with pytest.raises(
+        InputError, match="0 of 20 images have a mask; .*labels' holds 00_mask.png, 01_mask.png; expected 01.png"
+    ):
+        begin(path)
+
+
+def test_hidden_files_are_no_images(root):
+    path = root([[0, 1]])
+    (path / "images" / "._01.png").write_bytes(b"macOS")
+    (path / "labels" / "._01.png").write_bytes(b"macOS")
+    assert sum(begin(path).sizes.values()) == 18
 
 
 def test_lists_that_are_there_in_part_are_refused(root):

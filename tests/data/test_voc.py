@@ -77,7 +77,7 @@ def test_the_colour_map_is_that_of_the_development_kit():
     [
         (
             lambda root: (root / "ImageSets/Segmentation/val.txt").unlink(),
-            r"val.txt does not exist; expected a text file with one image id",
+            r"there is no split 'val': .*val.txt does not exist; expected a list there, or one of trainaug",
         ),
         (lambda root: (root / "ImageSets/Segmentation/val.txt").write_text(""), "val.txt is empty"),
         (lambda root: (root / "SegmentationClass/2007_000039.png").unlink(), r"val.txt names a missing file, .*2007_000039.png"),
@@ -152,6 +152,11 @@ def test_seg11valid_is_the_736_images_that_fcn_is_scored_on(tiny_voc):
     assert ids == sorted(ids)
     with pytest.raises(InputError, match="SegmentationClass names 1470 missing files, the first is .*/2007_000042.jpg"):
         voc(root=tiny_voc, val="seg11valid").checked("val")
+
+
+def test_test_is_what_val_is_unless_it_is_set(tiny_voc):
+    assert len(voc(root=tiny_voc, val="seg11valid").splits["test"].pairs) == 736
+    assert len(voc(root=tiny_voc, val="seg11valid", test="val").splits["test"].pairs) == 1
 
 
 def test_the_name_of_the_dataset_may_stand_before_the_split(tiny_voc):
