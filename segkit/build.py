@@ -18,7 +18,7 @@ from segkit.data.class_weights import MedianFrequency, NoWeights, SegNetPublishe
 from segkit.data.classes import Classes
 from segkit.data.dataset import Dataset
 from segkit.data.folder import folder
-from segkit.data.layout import Layout
+from segkit.data.layout import SPLITS, Layout
 from segkit.data.loader import Cached, Order, evaluation_batches, steps_per_epoch, training_batches
 from segkit.data.streets import Streets
 from segkit.data.transforms import EvaluationTransform, TrainingTransform
@@ -116,6 +116,15 @@ def build_dataset(experiment: Experiment, split: str) -> Dataset:
     """
     layout = build_layout(experiment)
     return Streets(split, **experiment.data.options) if layout is None else layout.checked(split)
+
+
+def build_splits(experiment: Experiment, layout: Layout | None) -> dict[str, Dataset]:
+    """The train, val and test split of a `build_layout`, whose lists are not read again.
+
+    Raises:
+        InputError: as `build_dataset`.
+    """
+    return {split: build_dataset(experiment, split) if layout is None else layout.checked(split) for split in SPLITS}
 
 
 def build_classes(experiment: Experiment) -> Classes:

@@ -78,7 +78,7 @@ def evaluate(
 @app.command()
 def predict(
     run: Run,
-    out: Annotated[Path, typer.Option(help="Folder for NAME.png (class ids with palette) and NAME_overlay.png.")],
+    out: Annotated[Path, typer.Option(help="Folder for NAME.png (class ids with palette) and NAME_overlay.png, or for results.")],
     images: Annotated[list[Path] | None, typer.Argument(help="PNG or JPEG files.", show_default=False)] = None,
     samples: Annotated[
         int | None, typer.Option(min=2, help="Average so many passes with dropout on, and write NAME_uncertainty.png.", show_default=False)

@@ -124,7 +124,7 @@ def init(
         print(f"{root / 'train.txt'}, val.txt and test.txt are kept; --val, --test and --seed change nothing.")
     if found.unlabelled:
         print(f"Images without a mask, which are in no list: {found.unlabelled}")
-    print(f"Next: segkit data verify configs/own/fcn8s.yaml data.root={root}")
+    print(f"Next: segkit data verify configs/own/fcn8s.yaml data.root={shlex.quote(str(root))}")
 
 
 @data.command()
@@ -166,7 +166,10 @@ def browse(
     out: Annotated[Path, typer.Option(help="File to write: .html, a page that needs no network, or .png.", show_default=False)],
     overrides: Overrides = None,
     samples: Annotated[int, typer.Option(min=1, help="Samples, evenly spread over the split.")] = 12,
-    versions: Annotated[int, typer.Option(min=0, help="Augmented versions of each: epochs 0, 1, ... of the run.")] = 4,
+    versions: Annotated[
+        int | None,
+        typer.Option(min=0, help="Augmented versions of each: epochs 0, 1, ... Default: 4 of train, else 0.", show_default=False),
+    ] = None,
     split: Annotated[Split, typer.Option(help="Split to show.")] = "train",
     classes: Annotated[list[str] | None, typer.Option(help="Only samples that hold this class. Repeatable.", show_default=False)] = None,
 ) -> None:

@@ -26,16 +26,14 @@ LARGEST_SIDE = 640  # pixels of a tile; larger images are shown smaller
 
 
 def browse(
-    experiment: Experiment, out: Path, *, split: str = "train", samples: int = 12, versions: int = 4, classes: Sequence[str] = ()
+    experiment: Experiment, out: Path, *, split: str = "train", samples: int = 12, versions: int | None = None, classes: Sequence[str] = ()
 ) -> list[str]:
     """Writes a contact sheet of some samples: each as it is on disk, and as training transforms it in its first epochs.
-
-    The training transform is shown whatever the split; outside of training, images are only scaled.
 
     Args:
         out: file to write, a page (.html) or a picture (.png).
         samples: how many are shown, evenly spread over the split.
-        versions: epochs, 0 to versions - 1.
+        versions: epochs, 0 to versions - 1; None: 4 of the train split, and none of others, which are only scaled for the network.
         classes: show only samples that hold one of these.
     Returns:
         The ids of the samples.
@@ -48,6 +46,7 @@ def browse(
     known = build.build_classes(experiment)
     names, palette = known.names, known.palette
     wanted = [_class_id(name, names) for name in classes]
+    versions = (4 if split == "train" else 0) if versions is None else versions
     dataset = build.build_dataset(experiment, split)
     indices = _spread(_holding(dataset, split, wanted) if wanted else list(range(len(dataset))), samples)
     if not indices:
@@ -60,13 +59,15 @@ def browse(
             rows.append(_row(dataset[index], transform, seed=experiment.seed, versions=versions, names=names))
             advance(1)
     title = f"{experiment.name}: {len(rows)} of {len(dataset)} samples of {experiment.data.name}, {split}"
+    filtered = f" Only samples with {' or '.join(classes)}." if classes else ""
     if out.suffix == ".png":
-        picture = png(contact_sheet(title, rows, class_names=names, palette=palette))
+        picture = png(contact_sheet(f"{title}.{filtered}" if classes else title, rows, class_names=names, palette=palette))
         write_atomically(out, lambda partial: partial.write_bytes(picture))
     else:
         style = (files("segkit.compare") / "browser" / "page.css").read_text(encoding="utf-8")
-        shown = f"Each as it is on disk, then as training transforms it in epochs 0 to {versions - 1}, seed {experiment.seed}."
-        subtitle = (shown if versions else "Each as it is on disk.") + (f" Only samples with {' or '.join(classes)}." if classes else "")
+        transforms = "transforms" if split == "train" else "would transform"
+        shown = f"Each as it is on disk, then as training {transforms} it in epochs 0 to {versions - 1}, seed {experiment.seed}."
+        subtitle = (shown if versions else "Each as it is on disk.") + filtered
         write_text(out, sample_page(title, subtitle, rows, class_names=names, palette=palette, style=style))
     return [row.name for row in rows]
 

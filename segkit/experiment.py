@@ -258,8 +258,7 @@ def prepare(members: Sequence[Member], *, overwrite: bool = False) -> None:
         try:
             with torch.device("meta"):
                 build.build_model(member.experiment, len(build.build_classes(member.experiment).names), restore=True)
-            for split in ("train", "val", "test"):
-                build.build_dataset(member.experiment, split)
+            build.build_splits(member.experiment, build.build_layout(member.experiment))
         except InputError as error:
             raise InputError(f"{member.name}: {error}") from None
     names = {member.name for member in members}

@@ -97,8 +97,9 @@ def train_run(experiment: Experiment, run: RunDir, *, overwrite: bool = False, p
             require_equal_shares(experiment.training, processes)
             device = processes.device(choose_device(experiment.training.device))
             choose_precision(experiment.training.precision, device)  # one that the device lacks is refused before the folder is touched
-            training, validation, test = (build.build_dataset(experiment, split) for split in ("train", "val", "test"))
-            if layout := build.build_layout(experiment):
+            layout = build.build_layout(experiment)
+            training, validation, test = build.build_splits(experiment, layout).values()
+            if layout is not None:
                 require_sound(layout)
             require_labels(train=training, val=validation, test=test)
             trainee, loss = _assemble(experiment, training, device, restore=resumes)

@@ -1,14 +1,17 @@
 """Predictions as PASCAL VOC's evaluation server wants them."""
 
+import os
+import shutil
 import tarfile
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from segkit.data.images import read_image
-from segkit.data.splits import require_files
+from segkit.data.splits import require_files, require_once
 from segkit.data.voc import CLASS_NAMES, voc, voc_color
 from segkit.errors import InputError
 from segkit.files import write_atomically
@@ -37,18 +40,24 @@ def write_submission(predictor: Predictor, split: str, out: Path, *, competition
         InputError: if the classes or the dataset are not VOC's, the list or an image is missing, or there are results in `out`.
     Source: VOCdevkit's VOCinit.m (VOCopts.seg.clsrespath) and the server's instructions.
     """
+    split = split.removeprefix("voc2012/")
     pairs = _pairs(predictor, split)
-    results = out / "results"
+    results, unfinished = out / "results", out / f".results.{os.getpid()}.partial"
     if results.exists():
         raise InputError(f"{results} exists; nothing was written. Choose another folder with --out, or delete it first.")
     require_writable(out, "--out")
-    folder = results / "VOC2012" / "Segmentation" / f"{competition}_{split}_cls"
-    with progress_bar(f"labelling {split}", len(pairs)) as progress:
-        for id, image in pairs:
-            picture = palette_image(predictor(read_image(image)), _PALETTE)
-            write_atomically(folder / f"{id}.png", partial(picture.save, format="PNG"))
-            progress(1)
-    write_atomically(out / ARCHIVE, partial(_pack, results))
+    folder = unfinished / "VOC2012" / "Segmentation" / f"{competition}_{split}_cls"
+    folder.mkdir(parents=True)
+    try:
+        with progress_bar(f"labelling {split}", len(pairs)) as progress:
+            for id, image in pairs:
+                palette_image(predictor(read_image(image)), _PALETTE).save(folder / f"{id}.png")
+                progress(1)
+        write_atomically(out / ARCHIVE, partial(_pack, unfinished))
+        unfinished.rename(results)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
     return out / ARCHIVE
 
 
@@ -61,12 +70,19 @@ def _pairs(predictor: Predictor, split: str) -> list[tuple[str, Path]]:
             "Give such a run."
         )
     listed = voc(**{**data.options, "test": split}).splits["test"]
+    if "/" in split:
+        raise InputError(f"--voc-submission {split}: expected a list of VOC, such as test or val. Give one.")
     if listed.problems:
         raise InputError(listed.problems[0])
+    require_once(listed.place, [*zip_longest(listed.lines, (pair.id for pair in listed.pairs), fillvalue=0)])
     require_files(listed.place, [pair.image for pair in listed.pairs])
     return [(pair.id, pair.image) for pair in listed.pairs]
 
 
-def _pack(results: Path, path: Path) -> None:
+def _pack(folder: Path, path: Path) -> None:
+    def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        member.uid, member.gid, member.uname, member.gname = 0, 0, "", ""
+        return member
+
     with tarfile.open(path, "w:gz") as archive:
-        archive.add(results, arcname=results.name)
+        archive.add(folder, arcname="results", filter=anonymous)

@@ -28,7 +28,7 @@ from segkit.viz.palette import palette_image
 
 STATISTICS = "batch_norm_statistics"  # metadata of weights whose scale and shift hold them
 # settings that change scores by no more than rounding
-ELSEWHERE = {"data.root", "training.device", "training.workers", "training.cache", "evaluation.batch_size"}
+ELSEWHERE = {"data.root", "data.sbd", "training.device", "training.workers", "training.cache", "evaluation.batch_size"}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from PIL import Image
 from segkit.data.images import read_image, read_index_mask
 from segkit.data.voc import voc_color
 from segkit.predict import Predictor
+from segkit.submission import write_submission
 
 CONFIG = """
 name: voc
@@ -78,6 +79,7 @@ def test_what_cannot_be_submitted_is_refused(run, segkit, tmp_path, finished):
         return err
 
     assert "nowhere.txt does not exist" in refusal(run, "--voc-submission", "nowhere")
+    assert "--voc-submission sbd/val: expected a list of VOC" in refusal(run, "--voc-submission", "sbd/val")
     assert "data.name = 'streets', 11 classes; expected a run on voc" in refusal(finished("fcn8s"), "--voc-submission", "test")
     assert "expected neither image files nor --samples" in refusal(run, "a.png", "--voc-submission", "test")
     assert "no image was given" in refusal(run)
@@ -88,6 +90,27 @@ def test_what_cannot_be_submitted_is_refused(run, segkit, tmp_path, finished):
         assert "names a missing file, " in refusal(run, "--voc-submission", "test")
     finally:
         (images / "kept").rename(image)
+
+
+def test_an_interrupted_submission_leaves_nothing(run, tmp_path):
+    predictor, calls = Predictor(run), []
+
+    def interrupted(image):
+        calls.append(image)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return np.zeros(image.shape[:2], np.uint8)
+
+    interrupted.experiment, interrupted.class_names = predictor.experiment, predictor.class_names
+    with pytest.raises(KeyboardInterrupt):
+        write_submission(interrupted, "test", tmp_path / "sent")
+    assert [*(tmp_path / "sent").iterdir()] == []
+    calls[:] = [None] * 9
+    write_submission(interrupted, "voc2012/val", tmp_path / "sent")
+    assert sorted(path.name for path in (tmp_path / "sent").iterdir()) == ["results", "results.tar.gz"]
+    assert (tmp_path / "sent/results/VOC2012/Segmentation/comp6_val_cls").is_dir()
+    with tarfile.open(tmp_path / "sent/results.tar.gz") as archive:
+        assert {(member.uname, member.uid) for member in archive} == {("", 0)}
 
 
 def test_earlier_results_are_kept(run, segkit, tmp_path):

@@ -16,7 +16,9 @@ from segkit.titles import distinct_titles, method_title
 from segkit.tracking.run_dir import CONFIG, RESULT, RunDir
 
 # keys of a config in which repetitions of one method may differ
-ELSEWHERE = ("name", "seed", "tracking", "data.root", "training.device", "training.workers", "training.cache", "model.initialize_from")
+ELSEWHERE = (
+    "name", "seed", "tracking", "data.root", "data.sbd", "training.device", "training.workers", "training.cache", "model.initialize_from",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ class PairDataset:
                 "expected equal sizes. Resize neither by hand; find the matching pair of files."
             )
         if self.reduction > 1:
-            height, width = (side // self.reduction for side in labels.shape)
+            height, width = self._reduced(labels).shape
             image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
         return Sample(pair.id, image, self._reduced(labels))
 
@@ -97,7 +97,7 @@ class PairDataset:
 
     def _reduced(self, labels: RawLabels) -> RawLabels:
         step = self.reduction
-        return labels[step // 2 :: step, step // 2 :: step] if step > 1 else labels
+        return np.ascontiguousarray(labels[step // 2 :: step, step // 2 :: step]) if step > 1 else labels
 
     def _whole_labels(self, path: Path) -> RawLabels:
         raw = read_mat_mask(path) if path.suffix == ".mat" else read_mask(path)

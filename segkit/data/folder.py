@@ -36,7 +36,7 @@ def _by_list(root: Path, split: str) -> Listed:
 
 def _pairs(root: Path, line: str) -> list[Pair]:
     name = Path(line)
-    if name.is_absolute() or ".." in name.parts:
+    if not name.name or name.is_absolute() or ".." in name.parts:
         return []
     has_ending = name.suffix.lower() in SUFFIXES
     endings = [ending for suffix in SUFFIXES for ending in (suffix, suffix.upper())]

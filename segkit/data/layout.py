@@ -4,6 +4,8 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import zip_longest
 from pathlib import Path
 
 from segkit.data.classes import Classes
@@ -39,7 +41,10 @@ def listed(path: Path, expected: str, pairs: Callable[[str], Sequence[Pair]]) ->
         pairs: the samples of a line, mostly one; none: the line is malformed.
     """
     try:
-        read = [(number, line, pairs(line)) for number, line in read_list(path, f"{expected} a line")]
+        read = [
+            (number, line, pairs(line) if line.isprintable() or "\t" in line else ())
+            for number, line in read_list(path, f"{expected} a line")
+        ]
     except InputError as error:
         return Listed(path, problems=(str(error),))
     if not read:
@@ -89,17 +94,21 @@ class Layout:
         listed = self.splits[split]
         if listed.problems:
             raise InputError(listed.problems[0])
-        if listed.lines:
-            require_once(listed.place, [(line, pair.id) for line, pair in zip(listed.lines, listed.pairs, strict=True)])
+        require_once(listed.place, [(line, pair.id) for line, pair in zip_longest(listed.lines, listed.pairs, fillvalue=0)])
         require_files(listed.place, [path for pair in listed.pairs for path in (pair.image, pair.labels)])
-        same = self.same
-        require_disjoint({name: (each.place, [same(pair) for pair in each.pairs]) for name, each in self.splits.items()})
+        require_disjoint({name: (each.place, self._images[name]) for name, each in self.splits.items()})
         return self.unchecked(split)
+
+    @cached_property
+    def _images(self) -> dict[str, set[str]]:
+        """Split -> its images, by what tells them apart."""
+        same = self.same
+        return {split: {same(pair) for pair in listed.pairs} for split, listed in self.splits.items()}
 
     @property
     def distinct(self) -> tuple[str, ...]:
         """The splits, but for a test split that is the val split, as of VOC, whose test labels are secret."""
-        val, test = ({*map(self.same, self.splits[split].pairs)} for split in ("val", "test"))
+        val, test = self._images["val"], self._images["test"]
         return tuple(split for split in self.splits if split != "test" or not test or test != val)
 
     def edition(self, split: str) -> str | None:

@@ -36,14 +36,13 @@ def require_once(path: Path, ids: Sequence[tuple[int, str]]) -> None:
     """Raises InputError if a list names a sample twice: it would count double, and one prediction would overwrite the other.
 
     Args:
-        ids: line number and id of each sample.
+        ids: line number, 0 if there is none, and id of each sample.
     """
     first: dict[str, int] = {}
     for number, name in ids:
         if name in first:
-            raise InputError(
-                f"{path} lists '{name}' twice, on lines {first[name]} and {number}; expected each image once. Remove one line."
-            )
+            where = f", on lines {first[name]} and {number}" if number else ""
+            raise InputError(f"{path} lists '{name}' twice{where}; expected each image once. Remove one.")
         first[name] = number
 
 

@@ -119,8 +119,8 @@ class _Sources:
         parts = [self.split("train"), self.split("val"), self.sbd_list("sbd/train"), self.sbd_list("sbd/val")]
         problems = tuple(dict.fromkeys(problem for part in parts for problem in part.problems))
         own = {pair.id for part in parts[:2] for pair in part.pairs}
-        more = tuple(pair for part in parts[2:] for pair in part.pairs if pair.id not in own)
-        return Listed(self.root if self.sbd is None else self.sbd, (*parts[0].pairs, *more), problems=problems)
+        more = {pair.id: pair for part in parts[2:] for pair in part.pairs if pair.id not in own}
+        return Listed(self.root if self.sbd is None else self.sbd, (*parts[0].pairs, *more.values()), problems=problems)
 
 
 def _is_id(line: str) -> bool:

@@ -95,7 +95,7 @@ def test_an_image_that_is_listed_twice_is_refused_with_both_lines(tiny_camvid):
     with (tiny_camvid / "train.txt").open("a") as listing:
         listing.write("\ntrain/train_2.png trainannot/train_2.png\n")
     assert refusal(tiny_camvid) == (
-        f"{tiny_camvid}/train.txt lists 'train_2' twice, on lines 3 and 9; expected each image once. Remove one line."
+        f"{tiny_camvid}/train.txt lists 'train_2' twice, on lines 3 and 9; expected each image once. Remove one."
     )
 
 

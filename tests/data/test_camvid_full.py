@@ -86,6 +86,9 @@ def test_half_the_size_is_the_mean_of_four_pixels_and_one_label_of_four(full):
     np.testing.assert_allclose(half.image, whole.image.reshape(4, 2, 5, 2, 3).mean((1, 3)), atol=0.5)
     np.testing.assert_array_equal(half.labels, whole.labels[1::2, 1::2])
     np.testing.assert_array_equal(camvid_full(root=root, halve=True).checked("train").labels(0), half.labels)
+    assert half.labels.base is None  # a view would keep the whole
+    prints = {camvid_full(root=root, halve=halve).checked("val").fingerprint() for halve in (True, False)}
+    assert len(prints) == 2
 
 
 def test_the_splits_are_those_of_the_tutorial(real_camvid, full):

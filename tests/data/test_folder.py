@@ -58,6 +58,12 @@ def test_a_list_finds_names_without_their_ending_whatever_its_case(root):
     assert [pair.image.name for pair in folder(root=root).splits["val"].pairs] == ["b.JPG", "a.png"]
 
 
+@pytest.mark.parametrize("line", [".", "..", "a\0b", "/etc/a.png", "../a.png"])
+def test_a_line_that_is_no_name_is_malformed(root, line):
+    (root / "val.txt").write_text(f"{line}\n")
+    assert refusal(opened, root, "val").startswith(f"{root}/val.txt:1: '{line}': expected the name of an image")
+
+
 def test_other_files_are_left_alone(root):
     (root / "train" / "images" / "notes.txt").write_text("hello")
     (root / "train" / "labels" / "unused.png").write_text("hello")

@@ -132,6 +132,16 @@ def test_trainaug_is_vocs_train_and_what_sbd_adds_without_vocs_val(tiny_voc, tin
     assert layout.sizes == {"train": 10582, "val": 1449, "test": 1449}
 
 
+def test_what_sbd_lists_twice_is_one_sample_of_trainaug(tiny_voc, tiny_sbd):
+    (tiny_sbd / "val.txt").write_text("2008_000008\n2008_000007\n2008_000008\n")
+    assert len(voc(root=tiny_voc, sbd=tiny_sbd, train="trainaug").checked("train")) == 4
+
+
+def test_sbd_goes_before_a_list_that_others_made(tiny_voc, tiny_sbd):
+    (tiny_voc / "ImageSets/Segmentation/trainaug.txt").write_text("2007_000032\n")
+    assert len(voc(root=tiny_voc, sbd=tiny_sbd, train="trainaug").splits["train"].pairs) == 4
+
+
 def test_trainaug_may_come_as_a_list_and_a_folder_that_others_made(tiny_voc):
     (tiny_voc / "ImageSets/Segmentation/trainaug.txt").write_text("2007_000032\n2007_000033\n")
     (tiny_voc / "SegmentationClass").rename(tiny_voc / "SegmentationClassAug")
