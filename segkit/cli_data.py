@@ -168,7 +168,7 @@ def browse(
     samples: Annotated[int, typer.Option(min=1, help="Samples, evenly spread over the split.")] = 12,
     versions: Annotated[
         int | None,
-        typer.Option(min=0, help="Augmented versions of each: epochs 0, 1, ... Default: 4 of train, else 0.", show_default=False),
+        typer.Option(min=0, help="Augmented versions of each, epochs 0, 1, ...; default: 4, of train.", show_default=False),
     ] = None,
     split: Annotated[Split, typer.Option(help="Split to show.")] = "train",
     classes: Annotated[list[str] | None, typer.Option(help="Only samples that hold this class. Repeatable.", show_default=False)] = None,

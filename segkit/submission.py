@@ -4,7 +4,6 @@ import os
 import shutil
 import tarfile
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
@@ -74,7 +73,7 @@ def _pairs(predictor: Predictor, split: str) -> list[tuple[str, Path]]:
         raise InputError(f"--voc-submission {split}: expected a list of VOC, such as test or val. Give one.")
     if listed.problems:
         raise InputError(listed.problems[0])
-    require_once(listed.place, [*zip_longest(listed.lines, (pair.id for pair in listed.pairs), fillvalue=0)])
+    require_once(listed.place, listed.numbered)
     require_files(listed.place, [pair.image for pair in listed.pairs])
     return [(pair.id, pair.image) for pair in listed.pairs]
 

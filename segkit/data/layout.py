@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import zip_longest
 from pathlib import Path
 
 from segkit.data.classes import Classes
@@ -32,6 +31,11 @@ class Listed:
     lines: tuple[int, ...] = ()
     problems: tuple[str, ...] = ()
 
+    @property
+    def numbered(self) -> list[tuple[int, str]]:
+        """Line number, 0 if there is none, and id of each sample."""
+        return list(zip(self.lines or [0] * len(self.pairs), (pair.id for pair in self.pairs), strict=True))
+
 
 def listed(path: Path, expected: str, pairs: Callable[[str], Sequence[Pair]]) -> Listed:
     """What a list file names.
@@ -41,14 +45,12 @@ def listed(path: Path, expected: str, pairs: Callable[[str], Sequence[Pair]]) ->
         pairs: the samples of a line, mostly one; none: the line is malformed.
     """
     try:
-        read = [
-            (number, line, pairs(line) if line.isprintable() or "\t" in line else ())
-            for number, line in read_list(path, f"{expected} a line")
-        ]
+        lines = read_list(path, f"{expected} a line")
     except InputError as error:
         return Listed(path, problems=(str(error),))
-    if not read:
+    if not lines:
         return Listed(path, problems=(f"{path} is empty; expected {expected} a line. Restore the list.",))
+    read = [(number, line, () if "\0" in line else pairs(line)) for number, line in lines]
     good = [(number, pair) for number, _, found in read for pair in found]
     bad = [f"{path}:{number}: '{line[:80]}': expected {expected}. Restore the list." for number, line, found in read if not found]
     return Listed(path, tuple(pair for _, pair in good), tuple(number for number, _ in good), tuple(bad))
@@ -94,7 +96,7 @@ class Layout:
         listed = self.splits[split]
         if listed.problems:
             raise InputError(listed.problems[0])
-        require_once(listed.place, [(line, pair.id) for line, pair in zip_longest(listed.lines, listed.pairs, fillvalue=0)])
+        require_once(listed.place, listed.numbered)
         require_files(listed.place, [path for pair in listed.pairs for path in (pair.image, pair.labels)])
         require_disjoint({name: (each.place, self._images[name]) for name, each in self.splits.items()})
         return self.unchecked(split)
