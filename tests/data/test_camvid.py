@@ -1,10 +1,13 @@
 """CamVid's lists lead to its files, wherever they were written."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from segkit.data.camvid import camvid
+from segkit.data.layout import Listed
 from segkit.data.road_classes import CLASS_NAMES, PALETTE
 from segkit.errors import InputError
 
@@ -157,6 +160,9 @@ def test_the_edition_of_labels_is_told_by_checksum(real_camvid, tiny_camvid):
         "labels of December 2015, today's: SegNet's class weights follow from older ones"
     }
     assert camvid(root=tiny_camvid).edition("train") is None
+    pairs = layout.splits["val"].pairs[::-1]  # the order of a list is no matter
+    turned = replace(layout, splits={"val": Listed(real_camvid, pairs)})
+    assert turned.edition("val") == layout.edition("val")
 
 
 def test_the_first_editions_list_has_all_pairs_on_one_line(tiny_camvid):

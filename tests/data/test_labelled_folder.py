@@ -168,3 +168,14 @@ def test_shares_that_leave_nothing_to_train_on_are_refused(root):
     with pytest.raises(InputError, match="leave no image for training"):
         begin(path, val=0.5, test=0.5)
     assert sorted(each.name for each in path.iterdir()) == ["images", "labels"]
+
+
+def test_each_split_gets_an_image_however_small_its_share(root):
+    assert begin(root([[0, 1]]), val=0.0, test=0.0).sizes == {"train": 16, "val": 1, "test": 1}
+
+
+def test_masks_of_two_kinds_are_refused(root):
+    path = root([[0, 1]])
+    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(path / "labels" / "01.png")
+    with pytest.raises(InputError, match="holds masks of ids and masks of colours; expected one kind"):
+        begin(path)
