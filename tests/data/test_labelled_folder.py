@@ -145,9 +145,7 @@ def test_masks_that_are_named_otherwise_are_shown(root):
     path = root([[0, 1]])
     for mask in (path / "labels").rglob("*.png"):
         mask.rename(mask.with_name(f"{mask.stem}_mask.png"))
-    with pytest.raises(
-        InputError, match="0 of 20 images have a mask; .*labels' holds 00_mask.png, 01_mask.png; expected 01.png"
-    ):
+    with pytest.raises(InputError, match="0 of 20 images have a mask; .*labels' holds 00_mask.png, 01_mask.png; expected 01.png"):
         begin(path)
 
 
