@@ -20,7 +20,7 @@ class Server(ThreadingHTTPServer):
 
     def __init__(self, content, *faults):
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.content, self.faults, self.version = content, deque(faults), '"1"'
+        self.content, self.faults, self.version, self.modified = content, deque(faults), '"1"', None
         self.seen = []  # headers of each request
         self.sent = 0  # bytes of bodies
         self.closing = threading.Event()
@@ -72,8 +72,9 @@ def well(handler, *, ranges=True, count=None, length=None, version=None):
     """The file, or the rest of it that is asked for; `count` bytes of that at most."""
     content, version = handler.server.content, version or handler.server.version
     headers = {"ETag": version, "Content_Type": "application/x-tar"}
+    headers |= {"Last_Modified": handler.server.modified} if handler.server.modified else {}
     wanted = re.fullmatch("bytes=([0-9]+)-", handler.headers.get("Range", ""))
-    if ranges and wanted and handler.headers.get("If-Range", version) == version:
+    if ranges and wanted and handler.headers.get("If-Range", version) in (version, handler.server.modified):
         start = int(wanted[1])
         if start >= len(content):
             return handler.begin(416, Content_Range=f"bytes */{len(content)}", Content_Length=0)
@@ -103,10 +104,12 @@ def drops(handler, count=300_000):
     handler.connection.close()
 
 
-def unsized(handler):
-    """No size is announced; the end of the connection is the end of the file."""
-    handler.begin(200, Content_Type="application/x-tar")
-    handler.send(handler.server.content)
+def unsized(handler, count=None):
+    """No length is announced; the end of the connection, after `count` bytes, is the end of the file. A range has the size of the whole."""
+    content, start = handler.server.content, int(handler.headers.get("Range", "bytes=0-")[6:-1])
+    size = {"Content_Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
+    handler.begin(206 if start else 200, Content_Type="application/x-tar", **size)
+    handler.send(content[start:][:count])
 
 
 def slows(handler, count=400_000):
@@ -128,9 +131,9 @@ def answers(code, **headers):
     return lambda handler: handler.begin(code, Content_Length=0, **headers)
 
 
-def login(handler, kind="text/html; charset=utf-8"):
+def login(handler, kind="text/html; charset=utf-8", page=LOGIN):
     """A page instead of the file, with the status of success."""
     if handler.path != "/login":
         return handler.begin(302, Location="/login", Content_Length=0)
-    handler.begin(200, Content_Type=kind, Content_Length=len(LOGIN))
-    return handler.send(LOGIN)
+    handler.begin(200, Content_Type=kind, Content_Length=len(page))
+    return handler.send(page)

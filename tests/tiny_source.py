@@ -6,8 +6,12 @@ import tarfile
 from dataclasses import replace
 from random import Random
 
+import pytest
+
 from segkit.data.download import Patience
+from segkit.data.fetch import fetch
 from segkit.data.sources import Digest, Source, SourceFile
+from segkit.errors import RunError
 
 IMAGES = {f"{index}.jpg": Random(index).randbytes(300_000) for index in range(4)}
 QUICK = Patience(connect=5, read=0.4, attempts=3, first=0.01, longest=0.02)
@@ -49,3 +53,11 @@ def images(root):
 def left(root):
     """Names of what is in a folder."""
     return sorted(path.name for path in root.iterdir())
+
+
+def failure(source, root, *, patience=QUICK):
+    """What is said of the dataset, which cannot be fetched."""
+    with pytest.raises(RunError) as caught:
+        fetch(source, root, patience=patience)
+    assert not (root / "kit").exists()
+    return str(caught.value)

@@ -10,7 +10,8 @@ import tarfile
 import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from segkit.data.archive_members import CHUNK, Member, opened
@@ -66,15 +67,22 @@ def unpack(
     checked.each(lambda _: None)
     root.parent.mkdir(parents=True, exist_ok=True)
     require_space(root.parent, checked.bytes)
-    partial = root.with_name(f".{root.name}.{os.getpid()}.partial")
-    partial.mkdir()
-    try:
+    with _whole(root) as partial:
         written = _Written(partial, inside, progress)
         _Checked(archive, max_bytes, max_members).each(written.add)
         if inside and written.top is None:
             raise InputError(f"{archive} holds nothing in a folder {inside}. Nothing was unpacked. Is it the right archive?")
         if finish is not None:
             finish(partial)
+
+
+@contextmanager
+def _whole(root: Path) -> Iterator[Path]:
+    """A hidden folder beside `root` that becomes `root` in the end, and is removed after any failure."""
+    partial = root.with_name(f".{root.name}.{os.getpid()}.partial")
+    partial.mkdir()
+    try:
+        yield partial
         _sync(partial)
         partial.rename(root)
     except BaseException:

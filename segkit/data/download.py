@@ -1,7 +1,9 @@
 """Files from the network: what was cut goes on, what is wrong does not stay."""
 
 import json
+import os
 import re
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -9,22 +11,18 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from itertools import chain
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
 
+from segkit.data.answers import ELSEWHERE, first_and_size, followed, printable, refuse_page
 from segkit.data.sources import SourceFile
 from segkit.errors import RunError
 from segkit.files import megabytes, require_space, write_failure, write_text
 
 _CHUNK = 65_536
-_REDIRECTS = 5
 _STEP = 1_000_000  # bytes; an attempt that brought as many was no failure
 _AGAIN = {408, 425, 429, 500, 502, 503, 504}
-_PAGE = re.compile(rb"\s*(<!doctype html|<html|<head|<\?xml[^>]*>\s*<!doctype html)", re.IGNORECASE)
-_TITLE = re.compile(rb"<title[^>]*>\s*(.{1,200}?)\s*</title>", re.IGNORECASE | re.DOTALL)
-_ELSEWHERE = "Fetch it otherwise, and give it as --from-archive FILE."
 
 
 @contextmanager
@@ -83,6 +81,8 @@ def download(file: SourceFile, part: Path, *, unpacked: int, show: Show, patienc
     Raises:
         RunError: if the file cannot be had, is not the one that was published, or has no space.
     """
+    if not _known(part, file.url):
+        forget(part)  # of no use, or a link, through which nothing may be written
     reached, failures = 0, 0
     with requests.Session() as session:
         while True:
@@ -97,7 +97,7 @@ def download(file: SourceFile, part: Path, *, unpacked: int, show: Show, patienc
             failures += 1
             if failures >= patience.attempts:
                 kept = f"{megabytes(here)} of it are kept: the same command goes on. " if here else ""
-                raise RunError(f"{file.name} cannot be fetched from {file.url}: {reason}, {failures} times. {kept}{_ELSEWHERE}")
+                raise RunError(f"{file.name} cannot be fetched from {file.url}: {reason}, {failures} times. {kept}{ELSEWHERE}")
             wait = min(patience.longest, max(asked, patience.first * 2 ** (failures - 1)))
             show.line(f"{file.name}: {reason}; again in {wait:.0f} s")
             time.sleep(wait)
@@ -105,7 +105,7 @@ def download(file: SourceFile, part: Path, *, unpacked: int, show: Show, patienc
         forget(part)
         raise RunError(
             f"{file.name} from {file.url} is not what was published: its {file.digest.title} is {found}; expected {file.digest.value}. "
-            f"It was removed. Repeat the command, once. {_ELSEWHERE}"
+            f"It was removed. Repeat the command, once. {ELSEWHERE}"
         )
 
 
@@ -136,21 +136,22 @@ class _Attempt:
         if known and here == known["size"]:
             return
         with self.opened(known, here) as response:
-            start, size = _range(response)
+            start, size = first_and_size(response)
             found = {"url": file.url, "etag": response.headers.get("ETag"), "modified": response.headers.get("Last-Modified"), "size": size}
             if start < 0 or (start and (start != here or not _same(found, known))):
                 forget(part)
                 raise _Again("the file has changed there since its first part came, and is fetched anew")
             chunks = response.raw.stream(_CHUNK, decode_content=False)
             first = next(chunks, b"")
-            self.refuse_page(response, first)
+            refuse_page(response, first, file.name)
             if size is not None and (size > file.most or file.size not in (None, size)):
                 expected = f"at most {file.most}" if file.size is None else file.size
-                raise RunError(f"{file.url} announces {size} bytes for {file.name}; expected {expected}. Nothing was fetched. {_ELSEWHERE}")
+                raise RunError(f"{file.url} announces {size} bytes for {file.name}; expected {expected}. Nothing was fetched. {ELSEWHERE}")
             size = size or file.size
             require_space(part.parent, (size or 0) - start + unpacked)
             if not start:
-                part.write_bytes(b"")
+                forget(part)
+                part.touch(exist_ok=False)
                 write_text(_record(part), json.dumps(found))
             done = f", of which {megabytes(start)} are here" if start else ""
             self.show.line(f"{file.name}: {megabytes(size) if size else 'unknown size'} from {file.url}{done}")
@@ -168,44 +169,26 @@ class _Attempt:
             headers["Range"] = f"bytes={here}-"
             version = known["modified"] if (known["etag"] or "W/").startswith("W/") else known["etag"]
             headers |= {"If-Range": version} if version else {}
-        response = self.followed(headers)
+        response = followed(self.session, self.file, headers, (self.patience.connect, self.patience.read))
         code = response.status_code
         if code in (200, 206, 416):
             return response
         response.close()
-        words = f"it answers {code} ({HTTPStatus(code).phrase if code in list(HTTPStatus) else response.reason})"
+        words = f"it answers {code} ({HTTPStatus(code).phrase if code in list(HTTPStatus) else printable(response.reason or '')})"
         if code not in _AGAIN:
-            raise RunError(f"{self.file.name} cannot be fetched from {response.url}: {words}. {_ELSEWHERE}")
+            raise RunError(f"{self.file.name} cannot be fetched from {response.url}: {words}. {ELSEWHERE}")
         asked = response.headers.get("Retry-After", "")
         raise _Again(words, float(asked) if re.fullmatch("[0-9]{1,6}", asked) else 0)
-
-    def followed(self, headers: dict[str, str]) -> requests.Response:
-        """The answer behind redirections."""
-        url = self.file.url
-        for _ in range(_REDIRECTS + 1):
-            if urlsplit(url).scheme not in ("http", "https"):
-                raise RunError(f"{self.file.url} leads to {url}; expected an address with http or https. {_ELSEWHERE}")
-            timeout = (self.patience.connect, self.patience.read)
-            response = self.session.get(url, headers=headers, stream=True, allow_redirects=False, timeout=timeout)
-            target = self.session.get_redirect_target(response)
-            if target is None:
-                return response
-            response.close()
-            target = urljoin(url, target)
-            if url.startswith("https:") and target.startswith("http:"):
-                raise RunError(f"{url} leads to {target}, which is not encrypted; it was not followed. {_ELSEWHERE}")
-            url = target
-        raise RunError(f"{self.file.url} leads from one address to the next, more than {_REDIRECTS} times. {_ELSEWHERE}")
 
     def receive(self, chunks: Iterable[bytes], start: int, advance: Callable[[int], None]) -> None:
         """Appends what comes, unbuffered, so that it is there if this process is killed."""
         here, most = start, self.file.size or self.file.most
-        with self.part.open("ab", buffering=0) as target:
+        with open(self.part, "ab", buffering=0, opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o666)) as target:
             for chunk in chunks:
                 here += len(chunk)
                 if here > most:
                     forget(self.part)
-                    raise RunError(f"{self.file.url} sends more than {most} bytes; {self.file.name} was removed. {_ELSEWHERE}")
+                    raise RunError(f"{self.file.url} sends more than {most} bytes; {self.file.name} was removed. {ELSEWHERE}")
                 try:
                     left = memoryview(chunk)
                     while left:
@@ -214,24 +197,15 @@ class _Attempt:
                     raise write_failure(self.part, most, error) from None
                 advance(len(chunk))
 
-    def refuse_page(self, response: requests.Response, begin: bytes) -> None:
-        """Raises RunError if what comes is a web page: by its type, or by how it begins."""
-        if "html" not in response.headers.get("Content-Type", "").lower() and not _PAGE.match(begin):
-            return
-        title = _TITLE.search(begin)
-        shown = f" ('{' '.join(title[1].decode('utf-8', 'replace').split())[:80]}')" if title else ""
-        raise RunError(
-            f"{response.url} answers with a web page{shown} instead of {self.file.name}: a login, an error, or a page of the network here. "
-            f"Open it in a browser. {_ELSEWHERE}"
-        )
-
 
 def _known(part: Path, url: str) -> dict:
     """What was written of a file that has come in part; empty if it cannot be gone on with."""
     try:
         known = json.loads(_record(part).read_text(encoding="utf-8"))
-        same = part.is_file() and known["url"] == url and known.keys() == {"url", "etag", "modified", "size"}
-        return known if same and (known["size"] is None or part.stat().st_size <= known["size"]) else {}
+        here = part.lstat()
+        link = not stat.S_ISREG(here.st_mode) or here.st_nlink > 1
+        same = not link and known["url"] == url and known.keys() == {"url", "etag", "modified", "size"}
+        return known if same and (known["size"] is None or here.st_size <= known["size"]) else {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
@@ -241,21 +215,10 @@ def _same(found: dict, known: dict) -> bool:
     return all(None in (found[key], known[key]) or found[key] == known[key] for key in found)
 
 
-def _range(response: requests.Response) -> tuple[int, int | None]:
-    """First byte that an answer brings, and size of the whole file, if it says so."""
-    if response.status_code == 200:
-        length = response.headers.get("Content-Length", "")
-        return 0, int(length) if length.isdecimal() else None
-    found = re.fullmatch(r"bytes (?:([0-9]+)-[0-9]+|\*)/([0-9]+|\*)", response.headers.get("Content-Range", ""))
-    if found is None or found[1] is None:
-        return -1, None
-    return int(found[1]), None if found[2] == "*" else int(found[2])
-
-
 def _reason(error: Exception, patience: Patience) -> str:
     """What went wrong with a connection, in a few words."""
     if isinstance(error, requests.exceptions.SSLError):
-        return "its certificate cannot be verified"
+        return "no encrypted connection"
     if isinstance(error, requests.ConnectTimeout):
         return f"no connection within {patience.connect:g} s"
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):

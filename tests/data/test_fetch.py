@@ -134,6 +134,22 @@ def test_a_damaged_archive_that_no_checksum_covers_is_fetched_anew(serve, tmp_pa
     assert images(tmp_path) == IMAGES
 
 
+def test_of_two_files_only_the_one_that_may_be_wrong_is_fetched_again(serve, tmp_path):
+    archive, second = serve(), serve()
+    archive.content, second.content = CONTENT[: len(CONTENT) // 2] + bytes(len(CONTENT) - len(CONTENT) // 2), b"1\n2\n"
+    text = SourceFile("list.txt", second.url, most=100, digest=sha256_of(second.content), goes_to="list.txt")
+    source = replace(SOURCE, files=(replace(FILE, url=archive.url, digest=None), text))
+    with pytest.raises(RunError, match="Fetch it again"):
+        fetch(source, tmp_path, patience=QUICK)
+    assert left(tmp_path) == [".list.txt.part", ".list.txt.part.json", "kit"]
+    archive.content = CONTENT
+    fetch(source, tmp_path, patience=QUICK)
+    assert images(tmp_path) == IMAGES
+    assert (tmp_path / "kit" / "2012" / "list.txt").read_bytes() == second.content
+    assert (len(archive.seen), len(second.seen)) == (2, 1)
+    assert left(tmp_path) == ["kit"]
+
+
 def test_the_content_is_what_counts_where_the_archive_is_packed_anew_each_time(serve, tmp_path):
     server = serve()
     fetch(source_at(server.url), tmp_path / "1", patience=QUICK)
