@@ -52,8 +52,6 @@ def _shared(layout: Layout) -> Iterator[Fault]:
 
 def _doubles_images(listed: Listed) -> bool:
     """Whether no image of a list is there, and each were if `images/` did not begin its name."""
-    if not listed.lines or os.path.isfile(listed.pairs[0].image):  # mostly the first tells
-        return False
     root = listed.place.parent
     for pair in listed.pairs:
         if not pair.image.is_relative_to(root / "images" / "images") or os.path.isfile(pair.image):
@@ -61,7 +59,7 @@ def _doubles_images(listed: Listed) -> bool:
         meant = root / pair.image.relative_to(root / "images")
         if not any(os.path.isfile(meant.with_suffix(suffix)) for suffix in (meant.suffix, *SUFFIXES)):
             return False
-    return True
+    return bool(listed.lines and listed.pairs)
 
 
 def _other_names(pairs: Sequence[Pair]) -> Iterator[Fault]:

@@ -19,7 +19,7 @@ def frame(height: int, width: int, channels: int) -> bytes:
 @pytest.mark.parametrize("marker", [0xC4, 0xC8, 0xCC, 0xE1, 0xDB])
 def test_the_size_of_a_jpeg_file_is_that_of_its_frame_and_not_of_another_segment(tmp_path, marker):
     path = tmp_path / "a.jpg"
-    path.write_bytes(b"\xff\xd8" + segment(marker, frame(7, 7, 1)) + b"\xff\xff" + segment(0xC2, frame(300, 200, 4)))
+    path.write_bytes(b"\xff\xd8" + segment(marker, frame(7, 7, 1)) + b"\xff" + segment(0xC2, frame(300, 200, 4)))
     assert read_header(path) == Header("JPEG", 300, 200, 8, "CMYK")
 
 

@@ -10,6 +10,8 @@ from PIL import Image
 from planted import image, labels
 from scipy.io import savemat
 
+from segkit.data.folder import folder
+from segkit.data.verify import verify
 from segkit.data.verify_kinds import ZERO_255
 
 COLORS = [[10, 20, 30], [200, 30, 90], [90, 180, 20], [60, 60, 250]]
@@ -75,6 +77,14 @@ def test_masks_of_0_and_255_may_be_meant_where_a_label_holds_another_class(found
     code, kinds = found()
     assert (code, kinds.keys()) == (0, {"label holds 0 and 255 alone: a 0/255 mask?"})
     assert len(kinds["label holds 0 and 255 alone: a 0/255 mask?"]) == 5
+
+
+@pytest.mark.parametrize("other", [9, 77])
+def test_ids_that_are_void_or_unknown_show_too_that_train_has_no_0_255_masks(found, root, other):
+    (root / "classes.yaml").write_text((root / "classes.yaml").read_text() + "- ignored: 9\n")
+    change(root, "train/labels/*.png", lambda ids: (ids % 2 * 255).astype(np.uint8))
+    change(root, "train/labels/train4.png", lambda ids: np.minimum(ids, other))
+    assert len(found()[1]["label holds 0 and 255 alone: a 0/255 mask?"]) == 5
 
 
 def test_masks_of_0_and_255_may_be_meant_outside_of_train(found, root):
@@ -193,6 +203,7 @@ def test_a_split_that_is_missing_or_empty_is_a_problem(found, root):
     lists = kinds["list or folder of a split cannot be used"]
     assert lists["val"].startswith("val/labels does not exist")
     assert lists["test"].startswith("test/images holds no image")
+    assert verify(folder(root=root), workers=1, progress=lambda _: None).splits.keys() == {"train"}
 
 
 def test_test_images_that_are_the_val_images_are_no_copies(found, root):
