@@ -59,7 +59,7 @@ def _doubles_images(listed: Listed) -> bool:
         meant = root / pair.image.relative_to(root / "images")
         if not any(os.path.isfile(meant.with_suffix(suffix)) for suffix in (meant.suffix, *SUFFIXES)):
             return False
-    return bool(listed.lines and listed.pairs)
+    return bool(listed.lines)
 
 
 def _other_names(pairs: Sequence[Pair]) -> Iterator[Fault]:

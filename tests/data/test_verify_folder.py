@@ -220,8 +220,8 @@ def test_a_link_to_an_image_of_another_split_is_named_once(found, root):
 
 def test_labels_in_matlab_files_are_verified_too(segkit, tmp_path):
     voc, sbd, rng = tmp_path / "VOC2012", tmp_path / "sbd", np.random.default_rng(0)
-    for folder in (voc / "JPEGImages", voc / "SegmentationClass", voc / "ImageSets/Segmentation", sbd / "img", sbd / "cls"):
-        folder.mkdir(parents=True)
+    for path in (voc / "JPEGImages", voc / "SegmentationClass", voc / "ImageSets/Segmentation", sbd / "img", sbd / "cls"):
+        path.mkdir(parents=True)
     masks = {"sound": labels(rng, 21), "wide": labels(rng, 21)[:, :40], "strange": np.full((48, 64), 77, np.uint8), "damaged": None}
     for name, mask in masks.items():
         Image.fromarray(image(rng)).save(sbd / "img" / f"{name}.jpg")
