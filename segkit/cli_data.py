@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from segkit.cli_runs import Config, Overrides
+from segkit.errors import InputError
 
 if TYPE_CHECKING:
     from segkit.data.sources import Source
@@ -61,23 +62,25 @@ def verify(
 
     Exit code 0: training would be right; 2: it would be refused or wrong.
     """
-    from segkit.build import build_layout, load_experiment
-    from segkit.data.verify import verify
+    from segkit.build import build_classes, build_layout, load_experiment
+    from segkit.data.verify import Report, verify
     from segkit.data.verify_report import class_rows, report_json, report_lines
     from segkit.files import write_text
     from segkit.machine import cores, require_writable
     from segkit.tracking.console import print_table, progress_bar
 
+    if out is not None:
+        if out.exists() and not out.is_file():
+            raise InputError(f"--out {out}: expected a file{', this is a folder' * out.is_dir()}. Choose another name.")
+        require_writable(out.parent, "--out")
     experiment, _ = load_experiment(config, overrides or [])
     layout = build_layout(experiment)
-    if layout is None:
-        print(f"{experiment.data.name} is drawn, not read: there are no files to verify.")
-        return
-    if out is not None:
-        require_writable(out.parent, "--out")
     try:
-        with progress_bar("looking at images and labels", sum(len(layout.splits[split].pairs) for split in layout.distinct)) as advance:
-            report = verify(layout, workers=workers or min(8, cores()), progress=advance)
+        if layout is None:
+            report = Report((), {}, build_classes(experiment), images=0, seconds=0)
+        else:
+            with progress_bar("looking at images and labels", sum(len(layout.splits[split].pairs) for split in layout.distinct)) as advance:
+                report = verify(layout, workers=workers or min(8, cores()), progress=advance)
     except KeyboardInterrupt:
         print("segkit: Ctrl-C: stopped before all was looked at; nothing was written.", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -86,6 +89,8 @@ def verify(
         write_text(out, text + "\n")
     if as_json:
         print(text)
+    elif layout is None:
+        print(f"{experiment.data.name} is drawn, not read: there are no files to verify.")
     else:
         lines = report_lines(report, experiment.data.options["root"])
         print("\n".join(lines[:-2]))

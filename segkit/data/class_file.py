@@ -94,4 +94,6 @@ def _entries(path: Path) -> Any:
         raise InputError(f"{path} does not exist; expected a YAML list of class names. Write one name per line: '- road'.") from None
     except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8, or a path that no file can have
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+            reason = f"line {error.problem_mark.line + 1}: {error.problem}"
     raise InputError(f"{path} cannot be read ({reason}); expected a YAML list of class names.")

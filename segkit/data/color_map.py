@@ -17,7 +17,7 @@ class ColorMap:
     def __init__(self, classes: Classes):
         counts = Counter(color for color, _ in classes.colors)
         self._shared = [(color, [_name(classes, id) for c, id in classes.colors if c == color]) for color, n in counts.items() if n > 1]
-        codes = _codes(np.array([color for color, _ in classes.colors], np.uint8))
+        codes = color_codes(np.array([color for color, _ in classes.colors], np.uint8))
         order = np.argsort(codes)
         self._codes, self._ids = codes[order], np.array([id for _, id in classes.colors], np.uint8)[order]
 
@@ -33,7 +33,7 @@ class ColorMap:
                 f"{path} is an RGB mask, and {_show(color)} is the colour of {' and '.join(map(repr, names))}; expected a colour for each. "
                 "Change one of them, or save masks as class ids."
             )
-        codes = _codes(colors)
+        codes = color_codes(colors)
         places = np.searchsorted(self._codes, codes).clip(max=len(self._codes) - 1)
         unknown = self._codes[places] != codes
         if unknown.any():
@@ -48,7 +48,7 @@ class ColorMap:
         return self._ids[places]
 
 
-def _codes(colors: np.ndarray) -> np.ndarray:
+def color_codes(colors: np.ndarray) -> np.ndarray:
     """int32 [...] of uint8 [..., 3]: one number per colour."""
     wide = colors.astype(np.int32)
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]

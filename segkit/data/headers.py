@@ -34,6 +34,7 @@ class Header:
 _PNG: dict[int, Literal["grey", "RGB", "palette", "grey and alpha", "RGB and alpha"]] = {
     0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGB and alpha",
 }  # fmt: skip
+_OTHERS = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 _JPEG: dict[int, Literal["grey", "RGB", "CMYK"]] = {1: "grey", 3: "RGB", 4: "CMYK"}
 
 
@@ -51,6 +52,21 @@ def read_header(path: Path) -> Header | None:
         if start.startswith(SIGNATURE):
             return _png(start)
         return _jpeg(file) if start.startswith(b"\xff\xd8\xff") else None
+
+
+def other_format(path: Path) -> str:
+    """What a file is that is neither PNG nor JPEG; empty: unknown.
+
+    Raises:
+        OSError: if the file cannot be read.
+    """
+    with FileIO(path) as file:
+        start = file.read(512)
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        return "WebP"
+    if start.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "HTML: a page in place of a file that was to be downloaded"
+    return next((name for signature, name in _OTHERS.items() if start.startswith(signature)), "")
 
 
 def _png(start: bytes) -> Header:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from segkit.data.class_file import MAX_CLASSES
+from segkit.data.color_map import color_codes
 from segkit.data.folder import images_below
 from segkit.data.images import read_mask
 from segkit.data.layout import SPLITS
@@ -96,7 +97,7 @@ def _entries(masks: Sequence[Path], progress: Callable[[int], None] | None) -> t
     ids, colors = Counter[int](), Counter[int]()  # pixels; a colour is one number
     for path in masks:
         mask = read_mask(path)
-        values, pixels = np.unique(mask if mask.ndim == 2 else mask @ np.array([1 << 16, 1 << 8, 1]), return_counts=True)
+        values, pixels = np.unique(mask if mask.ndim == 2 else color_codes(mask), return_counts=True)
         (ids if mask.ndim == 2 else colors).update(dict(zip(values.tolist(), pixels.tolist(), strict=True)))
         if len(colors) > IGNORE:
             break

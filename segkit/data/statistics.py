@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image
 
 from segkit.data.class_weights import ClassCounts
 from segkit.data.dataset import Dataset
@@ -84,11 +83,13 @@ def split_statistics(dataset: Dataset, progress: Callable[[int], None] | None = 
     return SplitStatistics(sizes, pixels, levels)
 
 
-def in_threads(read: Callable[[int], Found], count: int) -> Iterator[Found]:
-    """`read(0)`, `read(1)`, ... in order, by a thread per core: decoding files does not hold Python's lock.
+def in_threads(read: Callable[[int], Found], count: int, workers: int | None = None) -> Iterator[Found]:
+    """`read(0)`, `read(1)`, ... in order: decoding files does not hold Python's lock.
 
     At the first error, what has not begun is left out.
+
+    Args:
+        workers: threads; None: one a core.
     """
-    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(cores()) as threads:  # as `images` has it: threads share filters,
-        warnings.simplefilter("error", Image.DecompressionBombWarning)  # and one would undo those of another
-        yield from threads.map(read, range(count))
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(workers or cores()) as threads:  # as `images` has it: threads share
+        yield from threads.map(read, range(count))  # filters, and one would undo those of another

@@ -1,21 +1,20 @@
 """Whether a dataset can be trained on: everything looked at, or, before training, what can be told within a second."""
 
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
-from multiprocessing.pool import ThreadPool
 from time import perf_counter
 
 import numpy as np
-from PIL.Image import DecompressionBombWarning
 
 from segkit.data import verify_kinds as kinds
 from segkit.data.classes import Classes
 from segkit.data.dataset import PairDataset
 from segkit.data.layout import Layout
+from segkit.data.statistics import in_threads
 from segkit.data.verify_kinds import Fault, Kind
 from segkit.data.verify_lists import see_lists, see_unlisted
 from segkit.data.verify_sample import Seen, see, see_headers, see_labels, see_sizes
@@ -40,7 +39,7 @@ class Report:
 
     Attributes:
         entries: problems, then warnings, then notes.
-        splits: what is in each.
+        splits: what is in each that has samples.
         classes: what labels were expected to hold.
         images: that were looked at.
         seconds: that it took.
@@ -68,16 +67,14 @@ def verify(layout: Layout, *, workers: int, progress: Callable[[int], None]) -> 
         progress: called with 1 for every sample.
     """
     started = perf_counter()
-    with warnings.catch_warnings(action="ignore"), ThreadPool(workers) as pool:
-        warnings.simplefilter("error", DecompressionBombWarning)  # as for each file; the threads share these settings
-        looks = {}
-        for split in layout.distinct:
-            dataset, looks[split] = layout.unchecked(split), []
-            for seen in pool.imap(lambda index, dataset=dataset: see(dataset, index), range(len(dataset))):
-                looks[split].append(seen)
-                progress(1)
+    looks = {}
+    for split in layout.distinct:
+        dataset, looks[split] = layout.unchecked(split), []
+        for seen in in_threads(partial(see, dataset), len(dataset), workers):
+            looks[split].append(seen)
+            progress(1)
     looks = see_ids(looks, layout.classes)
-    found = {split: contents(samples, layout.classes) for split, samples in looks.items()}
+    found = {split: contents(samples, layout.classes, layout.reduction) for split, samples in looks.items() if samples}
     together = chain(see_classes(found, layout.classes), see_copies(looks, layout.same), _editions(layout, looks), see_unlisted(layout))
     faults = chain(see_lists(layout), _of_samples(looks), together)
     images = sum(map(len, looks.values()))
@@ -87,10 +84,15 @@ def verify(layout: Layout, *, workers: int, progress: Callable[[int], None]) -> 
 def require_sound(layout: Layout) -> None:
     """Raises InputError for what the headers of all files and a few labels of each split already show.
 
-    The lists are taken as checked. No image is decoded, and nothing is random.
+    The lists are taken as checked. No image is decoded, and nothing is random. Where a few labels of train look like 0/255 masks, all
+    of train are decoded.
     """
     looks = {split: _glance(layout.unchecked(split)) for split in layout.distinct}
-    problems = [entry for entry in _entries(_of_samples(see_ids(looks, layout.classes))) if entry.kind.level == "problem"]
+    problems = _problems(looks, layout)
+    if any(entry.kind is kinds.ZERO_255 for entry in problems):  # a few labels do not show that no other holds a class
+        decode = partial(_decoded, layout.unchecked("train"), looks["train"])
+        looks["train"] = [*in_threads(decode, len(looks["train"]))]
+        problems = _problems(looks, layout)
     if not problems:
         return
     kind, first, count = problems[0].kind, problems[0].faults[0], len(problems[0].faults)
@@ -100,6 +102,10 @@ def require_sound(layout: Layout) -> None:
     raise InputError(
         f"{first.place}: {kind.title}{detail}. {kind.advice}{others}{kinds_more} 'segkit data verify CONFIG' shows everything."
     )
+
+
+def _problems(looks: Mapping[str, Sequence[Seen]], layout: Layout) -> list[Entry]:
+    return [entry for entry in _entries(_of_samples(see_ids(looks, layout.classes))) if entry.kind.level == "problem"]
 
 
 def _editions(layout: Layout, splits: Iterable[str]) -> Iterator[Fault]:
@@ -115,6 +121,11 @@ def _glance(dataset: PairDataset) -> list[Seen]:
     for index in {*np.linspace(0, len(looks) - 1, min(LABELS, len(looks))).round().astype(int).tolist()}:
         looks[index] = see_labels(looks[index], dataset, index)
     return looks
+
+
+def _decoded(dataset: PairDataset, looks: Sequence[Seen], index: int) -> Seen:
+    """With what the labels show, unless that is known."""
+    return looks[index] if looks[index].pixels else see_labels(looks[index], dataset, index)
 
 
 def _of_samples(looks: Mapping[str, Sequence[Seen]]) -> Iterable[Fault]:

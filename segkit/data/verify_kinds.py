@@ -22,11 +22,17 @@ class Kind:
 
 @dataclass(frozen=True)
 class Fault:
-    """A finding at one place: a file, a list or a split. `detail` is what was found there, or empty."""
+    """A finding at one place: a file, a list or a split.
+
+    Attributes:
+        detail: what was found there, or empty.
+        other: a second path, with which `detail` ends, or empty.
+    """
 
     kind: Kind
     place: str
     detail: str = ""
+    other: str = ""
 
 
 def _problem(title: str, advice: str) -> Kind:
@@ -44,13 +50,14 @@ def _note(title: str, advice: str) -> Kind:
 _AGAIN = "Copy it again from its source, or take the sample out."
 
 # Lists
-LIST = _problem("list or folder of a split cannot be used", "What it fails to name was not looked at.")
+LIST = _problem("list or folder of a split cannot be used", "Repair it first: samples that it should name were not looked at.")
 NAMED_TWICE = _problem("sample named twice in one list", "It would count double. Remove one line.")
 IN_TWO_SPLITS = _problem("image in two splits", "A model would be scored on what it was trained or chosen on. Remove it from one.")
 OTHER_SIZE = _warning("split has another number of images than the papers'", "Scores cannot be compared with theirs. Restore the list.")
 OTHER_NAME = _warning("image and label have different names, unlike most pairs", "Check that they belong together.")
+TEST_IS_VAL = _note("test is val", "Its score is that of the images that chose the weights.")
 EDITION = _note("known edition of labels", "Scores on another edition cannot be compared.")
-UNLISTED = _note("files that no list names", "Nothing reads them.")
+UNLISTED = _note("folder with files that no list names", "Nothing reads them.")
 
 # Files that cannot be read
 MISSING_IMAGE = _problem("missing image", _AGAIN)
@@ -70,7 +77,11 @@ HUGE = _problem("file that declares too many pixels", "Nothing of it was decoded
 # Pairs and labels
 SIZES_DIFFER = _problem("image and label differ in size", "Find the file that belongs; to scale a label, repeat pixels and never average.")
 UNKNOWN_IDS = _problem("label ids that no class has", "Fix the labels, or name every class of the dataset: is the background among them?")
-OFF_BY_ONE = _problem("label ids begin at 1", "No label holds 0, and the highest id is one too high. Subtract 1, leaving 255 as it is.")
+OFF_BY_ONE = _problem(
+    "label ids begin at 1",
+    "No label holds 0, and the highest id is one too high. Subtract 1, leaving 255 as it is. Or a class file gives every class its id: "
+    "'- NAME: 1', '- NAME: 2', ...",
+)
 MANY_IDS = _problem(
     "many label ids of no class, as scaling or JPEG leave",
     "The label was scaled with interpolation, compressed, or is a grey photo. Make it again, with nearest neighbour.",
@@ -81,7 +92,8 @@ GREY_PALETTE = _problem(
 )
 ZERO_255 = _problem(
     "0/255 masks: white is void here, and no class but the first would be learned",
-    "Save 1 in place of 255: Image.fromarray((mask > 127).astype('uint8')). Or a class file gives white its id: '- white: 255'.",
+    "Save 1 in place of 255: Image.fromarray((mask > 127).astype('uint8')). Or a class file gives both their ids: "
+    "'- background: 0' and '- white: 255'.",
 )
 PERHAPS_ZERO_255 = _warning(
     "label holds 0 and 255 alone: a 0/255 mask?", "255 is void here. If white is meant as class 1, save 1 in place of 255."

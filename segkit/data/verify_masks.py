@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 
 from segkit.data.classes import Classes
+from segkit.data.color_map import color_codes
 from segkit.data.verify_kinds import (
     BLENDED_COLORS,
     GREY_AS_RGB,
@@ -45,7 +46,8 @@ def expected_ids(classes: Classes) -> str:
     """The ids that label files may hold, in words."""
     ids = sorted(id for id, index in classes.ids.items() if index != IGNORE)
     void = sorted({*classes.ids, IGNORE} - {*ids})
-    shown = f"{ids[0]}..{ids[-1]}" if ids == [*range(ids[0], ids[-1] + 1)] else ", ".join(map(str, ids))
+    ends = zip([id for id in ids if id - 1 not in ids], [id for id in ids if id + 1 not in ids], strict=True)
+    shown = ", ".join(str(first) if first == last else f"{first}..{last}" for first, last in ends)
     return f"{shown}, or {' or '.join(map(str, void))} for void" if void else shown
 
 
@@ -54,7 +56,7 @@ def explain_colors(raw: RawImage, classes: Classes) -> tuple[Kind, str]:
     repeated = [color for color, count in Counter(color for color, _ in classes.colors).items() if count > 1]
     if repeated and len({id for color, id in classes.colors if color == repeated[0]}) > 1:
         return SHARED_COLOR, str(list(repeated[0]))
-    codes, counts = np.unique(raw @ np.array([1 << 16, 1 << 8, 1]), return_counts=True)
+    codes, counts = np.unique(color_codes(raw), return_counts=True)
     known = {color for color, _ in classes.colors}
     colors = [(code >> 16, code >> 8 & 255, code & 255) for code in codes.tolist()]
     unknown = {color: count for color, count in zip(colors, counts.tolist(), strict=True) if color not in known}

@@ -11,12 +11,13 @@ import numpy as np
 from segkit.data import verify_kinds as kinds
 from segkit.data.classes import Classes
 from segkit.data.dataset import Pair, PairDataset
-from segkit.data.headers import Header, palette, read_header, rotation
+from segkit.data.headers import Header, other_format, palette, read_header, rotation
 from segkit.data.images import MAX_PIXELS, read_image, read_mask
 from segkit.data.mat import read_mat_mask
 from segkit.data.near_copies import appearance
 from segkit.data.verify_kinds import Fault, Kind
 from segkit.data.verify_masks import explain_colors, explain_ids
+from segkit.data.voc import voc_color
 from segkit.errors import InputError
 from segkit.tensors import IGNORE, RawImage, RawLabels
 
@@ -93,7 +94,10 @@ def _header(path: Path, *, is_label: bool) -> tuple[Header | None, tuple[Kind, s
     except ValueError as error:  # damaged, or a path that no file can have
         return None, (kinds.DAMAGED, str(error))
     if header is None:
-        return None, (kinds.EMPTY if not about.st_size else kinds.NO_PNG if is_label else kinds.NO_IMAGE, "")
+        if not about.st_size:
+            return None, (kinds.EMPTY, "")
+        other = other_format(path)
+        return None, (kinds.NO_PNG if is_label else kinds.NO_IMAGE, f"it is {other}" if other else "")
     return header, _wrong_header(header, is_label=is_label)
 
 
@@ -147,10 +151,12 @@ def see_labels(seen: Seen, dataset: PairDataset, index: int) -> Seen:
 
 
 def _see_palette(seen: Seen, classes: Classes) -> Seen:
-    """Whether the colours of a palette mask are those of the classes that it holds."""
+    """Whether the colours of a palette mask are those of the classes that it holds, where these were chosen."""
     stored, known = palette(seen.pair.labels), dict(classes.colors)
     for id, index in classes.ids.items():
-        if index < IGNORE and seen.pixels[index] and id < len(stored) and known.get(stored[id]) != index:
+        if index == IGNORE or not seen.pixels[index] or tuple(classes.palette[index].tolist()) == voc_color(index + 1):  # by default
+            continue
+        if id < len(stored) and known.get(stored[id]) != index:
             detail = f"id {id} is {list(stored[id])}, '{classes.names[index]}' is {classes.palette[index].tolist()}"
             return seen.adding(kinds.PALETTE_DIFFERS, seen.pair.labels, detail)
     return seen

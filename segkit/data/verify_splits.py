@@ -15,7 +15,7 @@ from segkit.data.verify_kinds import Fault
 from segkit.data.verify_sample import Seen
 from segkit.tensors import IGNORE
 
-MUCH = 0.5  # of a split's pixels, or label maps
+MUCH = 0.5  # of a split's pixels
 Splits = Mapping[str, Sequence[Seen]]
 
 
@@ -25,7 +25,7 @@ class Contents:
 
     Attributes:
         images: samples that were looked at.
-        sizes: `HEIGHTxWIDTH` -> images.
+        sizes: `HEIGHTxWIDTH` -> images, as samples have it.
         pixels: [K + 1] of each class and last void, of the labels that could be read.
         labels: label maps that hold the class, [K + 1].
     """
@@ -41,9 +41,13 @@ class Contents:
         return self.pixels[-1] / max(1, sum(self.pixels))
 
 
-def contents(samples: Sequence[Seen], classes: Classes) -> Contents:
-    """What is in a split."""
-    sizes = Counter(f"{seen.image.height}x{seen.image.width}" for seen in samples if seen.image)
+def contents(samples: Sequence[Seen], classes: Classes, reduction: int) -> Contents:
+    """What is in a split.
+
+    Args:
+        reduction: file pixels per pixel of a sample, along each side.
+    """
+    sizes = Counter(f"{seen.image.height // reduction}x{seen.image.width // reduction}" for seen in samples if seen.image)
     read = np.array([seen.pixels for seen in samples if seen.pixels], np.int64).reshape(-1, len(classes.names) + 1)
     return Contents(len(samples), dict(sizes.most_common()), tuple(read.sum(0).tolist()), tuple((read > 0).sum(0).tolist()))
 
@@ -59,15 +63,21 @@ def see_ids(splits: Splits, classes: Classes) -> dict[str, list[Seen]]:
     )
     found = {}
     for split, samples in splits.items():
-        binary = sum(fault.kind is kinds.PERHAPS_ZERO_255 for seen in samples for fault in seen.faults)
         changed = {kinds.UNKNOWN_IDS: kinds.OFF_BY_ONE} if from_one else {}
-        if binary > MUCH * sum(bool(seen.pixels) for seen in samples):
+        if split == "train" and not any(map(_holds_more_than_0_and_255, samples)):
             changed[kinds.PERHAPS_ZERO_255] = kinds.ZERO_255
         found[split] = [
             replace(seen, faults=tuple(replace(fault, kind=changed.get(fault.kind, fault.kind)) for fault in seen.faults))
             for seen in samples
         ]
     return found
+
+
+def _holds_more_than_0_and_255(seen: Seen) -> bool:
+    """Whether a label has another id, as far as it is known."""
+    if not seen.pixels or any(fault.kind is kinds.PERHAPS_ZERO_255 for fault in seen.faults):
+        return bool(seen.wrong_ids)
+    return any(seen.pixels[1:-1]) or all((seen.pixels[0], seen.pixels[-1]))  # both, so void is another id than 255
 
 
 def see_classes(found: Mapping[str, Contents], classes: Classes) -> Iterator[Fault]:
@@ -110,15 +120,18 @@ def see_copies(splits: Splits, same: Callable[[Pair], str]) -> Iterator[Fault]:
         first_split, first = group[0]
         for split, seen in group[1:]:
             kind = kinds.COPIES if split == first_split else kinds.LEAKED_COPIES
-            yield Fault(kind, str(seen.pair.image), f"as {first.pair.image}")
+            yield Fault(kind, str(seen.pair.image), "as", str(first.pair.image))
             if first.pixels and seen.pixels and (first.labels_digest, first.pixels) != (seen.labels_digest, seen.pixels):
-                yield Fault(kinds.CONFLICT, str(seen.pair.labels), f"unlike {first.pair.labels}")
+                yield Fault(kinds.CONFLICT, str(seen.pair.labels), "unlike", str(first.pair.labels))
     for group in labels.values():
         first_split, first = group[0]
         for split, seen in group[1:]:
             if seen.image_digest != first.image_digest:
                 kind = kinds.LABEL_TWICE if split == first_split else kinds.LABEL_IN_SPLITS
-                yield Fault(kind, str(seen.pair.labels), f"as {first.pair.labels}")
+                if seen.pair.labels == first.pair.labels:
+                    yield Fault(kind, str(seen.pair.labels), "the label of two samples, one is", str(seen.pair.image))
+                else:
+                    yield Fault(kind, str(seen.pair.labels), "as", str(first.pair.labels))
     yield from _near(splits)
 
 
@@ -129,4 +142,4 @@ def _near(splits: Splits) -> Iterator[Fault]:
         for nearest, index, bits in near_copies(hashes[one], hashes[other]):
             near, seen = looks[one][nearest], looks[other][index]
             if near.image_digest != seen.image_digest:
-                yield Fault(kinds.NEAR_COPIES, str(seen.pair.image), f"{bits} of 64 bits unlike {near.pair.image}")
+                yield Fault(kinds.NEAR_COPIES, str(seen.pair.image), f"{bits} of 64 bits unlike", str(near.pair.image))

@@ -65,6 +65,7 @@ def test_an_id_that_no_class_has_is_refused(labels_of):
         ("- road\n- sky\n- ignored: 1", "'id 1' is there twice"),
         ("- road: 256\n- sky: 1", "entry 0 is {road: 256}; expected"),
         ("- road: -1\n- sky: 1", "entry 0 is {road: -1}; expected"),
+        ("- road\n- sky\n- [tree\n", "cannot be read (line 4: expected ',' or ']', but got '<stream end>'); expected a YAML list"),
         ("- ignored: 0", "0 classes; expected a YAML list of 1 to 254"),
     ],
 )

@@ -1,14 +1,17 @@
 """What a split holds, against counts made another way."""
 
 import statistics
+import threading
 import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
+from png_writer import png
 
 from segkit.data.camvid import camvid
 from segkit.data.class_weights import count
+from segkit.data.images import read_image
 from segkit.data.statistics import in_threads, split_statistics
 from segkit.data.voc import voc
 from segkit.errors import InputError
@@ -66,6 +69,17 @@ def test_threads_keep_the_order_and_leave_the_filters_of_warnings_as_they_are(ti
     many = list(in_threads(lambda index: dataset.labels(index % 7)[0, 0], 140))
     assert many == [dataset.labels(index)[0, 0] for index in range(7)] * 20
     assert warnings.filters == before
+
+
+def test_as_many_threads_read_as_there_are_workers():
+    assert len({*in_threads(lambda _: threading.get_ident(), 20, workers=1)}) == 1
+
+
+@pytest.mark.parametrize("width", [8_901, 8_960, 17_900])  # Pillow warns of the second, and refuses the third
+def test_an_image_of_too_many_pixels_is_refused_in_threads_too(tmp_path, width):
+    (tmp_path / "a.png").write_bytes(png(width, 10_000))
+    with pytest.raises(InputError, match="declares more than 89000000 pixels"):
+        list(in_threads(lambda _: read_image(tmp_path / "a.png"), 2, workers=2))
 
 
 def test_camvid_has_the_pixels_that_others_counted(real_camvid):

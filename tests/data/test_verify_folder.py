@@ -1,6 +1,7 @@
 """What all labels of a dataset together show: `segkit data verify` on folders of images and masks."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -8,6 +9,10 @@ import pytest
 from PIL import Image
 from planted import image, labels
 from scipy.io import savemat
+
+from segkit.data.folder import folder
+from segkit.data.verify import verify
+from segkit.data.verify_kinds import ZERO_255
 
 COLORS = [[10, 20, 30], [200, 30, 90], [90, 180, 20], [60, 60, 250]]
 NAMES = ["road", "sky", "tree", "car"]
@@ -67,6 +72,35 @@ def test_masks_of_0_and_255_alone_are_recognised(found, root):
     assert kinds == {"all training labels hold one and the same class": {"train": "road"}}
 
 
+def test_masks_of_0_and_255_may_be_meant_where_a_label_holds_another_class(found, root):
+    change(root, "train/labels/train[0-4].png", lambda ids: (ids % 2 * 255).astype(np.uint8))
+    code, kinds = found()
+    assert (code, kinds.keys()) == (0, {"label holds 0 and 255 alone: a 0/255 mask?"})
+    assert len(kinds["label holds 0 and 255 alone: a 0/255 mask?"]) == 5
+
+
+@pytest.mark.parametrize("other", [9, 77])
+def test_ids_that_are_void_or_unknown_show_too_that_train_has_no_0_255_masks(found, root, other):
+    (root / "classes.yaml").write_text((root / "classes.yaml").read_text() + "- ignored: 9\n")
+    change(root, "train/labels/*.png", lambda ids: (ids % 2 * 255).astype(np.uint8))
+    change(root, "train/labels/train4.png", lambda ids: np.minimum(ids, other))
+    assert len(found()[1]["label holds 0 and 255 alone: a 0/255 mask?"]) == 5
+
+
+def test_masks_of_0_and_255_may_be_meant_outside_of_train(found, root):
+    change(root, "val/labels/*.png", lambda ids: (ids % 2 * 255).astype(np.uint8))
+    code, kinds = found()
+    assert (code, kinds.keys()) == (0, {
+        "label holds 0 and 255 alone: a 0/255 mask?", "all labels of a split hold one and the same class",
+    })  # fmt: skip
+
+
+def test_the_advice_about_0_255_masks_is_a_class_file_that_can_be_read(found, root):
+    change(root, "*/labels/*.png", lambda ids: (ids % 2 * 255).astype(np.uint8))
+    (root / "classes.yaml").write_text("".join(f"{entry}\n" for entry in re.findall("'(- .*?)'", ZERO_255.advice)))
+    assert found() == (0, {})
+
+
 def test_white_may_have_its_id_in_the_class_file(found, root):
     change(root, "*/labels/*.png", lambda ids: (ids % 2 * 255).astype(np.uint8))
     (root / "classes.yaml").write_text("- black: 0\n- white: 255\n")
@@ -84,6 +118,41 @@ def test_ids_that_begin_at_1_are_recognised(found, root):
 def test_one_class_too_many_is_not_taken_for_ids_that_begin_at_1(found, root):
     change(root, "val/labels/val1.png", lambda ids: ids + np.uint8(1))
     assert found()[1].keys() == {"label ids that no class has"}
+
+
+def test_a_label_with_0_and_one_class_too_many_is_not_taken_for_ids_that_begin_at_1(found, root):
+    change(root, "*/labels/*.png", lambda ids: ids + np.uint8(1))
+    path = root / "train/labels/train3.png"
+    ids = np.asarray(Image.open(path)).copy()
+    ids[0, 0], ids[1, 0] = 0, 4
+    Image.fromarray(ids).save(path)
+    assert found()[1].keys() == {"label ids that no class has"}
+
+
+def test_equal_images_whose_labels_have_the_same_pixels_elsewhere_are_a_conflict(found, root):
+    shutil.copy(root / "train/images/train1.png", root / "train/images/train2.png")
+    Image.fromarray(np.asarray(Image.open(root / "train/labels/train1.png"))[::-1]).save(root / "train/labels/train2.png")
+    assert found() == (2, {
+        "equal images within a split": {"train/images/train2.png": "as train/images/train1.png"},
+        "equal images with different labels": {"train/labels/train2.png": "unlike train/labels/train1.png"},
+    })  # fmt: skip
+
+
+def test_equal_images_whose_labels_are_one_class_each_are_a_conflict_where_it_differs(found, root):
+    shutil.copy(root / "train/images/train1.png", root / "train/images/train2.png")
+    for index in (1, 2):
+        change(root, f"train/labels/train{index}.png", lambda ids, index=index: np.full_like(ids, index))
+    assert "equal images with different labels" in found()[1]
+
+
+def test_a_palette_is_compared_with_colours_that_were_chosen_alone(found, root):
+    path = root / "train/labels/train0.png"
+    indexed = Image.fromarray(np.asarray(Image.open(path)))
+    indexed.putpalette([9, 9, 9] * 256)
+    indexed.save(path)
+    assert found()[1].keys() == {"palette of the label differs from the classes' colours"}
+    (root / "classes.yaml").write_text("".join(f"- {name}\n" for name in NAMES))
+    assert found() == (0, {})
 
 
 def test_a_void_split_is_a_problem_and_a_void_label_a_warning(found, root):
@@ -134,12 +203,13 @@ def test_a_split_that_is_missing_or_empty_is_a_problem(found, root):
     lists = kinds["list or folder of a split cannot be used"]
     assert lists["val"].startswith("val/labels does not exist")
     assert lists["test"].startswith("test/images holds no image")
+    assert verify(folder(root=root), workers=1, progress=lambda _: None).splits.keys() == {"train"}
 
 
 def test_test_images_that_are_the_val_images_are_no_copies(found, root):
     shutil.rmtree(root / "test")
     (root / "test").symlink_to("val")
-    assert found() == (0, {})
+    assert found() == (0, {"test is val": {"test": ""}})
 
 
 def test_a_link_to_an_image_of_another_split_is_named_once(found, root):
@@ -150,8 +220,8 @@ def test_a_link_to_an_image_of_another_split_is_named_once(found, root):
 
 def test_labels_in_matlab_files_are_verified_too(segkit, tmp_path):
     voc, sbd, rng = tmp_path / "VOC2012", tmp_path / "sbd", np.random.default_rng(0)
-    for folder in (voc / "JPEGImages", voc / "SegmentationClass", voc / "ImageSets/Segmentation", sbd / "img", sbd / "cls"):
-        folder.mkdir(parents=True)
+    for path in (voc / "JPEGImages", voc / "SegmentationClass", voc / "ImageSets/Segmentation", sbd / "img", sbd / "cls"):
+        path.mkdir(parents=True)
     masks = {"sound": labels(rng, 21), "wide": labels(rng, 21)[:, :40], "strange": np.full((48, 64), 77, np.uint8), "damaged": None}
     for name, mask in masks.items():
         Image.fromarray(image(rng)).save(sbd / "img" / f"{name}.jpg")
