@@ -231,5 +231,5 @@ def main() -> None:
         found = explain(error)
         if found is None:
             raise
-        print(f"segkit: {found[1]}", file=sys.stderr)
+        sys.stderr.write(f"segkit: {found[1]}\n")  # one write: processes that train together share the terminal
         sys.exit(found[0])
