@@ -228,6 +228,8 @@ def joined() -> Iterator[Processes]:
                 yield processes
             finally:
                 failure = sys.exception()
+                if failure is not None:
+                    _finish_speaking()
                 agreed = processes.stopping or isinstance(failure, NonFinite)
                 if agreed:
                     _leave_together(processes)
@@ -241,9 +243,14 @@ def joined() -> Iterator[Processes]:
 
 
 def _leave_together(processes: Processes) -> None:
-    """Waits until all have done what they had to. torchrun asks the others to end as soon as one has ended, which they are about to."""
+    """Waits until all have done what they had to."""
     with suppress(RuntimeError):
         processes.wait()
+    _finish_speaking()
+
+
+def _finish_speaking() -> None:
+    """torchrun asks the others to end as soon as one has ended: this one is about to, and has to say why first."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
