@@ -118,13 +118,13 @@ def build_dataset(experiment: Experiment, split: str) -> Dataset:
     return Streets(split, **experiment.data.options) if layout is None else layout.checked(split)
 
 
-def build_splits(experiment: Experiment, layout: Layout | None) -> dict[str, Dataset]:
-    """The train, val and test split of a `build_layout`, whose lists are not read again.
+def build_splits(experiment: Experiment, layout: Layout | None, splits: Sequence[str] = SPLITS) -> dict[str, Dataset]:
+    """Splits of a `build_layout`, whose lists are not read again.
 
     Raises:
         InputError: as `build_dataset`.
     """
-    return {split: build_dataset(experiment, split) if layout is None else layout.checked(split) for split in SPLITS}
+    return {split: build_dataset(experiment, split) if layout is None else layout.checked(split) for split in splits}
 
 
 def build_classes(experiment: Experiment) -> Classes:

@@ -33,9 +33,8 @@ def read_splits(experiment: Experiment, splits: Sequence[str] | None = None) -> 
     """
     layout = build.build_layout(experiment)
     splits = splits or (SPLITS if layout is None else layout.distinct)
-    datasets = {split: build.build_dataset(experiment, split) for split in splits}
     found = {}
-    for split, dataset in datasets.items():
+    for split, dataset in build.build_splits(experiment, layout, splits).items():
         with progress_bar(f"reading {split}", len(dataset)) as advance:
             found[split] = split_statistics(dataset, lambda _, advance=advance: advance(1))
     return found

@@ -100,7 +100,7 @@ class PairDataset:
         return np.ascontiguousarray(labels[step // 2 :: step, step // 2 :: step]) if step > 1 else labels
 
     def _whole_labels(self, path: Path) -> RawLabels:
-        raw = read_mat_mask(path) if path.suffix == ".mat" else read_mask(path)
+        raw = read_label_file(path)
         if raw.ndim == 3:
             return self._colors.ids(raw, path)
         labels = self._lookup[raw]
@@ -128,6 +128,11 @@ class PairDataset:
         if has_colors:
             digest.update(repr(self.classes.colors).encode())
         return digest.hexdigest()
+
+
+def read_label_file(path: Path) -> RawLabels | RawImage:
+    """What a label file holds, before ids or colours are those of classes: `read_mask`, or of a .mat file `read_mat_mask`."""
+    return read_mat_mask(path) if path.suffix == ".mat" else read_mask(path)
 
 
 def _size(array: np.ndarray) -> str:

@@ -10,16 +10,15 @@ import numpy as np
 
 from segkit.data import verify_kinds as kinds
 from segkit.data.classes import Classes
-from segkit.data.dataset import Pair, PairDataset
+from segkit.data.dataset import Pair, PairDataset, read_label_file
 from segkit.data.headers import Header, other_format, palette, read_header, rotation
-from segkit.data.images import MAX_PIXELS, read_image, read_mask
-from segkit.data.mat import read_mat_mask
+from segkit.data.images import MAX_PIXELS, read_image
 from segkit.data.near_copies import appearance
 from segkit.data.verify_kinds import Fault, Kind
 from segkit.data.verify_masks import explain_colors, explain_ids
 from segkit.data.voc import voc_color
 from segkit.errors import InputError
-from segkit.tensors import IGNORE, RawImage, RawLabels
+from segkit.tensors import IGNORE
 
 _OF_IMAGES = {
     "grey": kinds.GREY_IMAGE, "CMYK": kinds.CMYK_IMAGE, "palette": kinds.PALETTE_IMAGE,
@@ -142,7 +141,7 @@ def see_labels(seen: Seen, dataset: PairDataset, index: int) -> Seen:
     if not any(pixels[:-1]):
         seen = seen.adding(kinds.VOID_LABEL, path)
     if pixels[0] and pixels[-1] and not any(pixels[1:-1]) and len(classes.names) > 1:
-        raw = _raw(path)
+        raw = read_label_file(path)
         if raw.ndim == 2 and set(np.unique(raw).tolist()) == {0, 255}:
             seen = seen.adding(kinds.PERHAPS_ZERO_255, path, f"255: {pixels[-1] / sum(pixels):.0%} of it")
     if seen.labels is not None and seen.labels.color == "palette":
@@ -166,15 +165,11 @@ def _see_wrong_labels(seen: Seen, classes: Classes) -> Seen:
     """What is wrong with labels that cannot be used."""
     path = seen.pair.labels
     try:
-        raw = _raw(path)
+        raw = read_label_file(path)
     except InputError as error:
         return _unreadable(replace(seen, labels=None), path, error)
     kind, detail = explain_ids(raw, classes) if raw.ndim == 2 else explain_colors(raw, classes)
     return replace(seen.adding(kind, path, detail), wrong_ids=frozenset(np.unique(raw).tolist()) if raw.ndim == 2 else frozenset())
-
-
-def _raw(path: Path) -> RawLabels | RawImage:
-    return read_mat_mask(path) if path.suffix == ".mat" else read_mask(path)
 
 
 def _unreadable(seen: Seen, path: Path, error: InputError) -> Seen:
