@@ -9,14 +9,15 @@
 # %% [markdown]
 # # A first run
 #
-# **You learn** how a config becomes a trained network: what a config says, what the network gets to see, how the training went, what the
-# scores are, and what the network makes of an image.
+# **You learn** how a config becomes a trained network: what a config says, what the network gets to see, how the
+# training went, what the scores are, and what the network makes of an image.
 #
-# **It takes** about two minutes on two CPU cores the first time, most of it training, and seconds after that: a finished run is not
-# trained again. With `SEGKIT_FAST=1` in the environment it takes seconds at once, and the network learns nothing.
+# **It takes** about two minutes on two CPU cores the first time, most of it training, and seconds after that: a
+# finished run is not trained again. With `SEGKIT_FAST=1` in the environment it takes seconds at once, and the network
+# learns nothing.
 #
-# **It needs** nothing but segkit: the road scenes are drawn by a procedure (`streets`). For data of your own, give `CONFIG` another file,
-# such as `configs/camvid/fcn8s.yaml`, and `SETTINGS` the place: `["data.root=PATH/TO/CamVid"]`.
+# **It needs** nothing but segkit: the road scenes are drawn by a procedure (`streets`). For data of your own, give
+# `CONFIG` another file, such as `configs/camvid/fcn8s.yaml`, and `SETTINGS` the place: `["data.root=PATH/TO/CamVid"]`.
 
 # %%
 import os
@@ -24,6 +25,10 @@ from pathlib import Path
 
 import pandas
 from PIL import Image, ImageOps
+from segkit.comparison import open_comparison
+from segkit.predict import Predictor
+from segkit.run import complete_run
+from segkit.tables import class_weight_rows, shown_values
 
 import segkit
 from segkit import notebooks
@@ -31,10 +36,6 @@ from segkit.build import build_dataset, load_experiment
 from segkit.compare.figures import training_history
 from segkit.compare.pictures import samples_picture
 from segkit.compare.tables import class_table, image_table, score_table
-from segkit.comparison import open_comparison
-from segkit.predict import Predictor
-from segkit.run import complete_run
-from segkit.tables import class_weight_rows, shown_values
 from segkit.tracking.run_dir import RunDir
 from segkit.viz.overlay import overlay
 
@@ -61,16 +62,17 @@ print("\n".join(shown_values(experiment, resolved.sources)))
 # %% [markdown]
 # ## The data
 #
-# Samples as they are on disk, or, here, as they are drawn: an image, and a class for each pixel. Void pixels (black) count nowhere.
+# Samples as they are on disk, or, here, as they are drawn: an image, and a class for each pixel. Void pixels (black)
+# count nowhere.
 
 # %%
 training = build_dataset(experiment, "train")
 samples_picture(training, [0, 1, 2])
 
 # %% [markdown]
-# Poles and signs are rare, road and sky are not. Class weights make up for it: the column `this config` is what multiplies the loss of a
-# pixel here, and the others are variants from papers and released code. The last two rows say what another normalizer of the loss would
-# do to the learning rate.
+# Poles and signs are rare, road and sky are not. Class weights make up for it: the column `this config` is what
+# multiplies the loss of a pixel here, and the others are variants from papers and released code. The last two rows say
+# what another normalizer of the loss would do to the learning rate.
 
 # %%
 columns, rows = class_weight_rows(experiment)
@@ -79,16 +81,18 @@ pandas.DataFrame(rows, columns=columns).set_index("class")
 # %% [markdown]
 # ## The training
 #
-# `complete_run` trains, goes on with a run that was interrupted, or takes what is there if the run is finished. The weights with the best
-# validation mean IoU are kept, and scored on the test split. `segkit train CONFIG --run RUN` does the same.
+# `complete_run` trains, goes on with a run that was interrupted, or takes what is there if the run is finished. The
+# weights with the best validation mean IoU are kept, and scored on the test split. `segkit train CONFIG --run RUN` does
+# the same.
 
 # %%
 result = complete_run(experiment, RunDir(RUN))
 print(f"{result['parameters']:,} parameters, {result['seconds']:.0f} s, best weights at step {result['best_step']}")
 
 # %% [markdown]
-# A run is a folder, and everything below is read from it. The loss should fall and the validation score should rise and flatten; a score
-# that falls again while the loss goes on falling says that the network learns the training images by heart.
+# A run is a folder, and everything below is read from it. The loss should fall and the validation score should rise and
+# flatten; a score that falls again while the loss goes on falling says that the network learns the training images by
+# heart.
 
 # %%
 comparison = open_comparison([RUN])
@@ -97,8 +101,9 @@ training_history(comparison.methods)
 # %% [markdown]
 # ## The scores
 #
-# All of the test split, in per cent. *Global accuracy* is the share of correct pixels; *class average accuracy* gives each class the same
-# weight; *mean IoU* also punishes pixels that were given to a class wrongly, and is the score that papers report.
+# All of the test split, in per cent. *Global accuracy* is the share of correct pixels; *class average accuracy* gives
+# each class the same weight; *mean IoU* also punishes pixels that were given to a class wrongly, and is the score that
+# papers report.
 
 # %%
 score_table(comparison.methods, comparison.statistics).frame()
@@ -119,8 +124,8 @@ comparison.picture(images.index[:4])
 images.head(4)
 
 # %% [markdown]
-# Any RGB image can be labelled. `segkit.data.dataset.read_image(PATH)` reads your own; `segkit predict RUN IMAGE ... --out FOLDER` writes
-# pictures of many.
+# Any RGB image can be labelled. `segkit.data.dataset.read_image(PATH)` reads your own; `segkit predict RUN IMAGE ...
+# --out FOLDER` writes pictures of many.
 
 # %%
 predictor = Predictor(RUN)

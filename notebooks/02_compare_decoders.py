@@ -9,14 +9,15 @@
 # %% [markdown]
 # # Compare decoders
 #
-# **You learn** how to train several decoders under one recipe, to check that they were treated alike, and to tell real differences from
-# noise.
+# **You learn** how to train several decoders under one recipe, to check that they were treated alike, and to tell real
+# differences from noise.
 #
-# **It takes** about a quarter of an hour on two idle CPU cores the first time (twelve runs of about a minute), and seconds after that: what
-# is finished is not trained again, and what was interrupted goes on. With `SEGKIT_FAST=1` in the environment it takes half a minute, and
-# the networks learn nothing.
+# **It takes** about a quarter of an hour on two idle CPU cores the first time (twelve runs of about a minute), and
+# seconds after that: what is finished is not trained again, and what was interrupted goes on. With `SEGKIT_FAST=1` in
+# the environment it takes half a minute, and the networks learn nothing.
 #
-# **It needs** nothing but segkit: the road scenes are drawn by a procedure (`streets`). For runs of your own, skip the training and give
+# **It needs** nothing but segkit: the road scenes are drawn by a procedure (`streets`). For runs of your own, skip the
+# training and give
 # `open_comparison` their folders; for another experiment, give `EXPERIMENT` another file.
 
 # %%
@@ -24,15 +25,15 @@ import os
 from pathlib import Path
 
 import pandas
+from segkit.comparison import finished_runs, open_comparison
+from segkit.experiment import prepare, read_experiment, select
+from segkit.launch import run_members
+from segkit.treatment import check_treatment
 
 import segkit
 from segkit import notebooks
 from segkit.compare.ledger import cost_tables, legend
 from segkit.compare.tables import class_table, difference_table, score_table
-from segkit.comparison import finished_runs, open_comparison
-from segkit.experiment import prepare, read_experiment, select
-from segkit.launch import run_members
-from segkit.treatment import check_treatment
 
 os.chdir(Path(segkit.__file__).parents[1])  # paths start at the root of the repository
 EXPERIMENT = Path("experiments/decoders_on_streets/experiment.yaml")
@@ -43,8 +44,8 @@ RUNS = notebooks.runs_folder()  # runs/notebooks, or any other folder
 # %% [markdown]
 # ## The experiment
 #
-# One file says what all runs share (`set`, and the configs it names) and what they differ in (`axes`). Each combination is a member: here
-# one run per decoder and seed.
+# One file says what all runs share (`set`, and the configs it names) and what they differ in (`axes`). Each combination
+# is a member: here one run per decoder and seed.
 
 # %%
 print(EXPERIMENT.read_text())
@@ -55,9 +56,9 @@ print(len(members), "runs, the first in", members[0].run.path)
 # %% [markdown]
 # ## Are they treated alike?
 #
-# A comparison of decoders is worth something only if nothing but the decoder differs. So segkit computes what training would do, for one
-# seed of each decoder: the order of the samples, the augmented images of the first step, and the starting weights of the layers that
-# they share.
+# A comparison of decoders is worth something only if nothing but the decoder differs. So segkit computes what training
+# would do, for one seed of each decoder: the order of the samples, the augmented images of the first step, and the
+# starting weights of the layers that they share.
 
 # %%
 treatment = check_treatment(members)
@@ -67,7 +68,8 @@ pandas.DataFrame(treatment.rows(), columns=["what differs", *treatment.methods])
 # %% [markdown]
 # ## The training
 #
-# Two processes at a time; what each prints goes to the folder `logs` beside the runs. A member that fails does not stop the others.
+# Two processes at a time; what each prints goes to the folder `logs` beside the runs. A member that fails does not stop
+# the others.
 # `segkit experiment run EXPERIMENT --jobs 2` does the same.
 
 # %%
@@ -89,11 +91,11 @@ class_table(comparison.methods).frame()
 # %% [markdown]
 # ## Which differences are real?
 #
-# A verdict such as `fcn8s > segnet (+18.3 [17.6, 19.1]); images and 3 seeds` names the better method, by how many points of mean IoU, and
-# between which bounds the difference lies if other test images are drawn (95%). It stands only if the difference is larger than what other
-# images *and* other seeds would change, after a correction for the number of pairs. *Not distinguishable* does not mean equal: it means
-# that noise alone could have made this difference. And where a verdict rests on *images only* (fewer than three seeds in common), another
-# training may turn it round.
+# A verdict such as `fcn8s > segnet (+18.3 [17.6, 19.1]); images and 3 seeds` names the better method, by how many
+# points of mean IoU, and between which bounds the difference lies if other test images are drawn (95%). It stands only
+# if the difference is larger than what other images *and* other seeds would change, after a correction for the number
+# of pairs. *Not distinguishable* does not mean equal: it means that noise alone could have made this difference. And
+# where a verdict rests on *images only* (fewer than three seeds in common), another training may turn it round.
 
 # %%
 print("\n".join(comparison.verdicts()))
@@ -131,8 +133,9 @@ confusion
 # %% [markdown]
 # ## Image by image
 #
-# Everything above as one page, and more: scores near boundaries, and under *Image by image* any two runs side by side, sorted by where they
-# differ. The folder also holds the tables as CSV, Markdown and LaTeX and the figures as PNG and PDF. `index.html` opens in any browser.
+# Everything above as one page, and more: scores near boundaries, and under *Image by image* any two runs side by side,
+# sorted by where they differ. The folder also holds the tables as CSV, Markdown and LaTeX and the figures as PNG and
+# PDF. `index.html` opens in any browser.
 # `segkit compare EXPERIMENT --out FOLDER` writes the same.
 
 # %%
@@ -144,4 +147,5 @@ comparison.write(RUNS / "report")
 # * Compare other decoders or losses: copy the experiment file, change its axes, and give `EXPERIMENT` your copy.
 # * `03_look_inside_a_run` looks for what one network gets wrong, and where.
 # * `open_comparison(finished, measure=True)` also measures time and memory on this machine.
-# * Frames of one drive are not independent: `open_comparison(finished, block=10)` draws ten in a row together, and is more careful.
+# * Frames of one drive are not independent: `open_comparison(finished, block=10)` draws ten in a row together, and is
+# more careful.

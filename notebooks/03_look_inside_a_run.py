@@ -9,29 +9,32 @@
 # %% [markdown]
 # # Look inside a run
 #
-# **You learn** to see what one trained network gets wrong, and where: the classes it confuses, its worst images, and its boundaries.
+# **You learn** to see what one trained network gets wrong, and where: the classes it confuses, its worst images, and
+# its boundaries.
 #
-# **It takes** seconds if `01_first_run` has been executed, and two minutes on two CPU cores otherwise: the same run is trained then. With
+# **It takes** seconds if `01_first_run` has been executed, and two minutes on two CPU cores otherwise: the same run is
+# trained then. With
 # `SEGKIT_FAST=1` in the environment it takes seconds at once, and the network has learned nothing.
 #
-# **It needs** nothing but segkit. To look inside a run of your own, skip the cell that trains, and set `RUN` to its folder.
+# **It needs** nothing but segkit. To look inside a run of your own, skip the cell that trains, and set `RUN` to its
+# folder.
 
 # %%
 import os
 from pathlib import Path
 
 import pandas
+from segkit.comparison import open_comparison
+from segkit.run import complete_run
+from segkit.tables import BoundaryMeasures, class_weight_rows
+from segkit.trained import evaluate_trained, open_trained
 
 import segkit
 from segkit import notebooks
 from segkit.build import load_experiment
 from segkit.compare.figures import draw, training_history
 from segkit.compare.tables import image_table
-from segkit.comparison import open_comparison
-from segkit.run import complete_run
-from segkit.tables import BoundaryMeasures, class_weight_rows
 from segkit.tracking.run_dir import RunDir
-from segkit.trained import evaluate_trained, open_trained
 
 os.chdir(Path(segkit.__file__).parents[1])  # paths start at the root of the repository
 RUN = notebooks.runs_folder() / "first_run"  # runs/notebooks/first_run, or a finished run of yours
@@ -46,8 +49,8 @@ result = complete_run(experiment, RunDir(RUN))
 # %% [markdown]
 # ## How the training went
 #
-# A loss that jumps, or a gradient norm that grows, asks for a smaller learning rate; a loss that is still falling at the end asks for
-# more steps.
+# A loss that jumps, or a gradient norm that grows, asks for a smaller learning rate; a loss that is still falling at
+# the end asks for more steps.
 
 # %%
 comparison = open_comparison([RUN])
@@ -56,8 +59,8 @@ training_history(comparison.methods)
 # %% [markdown]
 # ## What is taken for what
 #
-# Each row holds the pixels of one class, in per cent: the diagonal is right, and the darkest cells beside it are the usual mistakes. Below
-# it, the IoU of each class.
+# Each row holds the pixels of one class, in per cent: the diagonal is right, and the darkest cells beside it are the
+# usual mistakes. Below it, the IoU of each class.
 
 # %%
 cost, learning, class_iou, confusion = comparison.figures()
@@ -69,8 +72,8 @@ class_iou
 # %% [markdown]
 # ## The worst images
 #
-# By their own mean IoU, over the classes in the labels or the prediction of an image. What was predicted is stored with the run, so that
-# nothing is computed again.
+# By their own mean IoU, over the classes in the labels or the prediction of an image. What was predicted is stored with
+# the run, so that nothing is computed again.
 
 # %%
 images = image_table(comparison.methods).frame()
@@ -88,9 +91,10 @@ comparison.picture(images.index[-4:])
 # %% [markdown]
 # ## Boundaries
 #
-# Thin things and exact outlines hardly count in mean IoU, since they have few pixels. *BF* asks how much of the outlines is found within a
-# few pixels, *boundary IoU* compares bands along them, and the trimap rows score only pixels near a boundary in the labels. The network
-# scores the test split once more for this. `segkit evaluate RUN --boundary` prints the same.
+# Thin things and exact outlines hardly count in mean IoU, since they have few pixels. *BF* asks how much of the
+# outlines is found within a few pixels, *boundary IoU* compares bands along them, and the trimap rows score only pixels
+# near a boundary in the labels. The network scores the test split once more for this. `segkit evaluate RUN --boundary`
+# prints the same.
 
 # %%
 trained = open_trained(RUN)
@@ -109,8 +113,8 @@ boundary
 # %% [markdown]
 # ## Class weights
 #
-# What the loss was weighted with (`this config`), beside the variants that papers and released code use. A class that scores badly and has
-# few pixels may need a larger weight; one that is predicted too often, a smaller one.
+# What the loss was weighted with (`this config`), beside the variants that papers and released code use. A class that
+# scores badly and has few pixels may need a larger weight; one that is predicted too often, a smaller one.
 
 # %%
 columns, rows = class_weight_rows(trained.experiment)
@@ -119,6 +123,8 @@ pandas.DataFrame(rows, columns=columns).set_index("class")
 # %% [markdown]
 # ## What next
 #
-# * Look inside a run of `02_compare_decoders`: set `RUN` to `notebooks.runs_folder() / "decoders-on-streets/segnet-seed0"`.
+# * Look inside a run of `02_compare_decoders`: set `RUN` to `notebooks.runs_folder() /
+# "decoders-on-streets/segnet-seed0"`.
 # * Train with other class weights, `loss.class_weights=none`, and compare: give `open_comparison` both folders.
-# * `segkit evaluate RUN --split val --boundary` looks at another split, `segkit predict RUN IMAGE ... --out FOLDER` at other images.
+# * `segkit evaluate RUN --split val --boundary` looks at another split, `segkit predict RUN IMAGE ... --out FOLDER` at
+# other images.

@@ -1,5 +1,5 @@
 """`python -m segkit`."""
 
-from segkit.cli import main
+from segkit.cli.app import main
 
 main()

@@ -1,4 +1,4 @@
-"""The one place where an experiment meets the tables of components."""
+"""The one place where a config meets the tables of components."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,22 +7,25 @@ import torch
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from segkit import config
-from segkit.data import camvid as camvid_data
-from segkit.data import camvid_full as camvid_full_data
-from segkit.data import voc as voc_data
-from segkit.data.camvid import camvid
-from segkit.data.camvid_full import camvid_full
-from segkit.data.class_file import read_classes
+from segkit.config.resolve import Resolved, resolve
+from segkit.config.schema import Model, RunConfig, Tables
+from segkit.config.validate import validate
+from segkit.config.yaml import Tree
 from segkit.data.class_weights import MedianFrequency, NoWeights, SegNetPublished, cached_count
 from segkit.data.classes import Classes
 from segkit.data.dataset import Dataset
-from segkit.data.folder import folder
+from segkit.data.datasets import camvid as camvid_data
+from segkit.data.datasets import camvid_full as camvid_full_data
+from segkit.data.datasets import voc as voc_data
+from segkit.data.datasets.camvid import camvid
+from segkit.data.datasets.camvid_full import camvid_full
+from segkit.data.datasets.class_file import read_classes
+from segkit.data.datasets.folder import folder
+from segkit.data.datasets.streets import Streets
+from segkit.data.datasets.voc import voc
 from segkit.data.layout import SPLITS, Layout
 from segkit.data.loader import Cached, Order, evaluation_batches, steps_per_epoch, training_batches
-from segkit.data.streets import Streets
-from segkit.data.transforms import EvaluationTransform, TrainingTransform
-from segkit.data.voc import voc
+from segkit.data.transforms.training import EvaluationTransform, TrainingTransform
 from segkit.engine.caffe_sgd import caffe_sgd
 from segkit.engine.distributed import ALONE, Processes
 from segkit.engine.optim import Schedule, adamw, constant, one_cycle, plateau, poly, sgd, step
@@ -41,20 +44,23 @@ from segkit.models.decoders.segnet_basic import segnet_basic, segnet_basic_encod
 from segkit.models.encoders.alexnet import AlexNet
 from segkit.models.encoders.googlenet import GoogLeNet
 from segkit.models.encoders.segnet_basic import SegNetBasicEncoder
-from segkit.models.encoders.smp import smp_encoder
 from segkit.models.encoders.vgg import VGG16
 from segkit.models.features import NORMALIZATIONS
 from segkit.models.segmenter import Segmenter
-from segkit.models.smp import smp_model
+from segkit.models.smp.encoder import smp_encoder
+from segkit.models.smp.model import smp_model
 from segkit.models.weights import load_exactly, read_metadata, read_weights
-from segkit.plain_yaml import Tree
-from segkit.schema import Experiment, Model, Tables
-from segkit.validation import validate
 
 LAYOUTS = {"camvid": camvid, "camvid_full": camvid_full, "voc": voc, "folder": folder}
 DATASETS = {**LAYOUTS, "streets": Streets}
 CLASSES = {"camvid": camvid_data.CLASSES, "voc": voc_data.CLASSES, "streets": camvid_data.CLASSES}
-ENCODERS = {"vgg16": VGG16, "alexnet": AlexNet, "googlenet": GoogLeNet, "segnet_basic": SegNetBasicEncoder, "smp": smp_encoder}
+ENCODERS = {
+    "vgg16": VGG16,
+    "alexnet": AlexNet,
+    "googlenet": GoogLeNet,
+    "segnet_basic": SegNetBasicEncoder,
+    "smp": smp_encoder,
+}
 DECODERS = {
     "fcn32s": fcn32s,
     "fcn16s": fcn16s,
@@ -87,67 +93,68 @@ TABLES: Tables = {
 }
 
 
-def load_experiment(
+def load_config(
     layers: Path | Sequence[Path | Tree], overrides: Sequence[str] = (), *, title: str | None = None
-) -> tuple[Experiment, config.Resolved]:
-    """The experiment of a config file, or of several layers, and where its values came from.
+) -> tuple[RunConfig, Resolved]:
+    """The run config of a config file, or of several layers, and where its values came from.
 
     Args:
-        layers, overrides: see `config.resolve`.
+        layers, overrides: see `resolve`.
         title: what messages call the config; None: the path of the file.
     Raises:
         InputError: naming every problem.
     """
-    resolved = config.resolve(layers, overrides)
+    resolved = resolve(layers, overrides)
     return validate(resolved.values, resolved.sources, TABLES, config=title or str(layers)), resolved
 
 
-def build_layout(experiment: Experiment) -> Layout | None:
+def build_layout(config: RunConfig) -> Layout | None:
     """The files of the dataset, none of which was looked at yet; None: it has none, but is drawn."""
-    name, options = experiment.data.name, experiment.data.options
+    name, options = config.data.name, config.data.options
     return LAYOUTS[name](**options) if name in LAYOUTS else None
 
 
-def build_dataset(experiment: Experiment, split: str) -> Dataset:
+def build_dataset(config: RunConfig, split: str) -> Dataset:
     """One split: train, val or test.
 
     Raises:
         InputError: if its files, or the lists that name them, are not as they should be.
     """
-    layout = build_layout(experiment)
-    return Streets(split, **experiment.data.options) if layout is None else layout.checked(split)
+    layout = build_layout(config)
+    return Streets(split, **config.data.options) if layout is None else layout.checked(split)
 
 
-def build_splits(experiment: Experiment, layout: Layout | None, splits: Sequence[str] = SPLITS) -> dict[str, Dataset]:
+def build_splits(config: RunConfig, layout: Layout | None, splits: Sequence[str] = SPLITS) -> dict[str, Dataset]:
     """Splits of a `build_layout`, whose lists are not read again.
 
     Raises:
         InputError: as `build_dataset`.
     """
-    return {split: build_dataset(experiment, split) if layout is None else layout.checked(split) for split in splits}
+    return {split: build_dataset(config, split) if layout is None else layout.checked(split) for split in splits}
 
 
-def build_classes(experiment: Experiment) -> Classes:
+def build_classes(config: RunConfig) -> Classes:
     """The dataset's classes; no image is needed for them."""
-    name, options = experiment.data.name, experiment.data.options
+    name, options = config.data.name, config.data.options
     if name == "folder":
         return read_classes(options["classes"] or options["root"] / "classes.yaml")
     return camvid_full_data.CLASSES[options["grouping"]] if name == "camvid_full" else CLASSES[name]
 
 
-def build_model(experiment: Experiment, num_classes: int, *, restore: bool = False) -> Segmenter:
+def build_model(config: RunConfig, num_classes: int, *, restore: bool = False) -> Segmenter:
     """The model, with its starting weights, or (`restore`) without them where a checkpoint follows.
 
-    torch's random generator starts from the experiment's seed, so equal seeds give equal weights where shapes agree in order.
+    torch's random generator starts from the config's seed, so equal seeds give equal weights where shapes agree in
+    order.
     """
-    torch.manual_seed(experiment.seed)
-    source = experiment.model.initialize_from
-    model = _starting_model(experiment.model, num_classes, restore=restore or source is not None)
+    torch.manual_seed(config.seed)
+    source = config.model.initialize_from
+    model = _starting_model(config.model, num_classes, restore=restore or source is not None)
     if source is not None:
         model.pretrained_names = frozenset(name for name, _ in model.named_parameters() if name.startswith("encoder."))
         if not restore:
             initialize(model, source)
-    return model.to(memory_format=torch.channels_last) if experiment.training.channels_last else model
+    return model.to(memory_format=torch.channels_last) if config.training.channels_last else model
 
 
 def _starting_model(parts: Model, num_classes: int, *, restore: bool) -> Segmenter:
@@ -187,7 +194,8 @@ def start_file(source: Path) -> Path:
 
 
 def require_normalization(model: Segmenter, file: Path, name: str) -> None:
-    """Raises InputError, calling the file `name`, if it says that it was trained with another input than the model expects."""
+    """Raises InputError, calling the file `name`, if it says that it was trained with another input than the model
+    expects."""
     names = {str(normalization): f"'{key}'" for key, normalization in NORMALIZATIONS.items()}
     theirs, ours = read_metadata(file).get("normalization", str(model.normalization)), str(model.normalization)
     if theirs != ours:
@@ -197,47 +205,55 @@ def require_normalization(model: Segmenter, file: Path, name: str) -> None:
         )
 
 
-def build_class_weights(experiment: Experiment) -> MedianFrequency | NoWeights | SegNetPublished:
+def build_class_weights(config: RunConfig) -> MedianFrequency | NoWeights | SegNetPublished:
     """What turns counts of pixels into class weights."""
-    return CLASS_WEIGHTS[experiment.loss.class_weights.name](**experiment.loss.class_weights.options)
+    return CLASS_WEIGHTS[config.loss.class_weights.name](**config.loss.class_weights.options)
 
 
-def build_loss(experiment: Experiment, training: Dataset) -> CrossEntropy:
+def build_loss(config: RunConfig, training: Dataset) -> CrossEntropy:
     """The loss, with class weights from the training labels where it has any."""
-    weighting, weights = build_class_weights(experiment), None
+    weighting, weights = build_class_weights(config), None
     if not isinstance(weighting, NoWeights):
         weights = torch.tensor(weighting(cached_count(training), training.class_names), dtype=torch.float32)
-    return LOSSES[experiment.loss.function.name](weights, **experiment.loss.function.options)
+    return LOSSES[config.loss.function.name](weights, **config.loss.function.options)
 
 
-def build_optimizer(experiment: Experiment, model: Segmenter) -> Optimizer:
+def build_optimizer(config: RunConfig, model: Segmenter) -> Optimizer:
     """The optimizer over all parameters of the model."""
-    return OPTIMIZERS[experiment.optimizer.name](model, model.pretrained_names, **experiment.optimizer.options)
+    return OPTIMIZERS[config.optimizer.name](model, model.pretrained_names, **config.optimizer.options)
 
 
-def build_schedule(experiment: Experiment, optimizer: Optimizer, num_samples: int) -> Schedule:
+def build_schedule(config: RunConfig, optimizer: Optimizer, num_samples: int) -> Schedule:
     """The learning-rate schedule of a run over `num_samples` images."""
-    per_epoch = steps_per_epoch(num_samples, experiment.training.batch_size)
-    return SCHEDULES[experiment.schedule.name](optimizer, total_steps(experiment, num_samples), per_epoch, **experiment.schedule.options)
+    per_epoch = steps_per_epoch(num_samples, config.training.batch_size)
+    return SCHEDULES[config.schedule.name](
+        optimizer, total_steps(config, num_samples), per_epoch, **config.schedule.options
+    )
 
 
-def total_steps(experiment: Experiment, num_samples: int) -> int:
+def total_steps(config: RunConfig, num_samples: int) -> int:
     """Steps of the whole run."""
-    settings = experiment.training
+    settings = config.training
     return settings.steps or (settings.epochs or 0) * steps_per_epoch(num_samples, settings.batch_size)
 
 
 def build_steps(
-    experiment: Experiment, model: Segmenter, dataset: Dataset, *, first_step: int, device: torch.device, processes: Processes = ALONE
+    config: RunConfig,
+    model: Segmenter,
+    dataset: Dataset,
+    *,
+    first_step: int,
+    device: torch.device,
+    processes: Processes = ALONE,
 ) -> DataLoader:
     """Training steps from `first_step` to the end of the run, this process's share of each."""
-    settings = experiment.training
-    transform = build_training_transform(experiment, model)
-    last_step = total_steps(experiment, len(dataset))
+    settings = config.training
+    transform = build_training_transform(config, model)
+    last_step = total_steps(config, len(dataset))
     order = Order(
         len(dataset),
         settings.batch_size,
-        seed=experiment.seed,
+        seed=config.seed,
         first_step=first_step,
         last_step=last_step,
         replacement=settings.replacement,
@@ -246,33 +262,40 @@ def build_steps(
     )
     source = Cached(dataset) if settings.cache else dataset
     pin_memory = device.type == "cuda"
-    return training_batches(source, transform, order, parts=settings.accumulation, workers=settings.workers, pin_memory=pin_memory)
+    return training_batches(
+        source, transform, order, parts=settings.accumulation, workers=settings.workers, pin_memory=pin_memory
+    )
 
 
-def build_training_transform(experiment: Experiment, model: Segmenter) -> TrainingTransform:
+def build_training_transform(config: RunConfig, model: Segmenter) -> TrainingTransform:
     """What happens to a sample before the network in training."""
     return TrainingTransform(
         mean=model.normalization.mean,
         deviation=model.normalization.deviation,
-        **{key: getattr(experiment.transforms, key) for key in type(experiment.transforms).model_fields},
+        **{key: getattr(config.transforms, key) for key in type(config.transforms).model_fields},
     )
 
 
-def build_evaluation_transform(experiment: Experiment, model: Segmenter) -> EvaluationTransform:
+def build_evaluation_transform(config: RunConfig, model: Segmenter) -> EvaluationTransform:
     """What happens to an image before the network outside of training."""
-    normalization, settings = model.normalization, experiment.transforms
+    normalization, settings = model.normalization, config.transforms
     return EvaluationTransform(
-        mean=normalization.mean, deviation=normalization.deviation, resolution=settings.resolution, backend=settings.backend
+        mean=normalization.mean,
+        deviation=normalization.deviation,
+        resolution=settings.resolution,
+        backend=settings.backend,
     )
 
 
-def build_evaluation_batches(experiment: Experiment, model: Segmenter, dataset: Dataset, *, processes: Processes = ALONE) -> DataLoader:
+def build_evaluation_batches(
+    config: RunConfig, model: Segmenter, dataset: Dataset, *, processes: Processes = ALONE
+) -> DataLoader:
     """Every sample of a split once, in order; this process's share of them."""
     return evaluation_batches(
         dataset,
-        build_evaluation_transform(experiment, model),
-        batch_size=experiment.evaluation.batch_size,
-        workers=experiment.training.workers,
+        build_evaluation_transform(config, model),
+        batch_size=config.evaluation.batch_size,
+        workers=config.training.workers,
         rank=processes.rank,
         processes=processes.count,
     )

@@ -1,4 +1,5 @@
-"""Where the runs of the notebooks go, and how long they take. With SEGKIT_FAST=1 in the environment, each notebook takes seconds.
+"""Where the runs of the notebooks go, and how long they take. With SEGKIT_FAST=1 in the environment, each notebook
+takes seconds.
 
 SEGKIT_FAST is read here and nowhere else.
 """
@@ -18,17 +19,20 @@ FEW = ("decoder=fcn32s,fcn8s", "seed=0,1")
 
 
 def runs_folder() -> Path:
-    """The folder for runs: $SEGKIT_NOTEBOOK_RUNS, else runs/notebooks; another one for fast runs, since their configs differ."""
+    """The folder for runs: $SEGKIT_NOTEBOOK_RUNS, else runs/notebooks; another one for fast runs, since their configs
+    differ."""
     return Path(os.environ.get("SEGKIT_NOTEBOOK_RUNS") or ("runs/notebooks-fast" if _fast() else "runs/notebooks"))
 
 
 def settings() -> list[str]:
-    """Changes to a config of Streets: none, or (SEGKIT_FAST) tiny images, a thin net and two epochs, which teach a net nothing."""
+    """Changes to a config of Streets: none, or (SEGKIT_FAST) tiny images, a thin net and two epochs, which teach a net
+    nothing."""
     return list(TINY) if _fast() else []
 
 
 def members() -> list[str]:
-    """Which members of experiments/decoders_on_streets are trained, for `segkit.experiment.select`: all, or (SEGKIT_FAST) four."""
+    """Which members of experiments/decoders_on_streets are trained, for `segkit.experiments.experiment.select`: all, or
+    (SEGKIT_FAST) four."""
     return list(FEW) if _fast() else []
 
 

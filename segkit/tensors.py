@@ -20,7 +20,8 @@ Size = tuple[int, int]
 
 
 class AuxiliaryLogits(NamedTuple):
-    """What a net with auxiliary classifiers gives in training: its logits, theirs [B, K, H, W] each, and what each of theirs counts."""
+    """What a net with auxiliary classifiers gives in training: its logits, theirs [B, K, H, W] each, and what each of
+    theirs counts."""
 
     logits: Logits
     auxiliary: tuple[Logits, ...]

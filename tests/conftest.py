@@ -1,4 +1,5 @@
-"""What tests of several rooms share: a made-up CamVid, the real one, the command line, and caches that stay out of the home folder."""
+"""What tests of several rooms share: a made-up CamVid, the real one, the command line, and caches that stay out of the
+home folder."""
 
 import os
 import signal
@@ -11,17 +12,20 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
-from segkit.cli import main
+from segkit.cli.app import main
 
 REPOSITORY = Path(__file__).parents[1]
 
 settings.register_profile("segkit", deadline=None, derandomize=True, max_examples=25)
-settings.register_profile("search", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow])  # for hours, by hand
+settings.register_profile(
+    "search", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow]
+)  # for hours, by hand
 settings.load_profile("segkit")  # pytest --hypothesis-profile=search takes the other
 
 
 def pytest_configure():
-    """Where the tests run in the background of a shell, Ctrl-C is ignored, and would be in every process that they start."""
+    """Where the tests run in the background of a shell, Ctrl-C is ignored, and would be in every process that they
+    start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -54,7 +58,11 @@ def tiny_camvid(tmp_path):
 @pytest.fixture(scope="session")
 def real_camvid():
     """The folder of the real CamVid."""
-    places = [os.environ.get("SEGKIT_CAMVID"), REPOSITORY / "data" / "CamVid", REPOSITORY.parent / "shared" / "data" / "CamVid"]
+    places = [
+        os.environ.get("SEGKIT_CAMVID"),
+        REPOSITORY / "data" / "CamVid",
+        REPOSITORY.parent / "shared" / "data" / "CamVid",
+    ]
     found = [Path(place) for place in places if place and (Path(place) / "train.txt").is_file()]
     if not found:
         pytest.skip("CamVid is not here: set SEGKIT_CAMVID, or put it into data/CamVid")

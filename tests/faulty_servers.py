@@ -13,7 +13,8 @@ LOGIN = b"<!DOCTYPE html>\n<html><head><title>Hotel\n Wi-Fi</title></head><body>
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `content` under any path. `faults` are functions of a handler, one for each of the first requests; others are served well."""
+    """Serves `content` under any path. `faults` are functions of a handler, one for each of the first requests; others
+    are served well."""
 
     daemon_threads = True
     block_on_close = False
@@ -105,7 +106,8 @@ def drops(handler, count=300_000):
 
 
 def unsized(handler, count=None):
-    """No length is announced; the end of the connection, after `count` bytes, is the end of the file. A range has the size of the whole."""
+    """No length is announced; the end of the connection, after `count` bytes, is the end of the file. A range has the
+    size of the whole."""
     content, start = handler.server.content, int(handler.headers.get("Range", "bytes=0-")[6:-1])
     size = {"Content_Range": f"bytes {start}-{len(content) - 1}/{len(content)}"} if start else {}
     handler.begin(206 if start else 200, Content_Type="application/x-tar", **size)

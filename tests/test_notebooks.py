@@ -18,7 +18,7 @@ from nbclient import NotebookClient
 from PIL import Image
 
 from segkit import notebooks
-from segkit.data.road_classes import CLASS_NAMES
+from segkit.data.datasets.road_classes import CLASS_NAMES
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
@@ -31,7 +31,8 @@ CALLS = (
 
 @pytest.fixture
 def execute(tmp_path, monkeypatch):
-    """Executes a notebook in a kernel of this interpreter, in a folder outside of the repository: the outputs of its cells.
+    """Executes a notebook in a kernel of this interpreter, in a folder outside of the repository: the outputs of its
+    cells.
 
     Another machine's `python3` kernel may come first on Jupyter's path: here one does that cannot start.
     """
@@ -41,11 +42,18 @@ def execute(tmp_path, monkeypatch):
     for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
-    settings = {"SEGKIT_FAST": "1", "SEGKIT_NOTEBOOK_RUNS": str(tmp_path / "runs"), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    settings = {
+        "SEGKIT_FAST": "1",
+        "SEGKIT_NOTEBOOK_RUNS": str(tmp_path / "runs"),
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+    }
 
     def run(path: Path) -> list[nbformat.NotebookNode]:
         notebook = jupytext.read(path)
-        manager = AsyncKernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))  # none on disk: ipykernel's own is left
+        manager = AsyncKernelManager(
+            kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
+        )  # none on disk: ipykernel's own is left
         client = NotebookClient(notebook, km=manager, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
         asyncio.run(client.async_execute(env={**os.environ, **settings}, cleanup_kc=True))
         return [output for cell in notebook.cells for output in cell.get("outputs", [])]
@@ -128,7 +136,9 @@ def test_what_jupyter_opens_has_no_outputs(path):
 
 
 def test_both_files_of_a_notebook_say_the_same(tmp_path):
-    copies = shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints"))
+    copies = shutil.copytree(
+        ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints")
+    )
     jupytext_command(["--sync", "--quiet", *map(str, copies.glob("*.py"))])
     for path in SOURCES:
         for file in (path, path.with_suffix(".ipynb")):

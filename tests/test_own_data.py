@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segkit.data.streets import Streets
+from segkit.data.datasets.streets import Streets
 
 TINY = [
     "model.encoder.weights=null", "model.encoder.width=0.0625", "model.decoder.head_width=16", "transforms.crop=[32, 32]",
@@ -22,7 +22,9 @@ def folder(tmp_path):
             (tmp_path / "own" / kind).mkdir(parents=True)
         for sample in dataset:
             Image.fromarray(sample.image).save(tmp_path / "own" / "images" / f"{sample.id}.jpg")
-            mask = np.vstack([dataset.palette, np.zeros((245, 3), np.uint8)])[sample.labels] if colors else sample.labels
+            mask = (
+                np.vstack([dataset.palette, np.zeros((245, 3), np.uint8)])[sample.labels] if colors else sample.labels
+            )
             Image.fromarray(mask).save(tmp_path / "own" / "labels" / f"{sample.id}.png")
         return tmp_path / "own"
 
@@ -50,11 +52,15 @@ def test_three_commands_lead_from_a_labelled_folder_to_scores(folder, segkit, co
 def test_init_says_what_it_found_and_keeps_what_is_there(folder, segkit):
     root = folder(colors=False)
     (root / "labels" / "streets-train-00003.png").unlink()
-    (root / "classes.yaml").write_text("[sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist]")
+    (root / "classes.yaml").write_text(
+        "[sky, building, pole, road, pavement, tree, sign, fence, car, pedestrian, bicyclist]"
+    )
     code, out, err = segkit("data", "init", root, "--val", "0.3", "--test", "0.2")
     assert (code, err) == (0, "")
     assert f"{root}/classes.yaml is kept." in out
     assert f"{root}/val.txt: 3 images" in out
     assert "Images without a mask, which are in no list: 1" in out
-    assert "test.txt are kept; --val, --test and --seed change nothing." in segkit("data", "init", root, "--val", "0.6")[1]
+    assert (
+        "test.txt are kept; --val, --test and --seed change nothing." in segkit("data", "init", root, "--val", "0.6")[1]
+    )
     assert segkit("data", "init", root / "nowhere")[0] == 2

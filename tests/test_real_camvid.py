@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from segkit.cli import main
+from segkit.cli.app import main
 
 ROOT = Path(__file__).parents[1]
 

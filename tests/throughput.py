@@ -1,7 +1,9 @@
-"""How many images a second each dataset gives: `python tests/throughput.py [CAMVID] [VOCDEVKIT]`. Takes a minute or two.
+"""How many images a second each dataset gives: `python tests/throughput.py [CAMVID] [VOCDEVKIT]`. Takes a minute or
+two.
 
-Reading alone, then training batches of whole images or crops without workers and with two. CamVid at full resolution is the real one, twice
-enlarged, in RGB labels; SBD is VOC's masks as .mat files; the folder is VOC's with RGB masks and lists.
+Reading alone, then training batches of whole images or crops without workers and with two. CamVid at full resolution is
+the real one, twice enlarged, in RGB labels; SBD is VOC's masks as .mat files; the folder is VOC's with RGB masks and
+lists.
 """
 
 import os
@@ -18,14 +20,14 @@ from PIL import Image
 from scipy.io import savemat
 
 from segkit import build
-from segkit.data.camvid import camvid
-from segkit.data.camvid_full import ORIGINAL
-from segkit.data.class_file import classes_text
-from segkit.data.road_classes import CLASS_NAMES
-from segkit.data.voc import CLASS_NAMES as VOC_NAMES
-from segkit.data.voc import PALETTE, voc, voc_color
-from segkit.plain_yaml import mapping_of, parse
-from segkit.schema import Experiment
+from segkit.config.schema import RunConfig
+from segkit.config.yaml import mapping_of, parse
+from segkit.data.datasets.camvid import camvid
+from segkit.data.datasets.camvid_full import ORIGINAL
+from segkit.data.datasets.class_file import classes_text
+from segkit.data.datasets.road_classes import CLASS_NAMES
+from segkit.data.datasets.voc import CLASS_NAMES as VOC_NAMES
+from segkit.data.datasets.voc import PALETTE, voc, voc_color
 from segkit.tensors import IGNORE
 
 IMAGES, SECONDS = 60, 4.0
@@ -67,7 +69,11 @@ def sbd_and_folder(source: Path, sbd: Path, folder: Path) -> None:
     dataset = voc(root=source).checked("train")
     for index, pair in enumerate(dataset.pairs):
         labels = dataset.labels(index)
-        savemat(sbd / "cls" / f"{pair.id}.mat", {"GTcls": {"Segmentation": np.where(labels == IGNORE, 0, labels)}}, do_compression=True)
+        savemat(
+            sbd / "cls" / f"{pair.id}.mat",
+            {"GTcls": {"Segmentation": np.where(labels == IGNORE, 0, labels)}},
+            do_compression=True,
+        )
         Image.fromarray(colors[labels]).save(folder / "labels" / f"{pair.id}.png")
         for images in (sbd / "img", folder / "images"):
             (images / f"{pair.id}.jpg").symlink_to(pair.image.resolve())
@@ -77,16 +83,16 @@ def sbd_and_folder(source: Path, sbd: Path, folder: Path) -> None:
     (folder / "classes.yaml").write_text(classes_text(VOC_NAMES, PALETTE) + f"- ignored: {list(voc_color(IGNORE))}\n")
 
 
-def experiment_of(data: str, transforms: str = "", batch: int = 1, workers: int = 0) -> Experiment:
+def experiment_of(data: str, transforms: str = "", batch: int = 1, workers: int = 0) -> RunConfig:
     text = CONFIG.format(data=data, transforms=transforms, batch=batch, workers=workers)
-    return build.load_experiment([mapping_of(parse(text, "throughput"), "throughput")])[0]
+    return build.load_config([mapping_of(parse(text, "throughput"), "throughput")])[0]
 
 
 def images_a_second(data: str, transforms: str, batch: int, workers: int) -> float:
-    experiment = experiment_of(data, transforms, batch, workers)
-    dataset = build.build_dataset(experiment, "train")
-    model = build.build_model(experiment, len(dataset.class_names), restore=True)
-    steps = iter(build.build_steps(experiment, model, dataset, first_step=0, device=torch.device("cpu")))
+    config = experiment_of(data, transforms, batch, workers)
+    dataset = build.build_dataset(config, "train")
+    model = build.build_model(config, len(dataset.class_names), restore=True)
+    steps = iter(build.build_steps(config, model, dataset, first_step=0, device=torch.device("cpu")))
     next(steps)
     started, count = perf_counter(), 0
     while perf_counter() - started < SECONDS:
@@ -95,10 +101,10 @@ def images_a_second(data: str, transforms: str, batch: int, workers: int) -> flo
 
 
 def read_a_second(data: str) -> float:
-    experiment, _ = build.load_experiment(
+    config, _ = build.load_config(
         [mapping_of(parse(CONFIG.format(data=data, transforms="", batch=1, workers=0), "throughput"), "")]
     )
-    dataset = build.build_dataset(experiment, "train")
+    dataset = build.build_dataset(config, "train")
     started, count = perf_counter(), 0
     while perf_counter() - started < SECONDS:
         dataset[count % len(dataset)]
@@ -113,7 +119,10 @@ def main() -> None:
         full, sbd, folder = (Path(made) / name for name in ("full", "sbd", "folder"))
         full_camvid(streets, full)
         sbd_and_folder(devkit, sbd, folder)
-        crop, small = "scale: [0.5, 2.0], crop: [320, 320], color_jitter: 0.15", "resolution: 0.5, scale: [0.6, 1.9], crop: [180, 240]"
+        crop, small = (
+            "scale: [0.5, 2.0], crop: [320, 320], color_jitter: 0.15",
+            "resolution: 0.5, scale: [0.6, 1.9], crop: [180, 240]",
+        )
         for data, transforms, batch in (
             (f"name: camvid, root: {streets}", "", 4),
             (f"name: camvid, root: {streets}", f"{small}, color_jitter: 0.15", 4),

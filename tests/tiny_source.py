@@ -8,9 +8,9 @@ from random import Random
 
 import pytest
 
-from segkit.data.download import Patience
-from segkit.data.fetch import fetch
-from segkit.data.sources import Digest, Source, SourceFile
+from segkit.data.download.fetch import fetch
+from segkit.data.download.http import Patience
+from segkit.data.download.sources import Digest, Source, SourceFile
 from segkit.errors import RunError
 
 IMAGES = {f"{index}.jpg": Random(index).randbytes(300_000) for index in range(4)}

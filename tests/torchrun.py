@@ -35,7 +35,9 @@ def launch(*arguments: object, cache: Path, processes: int = 2) -> subprocess.Po
 
 def train(config: Path, run: Path, *settings: str, processes: int = 2) -> subprocess.Popen:
     """`segkit train` by torchrun."""
-    return launch("-m", "--", "segkit", "train", config, *settings, "--run", run, cache=run.parent / "cache", processes=processes)
+    return launch(
+        "-m", "--", "segkit", "train", config, *settings, "--run", run, cache=run.parent / "cache", processes=processes
+    )
 
 
 def wait_for_step(run: Path, step: int) -> None:

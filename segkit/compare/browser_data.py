@@ -18,10 +18,11 @@ QUALITY = 85  # of JPEG
 
 
 def browsed_images(methods: Sequence[Method], limit: int) -> list[int]:
-    """Indices of at most `limit` test images, rising: half are those on which the methods differ most, the others are evenly spread.
+    """Indices of at most `limit` test images, rising: half are those on which the methods differ most, the others are
+    evenly spread.
 
-    The difference is that of the highest and the lowest mean IoU of the image, each the mean over the runs of a method; over the runs, if
-    there is one method.
+    The difference is that of the highest and the lowest mean IoU of the image, each the mean over the runs of a method;
+    over the runs, if there is one method.
     """
     per_run = [method.image_mean_iou for method in methods]
     compared = per_run[0] if len(methods) == 1 else np.stack([values.mean(0) for values in per_run])
@@ -36,7 +37,8 @@ def browsed_images(methods: Sequence[Method], limit: int) -> list[int]:
 
 
 def browser_image(of_image: Predicted, matrices: np.ndarray) -> dict[str, Any]:
-    """An image for the browser, at most WIDTH pixels wide: JPEG, label maps (see `packed`), and counts of pixels at full size.
+    """An image for the browser, at most WIDTH pixels wide: JPEG, label maps (see `packed`), and counts of pixels at
+    full size.
 
     Args:
         matrices: the image's confusion matrices, int64 [R, K, K] over the runs.
@@ -63,8 +65,15 @@ def browser_data(
 ) -> dict[str, Any]:
     """All that the browser shows: some `images` of the `total` in the test split, for every run of every method."""
     return {
-        "classes": [{"name": name, "color": f"#{bytes(color.tolist()).hex()}"} for name, color in zip(class_names, palette, strict=True)],
-        "runs": [{"method": method.title, "seed": run.seed, "of": len(method.runs)} for method in methods for run in method.runs],
+        "classes": [
+            {"name": name, "color": f"#{bytes(color.tolist()).hex()}"}
+            for name, color in zip(class_names, palette, strict=True)
+        ],
+        "runs": [
+            {"method": method.title, "seed": run.seed, "of": len(method.runs)}
+            for method in methods
+            for run in method.runs
+        ],
         "total": total,
         "images": images,
     }

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from segkit.config.titles import distinct_titles, method_title
+from segkit.config.yaml import load
 from segkit.errors import InputError
 from segkit.metrics.confusion import Scores, scores
-from segkit.plain_yaml import load
-from segkit.titles import distinct_titles, method_title
 from segkit.tracking.run_dir import CONFIG, RESULT, RunDir
 
 # keys of a config in which repetitions of one method may differ
@@ -42,12 +42,14 @@ class Run:
 
     @cached_property
     def test(self) -> tuple[tuple[str, ...], np.ndarray]:
-        """Ids of the N test images, and their confusion matrices, int64 [N, K, K]: where every compared score comes from."""
+        """Ids of the N test images, and their confusion matrices, int64 [N, K, K]: where every compared score comes
+        from."""
         return self.folder.matrices("test")
 
     @cached_property
     def scores(self) -> Scores:
-        """Scores of the test split. result.json has those of the end of training; the split may have been scored again."""
+        """Scores of the test split. result.json has those of the end of training; the split may have been scored
+        again."""
         return scores(self.test[1].sum(0))
 
     @property
@@ -80,18 +82,20 @@ class Method:
 
     @cached_property
     def image_mean_iou(self) -> np.ndarray:
-        """Mean IoU of every test image over the classes in its labels or its prediction, [S, N] over the runs; NaN without labels."""
+        """Mean IoU of every test image over the classes in its labels or its prediction, [S, N] over the runs; NaN
+        without labels."""
         return np.array([[scores(matrix).mean_iou for matrix in of_run] for of_run in self.matrices])
 
 
 def read_methods(paths: Sequence[Path]) -> list[Method]:
     """The methods of some run folders, in the order of their first run.
 
-    Runs belong to one method if their configs say the same but for the seed, and give it the same title: `tracking.method`, else the
-    decoder. Two methods of one title are told apart by their folders.
+    Runs belong to one method if their configs say the same but for the seed, and give it the same title:
+    `tracking.method`, else the decoder. Two methods of one title are told apart by their folders.
 
     Raises:
-        InputError: if a folder holds no finished run or is given twice, or the runs were not scored on one test split of one dataset.
+        InputError: if a folder holds no finished run or is given twice, or the runs were not scored on one test split
+            of one dataset.
     """
     if len({path.resolve() for path in paths}) < len(paths):
         raise InputError("a run folder is given twice; expected different runs. Leave one out.")
@@ -118,7 +122,9 @@ def _read_run(path: Path) -> Run:
         key for key in ("seed", "model") if key not in values
     ]
     if lacking:
-        raise InputError(f"{path}: {CONFIG} and {RESULT} lack {', '.join(lacking)}; expected what 'segkit train' wrote. Train it again.")
+        raise InputError(
+            f"{path}: {CONFIG} and {RESULT} lack {', '.join(lacking)}; expected what 'segkit train' wrote. Train it again."
+        )
     return Run(folder, values, result)
 
 
@@ -130,11 +136,14 @@ def _require_same_test(path: Path, run: Run, first_path: Path, first: Run) -> No
             "expected runs on one dataset. Compare them apart."
         )
     if run.fingerprint != first.fingerprint:
-        raise InputError(f"{path} and {first_path} were scored on different test labels: expected one test split. Compare them apart.")
+        raise InputError(
+            f"{path} and {first_path} were scored on different test labels: expected one test split. Compare them apart."
+        )
 
 
 def what_counts(values: dict[str, Any]) -> dict[str, Any]:
-    """What a run's config says, but for what its repetitions may change; of model.initialize_from, whether it is set (`staged`)."""
+    """What a run's config says, but for what its repetitions may change; of model.initialize_from, whether it is set
+    (`staged`)."""
     values = json.loads(json.dumps(values))
     values["staged"] = values["model"].get("initialize_from") is not None
     for key in ELSEWHERE:

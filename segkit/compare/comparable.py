@@ -19,7 +19,9 @@ def require_comparable(matrices: Mapping[str, np.ndarray], seeds: Mapping[str, S
     if not matrices:
         raise InputError("no method is given: expected at least one. Name finished runs.")
     if set(matrices) != set(seeds):
-        raise InputError(f"matrices of {list(matrices)}, seeds of {list(seeds)}: expected the same methods. Give both for each.")
+        raise InputError(
+            f"matrices of {list(matrices)}, seeds of {list(seeds)}: expected the same methods. Give both for each."
+        )
     for title, each in matrices.items():
         _require_runs(title, each, seeds[title])
     first = next(iter(matrices))
@@ -28,7 +30,9 @@ def require_comparable(matrices: Mapping[str, np.ndarray], seeds: Mapping[str, S
         ours = each.sum(axis=3)
         if ours.shape[1:] != labelled.shape:
             shapes = ["{} images of {} classes".format(*shape) for shape in (ours.shape[1:], labelled.shape)]
-            raise InputError(f"{title} has {shapes[0]}, {first} has {shapes[1]}: expected one test split. Compare them apart.")
+            raise InputError(
+                f"{title} has {shapes[0]}, {first} has {shapes[1]}: expected one test split. Compare them apart."
+            )
         other = (ours != labelled).any(axis=(0, 2))
         if other.any():
             found = f"{title} and {first} have different labels in image {other.argmax()}"
@@ -41,8 +45,14 @@ def require_comparable(matrices: Mapping[str, np.ndarray], seeds: Mapping[str, S
 def _require_runs(title: str, matrices: np.ndarray, seeds: Sequence[int]) -> None:
     shape = list(matrices.shape)
     if len(shape) != 4 or shape[2] != shape[3] or 0 in shape:
-        raise InputError(f"{title}: confusion matrices have the shape {shape}: expected [runs, images, classes, classes]. Stack its runs.")
+        raise InputError(
+            f"{title}: confusion matrices have the shape {shape}: expected [runs, images, classes, classes]. Stack its runs."
+        )
     if matrices.min() < 0:
-        raise InputError(f"{title}: a confusion matrix holds {matrices.min()}: expected counts of pixels. Score the run again.")
+        raise InputError(
+            f"{title}: a confusion matrix holds {matrices.min()}: expected counts of pixels. Score the run again."
+        )
     if len(seeds) != len(matrices) or len(set(seeds)) < len(seeds):
-        raise InputError(f"{title}: {len(matrices)} runs have the seeds {list(seeds)}: expected a different seed for each. Correct them.")
+        raise InputError(
+            f"{title}: {len(matrices)} runs have the seeds {list(seeds)}: expected a different seed for each. Correct them."
+        )

@@ -37,9 +37,10 @@ def draw(
     """The figures of some methods.
 
     Args:
-        costs: more costs besides parameters and training time: label of the axis with its unit -> title of a method -> cost.
-        near: title of a method -> int64 [S, D, K, K], confusion matrices of its runs within TRIMAP_WIDTHS pixels of a label boundary,
-            summed over images. None: no figure of boundaries.
+        costs: more costs besides parameters and training time: label of the axis with its unit -> title of a method ->
+            cost.
+        near: title of a method -> int64 [S, D, K, K], confusion matrices of its runs within TRIMAP_WIDTHS pixels of a
+            label boundary, summed over images. None: no figure of boundaries.
     """
     names = methods[0].runs[0].result["class_names"]
     repeated = any(len(method.runs) > 1 for method in methods)
@@ -51,12 +52,16 @@ def draw(
         about = "Scores of the pixels within some distance of a boundary in the labels (trimap), and of all pixels."
         found.append(Drawing("boundary", figure, about + bars))
     bands = " Bands: lowest to highest run." if repeated else ""
-    figure = charts.learning_curves({"validation mean IoU (%)": _validation(methods), "training loss": _training_loss(methods)})
+    figure = charts.learning_curves(
+        {"validation mean IoU (%)": _validation(methods), "training loss": _training_loss(methods)}
+    )
     about = f"Learning curves. The loss is averaged over up to {LOSS_POINTS} stretches of the training."
     found.append(Drawing("learning", figure, about + bands))
     found.append(
         Drawing(
-            "class_iou", charts.class_iou({method.title: 100 * method.class_iou for method in methods}, names), f"IoU of each class.{bars}"
+            "class_iou",
+            charts.class_iou({method.title: 100 * method.class_iou for method in methods}, names),
+            f"IoU of each class.{bars}",
         )
     )
     figure = charts.confusion({method.title: method.matrices.sum((0, 1)) for method in methods}, names)
@@ -65,7 +70,8 @@ def draw(
 
 
 def training_history(methods: Sequence[Method]) -> Drawing:
-    """How training went: loss, learning rate and gradient norm of the steps that were recorded, and validation mean IoU."""
+    """How training went: loss, learning rate and gradient norm of the steps that were recorded, and validation mean
+    IoU."""
     panels = {
         "training loss": _training_loss(methods),
         "validation mean IoU (%)": _validation(methods),
@@ -83,7 +89,9 @@ def _mean_iou(methods: Sequence[Method]) -> dict[str, np.ndarray]:
 def _costs(methods: Sequence[Method]) -> dict[str, dict[str, float]]:
     return {
         "parameters (millions)": {method.title: method.runs[0].result["parameters"] / 1e6 for method in methods},
-        "training time (minutes)": {m.title: float(np.mean([run.result["seconds"] for run in m.runs])) / 60 for m in methods},
+        "training time (minutes)": {
+            m.title: float(np.mean([run.result["seconds"] for run in m.runs])) / 60 for m in methods
+        },
     }
 
 
@@ -93,7 +101,9 @@ def _near_boundaries(methods: Sequence[Method], near: Mapping[str, np.ndarray]) 
     for method in methods:
         matrices = np.concatenate([near[method.title], method.matrices.sum(1)[:, None]], axis=1)
         values = [[scores(matrix) for matrix in of_run] for of_run in matrices]
-        found["global accuracy (%)"][method.title] = 100 * np.array([[each.global_accuracy for each in line] for line in values])
+        found["global accuracy (%)"][method.title] = 100 * np.array(
+            [[each.global_accuracy for each in line] for line in values]
+        )
         found["mean IoU (%)"][method.title] = 100 * np.array([[each.mean_iou for each in line] for line in values])
     return found
 
@@ -104,7 +114,8 @@ def _validation(methods: Sequence[Method]) -> dict[str, charts.Curve]:
 
 
 def _training_loss(methods: Sequence[Method]) -> dict[str, charts.Curve]:
-    """Single batches scatter: the records are cut into equal stretches, and a point is the mean of one, at its middle."""
+    """Single batches scatter: the records are cut into equal stretches, and a point is the mean of one, at its
+    middle."""
     found = {}
     for method in methods:
         steps, values = _curve(method, "train", "loss")
@@ -116,6 +127,9 @@ def _training_loss(methods: Sequence[Method]) -> dict[str, charts.Curve]:
 
 def _curve(method: Method, kind: str, key: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps [T] that every run has a record of, and the values there, [S, T]."""
-    runs = [{record["step"]: record[key] for record in run.folder.records(kind) if record[key] is not None} for run in method.runs]
+    runs = [
+        {record["step"]: record[key] for record in run.folder.records(kind) if record[key] is not None}
+        for run in method.runs
+    ]
     steps = sorted(set.intersection(*(set(records) for records in runs)))
     return np.array(steps, int), np.array([[records[step] for step in steps] for records in runs], float)

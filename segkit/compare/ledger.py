@@ -37,9 +37,10 @@ class Costs:
         title: what the model is called.
         size: (height, width) of the image, network pixels.
         parameters: counted; trained values.
-        macs: counted; multiplications of convolutions and matrix products for one image, each with an addition; biases left out.
-        kept_bytes: counted; what the encoder must keep of one image for the decoder, float32 maps and int64 indices; None: the model is
-            no `Segmenter`.
+        macs: counted; multiplications of convolutions and matrix products for one image, each with an addition; biases
+            left out.
+        kept_bytes: counted; what the encoder must keep of one image for the decoder, float32 maps and int64 indices;
+            None: the model is no `Segmenter`.
         kept_bytes_two_bit_indices: the same with 2 bits for each pooling index.
         storage_multiplier: that of SegNet's Table 1; None where the encoder's stages differ in width.
         file_bytes: counted; the weight file, or the tensors in it where there is none yet.
@@ -68,24 +69,30 @@ class Costs:
 def count(title: str, model: nn.Module, size: Size) -> Costs:
     """Everything that follows from shapes; nothing is computed, so the model may be on the meta device.
 
-    A transposed convolution multiplies every pixel of its input by its whole kernel, also for pixels that are cropped later. A
-    convolution multiplies its padding, too.
+    A transposed convolution multiplies every pixel of its input by its whole kernel, also for pixels that are cropped
+    later. A convolution multiplies its padding, too.
 
     Args:
-        model: in evaluation mode, from [B, 3, H, W] to logits. What is kept between encoder and decoder is counted of a `Segmenter`.
+        model: in evaluation mode, from [B, 3, H, W] to logits. What is kept between encoder and decoder is counted of a
+            `Segmenter`.
         size: (height, width) of the image, pixels.
     Raises:
         InputError: if the image is too small for the net.
     """
     parts = [*model.named_parameters(), *model.named_buffers()]
-    with FakeTensorMode(), torch.no_grad():  # meta tensors that claim to be on the CPU: there is no autocast for the meta device
+    with (
+        FakeTensorMode(),
+        torch.no_grad(),
+    ):  # meta tensors that claim to be on the CPU: there is no autocast for the meta device
         state = {name: torch.empty(part.shape, dtype=part.dtype, device="cpu") for name, part in parts}
         image = torch.empty(1, 3, *size, device="cpu")
         with FlopCounterMode(display=False) as counter:
             functional_call(model, state, (image,))
         kept = kept_two_bit = multiplier = None
         if isinstance(model, Segmenter):
-            own = {name.removeprefix("encoder."): tensor for name, tensor in state.items() if name.startswith("encoder.")}
+            own = {
+                name.removeprefix("encoder."): tensor for name, tensor in state.items() if name.startswith("encoder.")
+            }
             maps, indices = _kept(functional_call(model.encoder, own, (image, model.needs)), model.needs, model.stages)
             kept, kept_two_bit = FLOAT_BYTES * maps + INDEX_BYTES * indices, FLOAT_BYTES * maps + -(-indices // 4)
             multiplier = storage_multiplier(model.needs, model.stages) if len(set(model.stages.channels)) == 1 else None
@@ -104,8 +111,8 @@ def count(title: str, model: nn.Module, size: Size) -> Costs:
 def _kept(features: Features, needs: Needs, stages: Stages) -> tuple[int, int]:
     """Values of maps, and of pooling indices, that the encoder must keep; the decoder starts from the deepest map.
 
-    A map that the decoder reduces to K channels counts as K: it could be reduced before it is kept. Here it is reduced when the decoder
-    runs, so measured memory holds the whole map.
+    A map that the decoder reduces to K channels counts as K: it could be reduced before it is kept. Here it is reduced
+    when the decoder runs, so measured memory holds the whole map.
     """
     deepest = len(stages.channels) - 1
     pooled = [x for stage, x in features.pooled.items() if stage != deepest]
@@ -124,7 +131,8 @@ def interleaved(
     clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[int], None] | None = None,
 ) -> list[Spread]:
-    """Seconds of each task. A round runs every task once, and each round starts one task later, so that drift of the machine cancels.
+    """Seconds of each task. A round runs every task once, and each round starts one task later, so that drift of the
+    machine cancels.
 
     Args:
         tasks: each returns when its work is done, on whatever device.

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from segkit.config.titles import method_title
+from segkit.config.yaml import load
 from segkit.errors import InputError
-from segkit.plain_yaml import load
-from segkit.titles import method_title
 from segkit.tracking.console import percent
 from segkit.tracking.lock import in_use
 from segkit.tracking.run_dir import CONFIG, ENVIRONMENT, METRICS, RESULT, RunDir
@@ -56,7 +56,9 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
     found: dict[Path, None] = {}
     for path in paths:
         if not path.is_dir():
-            raise InputError(f"{path} is no folder; expected a run folder, or one with run folders below it. Check the path.")
+            raise InputError(
+                f"{path} is no folder; expected a run folder, or one with run folders below it. Check the path."
+            )
         for file in sorted(path.rglob(ENVIRONMENT)):
             if RunDir(file.parent).exists:
                 found[file.parent] = None
@@ -65,7 +67,9 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
 
 def run_state(path: Path) -> RunState:
     """The state of one run folder."""
-    written = [file.stat().st_mtime for name in (METRICS, RESULT, CONFIG, ENVIRONMENT) if (file := path / name).exists()]
+    written = [
+        file.stat().st_mtime for name in (METRICS, RESULT, CONFIG, ENVIRONMENT) if (file := path / name).exists()
+    ]
     age = time.time() - max(written, default=time.time())
     try:
         return _state(RunDir(path), age)
@@ -85,7 +89,13 @@ def _state(run: RunDir, age: float) -> RunState:
         name=str(config.get("name")),
         method=method_title(config),
         seed=config.get("seed", 0),
-        state="finished" if run.finished else "running" if in_use(run.path) else "unfinished" if run.precious else "new",
+        state="finished"
+        if run.finished
+        else "running"
+        if in_use(run.path)
+        else "unfinished"
+        if run.precious
+        else "new",
         step=max((record["step"] for record in records), default=0),
         epoch=max((record["epoch"] for record in validations), default=0),
         epochs=config["training"].get("epochs"),

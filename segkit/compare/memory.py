@@ -35,7 +35,8 @@ class Work:
 
 
 def in_child(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result | None:
-    """What a function of a module gives in a fresh process, whose memory nothing else has touched; None if the process dies.
+    """What a function of a module gives in a fresh process, whose memory nothing else has touched; None if the process
+    dies.
 
     The child imports the main module: a script needs `if __name__ == "__main__":`.
     """
@@ -47,11 +48,13 @@ def in_child(function: Callable[Arguments, Result], *args: Arguments.args, **kwa
 
 
 def added_memory(work: Work, device_type: str) -> int | None:
-    """Bytes by which the work, done twice in a row, raises the peak over what is there before; None where this cannot be measured.
+    """Bytes by which the work, done twice in a row, raises the peak over what is there before; None where this cannot
+    be measured.
 
-    The work is done once before: what libraries load or compile the first time is not counted. On CUDA this is memory of torch's
-    tensors; on the CPU the resident memory of this process, so that only a process of its own (`in_child`) gives it exactly. Where a
-    system cannot set the peak of a process back (macOS), the work is not done before, and the peak is known only if it is a new one.
+    The work is done once before: what libraries load or compile the first time is not counted. On CUDA this is memory
+    of torch's tensors; on the CPU the resident memory of this process, so that only a process of its own (`in_child`)
+    gives it exactly. Where a system cannot set the peak of a process back (macOS), the work is not done before, and the
+    peak is known only if it is a new one.
 
     Args:
         device_type: cpu, cuda, or another, whose memory is not known.
@@ -103,7 +106,8 @@ def _largest_resident() -> int:
 
 
 def _give_back_what_is_freed() -> None:
-    """Makes glibc return freed tensors to the system at once: what it would keep for later hides or feigns what work adds."""
+    """Makes glibc return freed tensors to the system at once: what it would keep for later hides or feigns what work
+    adds."""
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
         set_option(_MMAP_THRESHOLD, 65536)

@@ -69,7 +69,8 @@ def _list(title: str, lines: Sequence[str]) -> str:
 def _table(name: str, table: Table) -> str:
     head = "".join(f'<th scope="col">{_cell(cell)}</th>' for cell in table.columns)
     rows = "".join(
-        f'<tr><th scope="row">{_cell(row[0])}</th>' + "".join(f"<td>{_cell(cell)}</td>" for cell in row[1:]) + "</tr>" for row in table.rows
+        f'<tr><th scope="row">{_cell(row[0])}</th>' + "".join(f"<td>{_cell(cell)}</td>" for cell in row[1:]) + "</tr>"
+        for row in table.rows
     )
     caption = f"<caption>{escape(table.title)}</caption>"
     return (

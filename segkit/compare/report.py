@@ -1,8 +1,8 @@
 """A comparison as files: tables, figures, a picture of predictions, and one page with all of it. No model runs.
 
-Every file is whole or not there. `report.json` lists what a report wrote, so that a later one in the same folder can remove what it did
-not write again, and nothing else in the folder is touched. It is written first, too, with the files to come: a report that was interrupted
-can be written again. The page is written last.
+Every file is whole or not there. `report.json` lists what a report wrote, so that a later one in the same folder can
+remove what it did not write again, and nothing else in the folder is touched. It is written first, too, with the files
+to come: a report that was interrupted can be written again. The page is written last.
 """
 
 import json
@@ -24,8 +24,8 @@ from segkit.compare.stored import Predicted, read_predictions
 from segkit.compare.tables import Table, class_table, score_table, write_tables
 from segkit.data.dataset import Dataset
 from segkit.errors import InputError
-from segkit.files import write_atomically
 from segkit.metrics.boundary import TRIMAP_WIDTHS, trimap_matrices_of_several
+from segkit.system.files import write_atomically
 from segkit.tracking.console import progress_bar
 from segkit.viz.charts import png, write_figure
 
@@ -59,7 +59,8 @@ class Report:
     left_out: tuple[str, ...]
 
     def _repr_html_(self) -> str:
-        # The page is given whole, since a notebook's server may not find the file. Without a base its links would lead to the notebook.
+        # The page is given whole, since a notebook's server may not find the file. Without a base its links would lead
+        # to the notebook.
         text = self.files[-1].read_text(encoding="utf-8").replace("<head>", '<head><base href="about:srcdoc">', 1)
         return f'<iframe title="Comparison" srcdoc="{escape(text)}" width="100%" height="{FRAME_HEIGHT}" style="border: 0"></iframe>'
 
@@ -113,7 +114,9 @@ def write_report(
     except InputError as error:
         left_out = (f"Left out: {PREDICTIONS}, the figure of boundaries and the comparison image by image: {error}",)
     drawings = draw(methods, costs=given.costs, near=stored and _by_title(methods, stored.near))
-    names += [f"{drawing.name}.{kind}" for drawing in drawings for kind in ("png", "pdf")] + [PREDICTIONS] * (stored is not None)
+    names += [f"{drawing.name}.{kind}" for drawing in drawings for kind in ("png", "pdf")] + [PREDICTIONS] * (
+        stored is not None
+    )
     _require_own(out, names, earlier)
     _note(out, [*earlier, *names])
     figures = [write_figure(drawing.figure, out / drawing.name) for drawing in drawings]
@@ -124,7 +127,9 @@ def write_report(
         f"Comparison: {', '.join(method.title for method in methods)}",
         subtitle=_subtitle(methods),
         tables=tables,
-        pictures=[Picture(each.name, each.caption, pair[0].read_bytes()) for each, pair in zip(drawings, figures, strict=True)],
+        pictures=[
+            Picture(each.name, each.caption, pair[0].read_bytes()) for each, pair in zip(drawings, figures, strict=True)
+        ],
         verdicts=given.verdicts,
         notes=left_out,
         browser=stored and _browser(methods, stored),
@@ -160,7 +165,9 @@ def _require_own(out: Path, names: Sequence[str], earlier: Sequence[str]) -> Non
     """Raises InputError if one of these files is there and an earlier report did not write it."""
     for name in names:
         if (out / name).exists() and name not in earlier:
-            raise InputError(f"{out / name} exists and is of no earlier report; nothing was written. Choose another folder with --out.")
+            raise InputError(
+                f"{out / name} exists and is of no earlier report; nothing was written. Choose another folder with --out."
+            )
 
 
 def _note(out: Path, names: Sequence[str]) -> None:
@@ -181,7 +188,9 @@ def _read_stored(methods: Sequence[Method], dataset: Dataset, *, pictures: int, 
     with progress_bar("reading predictions", count) as advance:
         for index, each in enumerate(read_predictions(runs, dataset)):
             labels = each.sample.labels
-            found.near += trimap_matrices_of_several(each.predictions, labels, num_classes=num_classes, widths=TRIMAP_WIDTHS)
+            found.near += trimap_matrices_of_several(
+                each.predictions, labels, num_classes=num_classes, widths=TRIMAP_WIDTHS
+            )
             if index in browsed:
                 found.images.append(browser_image(each, matrices[:, index]))
             if index in shown:
@@ -202,8 +211,12 @@ def _class_names(methods: Sequence[Method]) -> list[str]:
 
 def _subtitle(methods: Sequence[Method]) -> str:
     run = methods[0].runs[0]
-    seeds = "; ".join(f"{m.title}: seed{'s' if len(m.seeds) > 1 else ''} {', '.join(map(str, m.seeds))}" for m in methods)
-    return f"{run.values['data']['name']}, {len(run.test[0])} test images, {len(_class_names(methods))} classes. {seeds}."
+    seeds = "; ".join(
+        f"{m.title}: seed{'s' if len(m.seeds) > 1 else ''} {', '.join(map(str, m.seeds))}" for m in methods
+    )
+    return (
+        f"{run.values['data']['name']}, {len(run.test[0])} test images, {len(_class_names(methods))} classes. {seeds}."
+    )
 
 
 def _finish(out: Path, files: Sequence[Path], earlier: Sequence[str], text: str) -> None:

@@ -1,4 +1,5 @@
-"""Which differences between methods are real: paired bootstrap over images, paired t test over seeds, Holm's correction over pairs."""
+"""Which differences between methods are real: paired bootstrap over images, paired t test over seeds, Holm's correction
+over pairs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -45,11 +46,13 @@ class PairComparison:
 
     Attributes:
         difference: of the means over runs.
-        interval: its 95 % percentile interval over resampled images. It is not corrected for the number of pairs, and knows nothing of
+        interval: its 95 % percentile interval over resampled images. It is not corrected for the number of pairs, and
+            knows nothing of
             seeds: it may leave out 0 where the verdict is "not distinguishable".
         p_images: two-sided, paired bootstrap over images.
         p_seeds: two-sided, paired t test over the seeds in common; None if these are fewer than 3.
-        p: the larger of the two: a difference has to hold for other images and for other seeds (an intersection-union test).
+        p: the larger of the two: a difference has to hold for other images and for other seeds (an intersection-union
+            test).
         p_corrected: Holm's, over all pairs.
         distinguishable: whether `p_corrected` is below 0.05.
         verdict: in words, the better method first, in points of mean IoU (per cent).
@@ -82,28 +85,35 @@ class Statistics:
 
 
 def compare_methods(
-    matrices: Mapping[str, np.ndarray], seeds: Mapping[str, Sequence[int]], *, block: int = 1, resamples: int = 10_000, seed: int = 0
+    matrices: Mapping[str, np.ndarray],
+    seeds: Mapping[str, Sequence[int]],
+    *,
+    block: int = 1,
+    resamples: int = 10_000,
+    seed: int = 0,
 ) -> Statistics:
     """Summary of every method and comparison of every pair.
 
-    Images count as independent draws, which frames of one drive are not; `block` draws so many neighbours together. Images without a
-    labelled pixel are left out. All methods and pairs meet the same resamples.
+    Images count as independent draws, which frames of one drive are not; `block` draws so many neighbours together.
+    Images without a labelled pixel are left out. All methods and pairs meet the same resamples.
 
     Args:
-        matrices: title -> confusion matrices [S, N, K, K] of S runs on N images, rows = label. S may differ; the images and their order
-            may not.
+        matrices: title -> confusion matrices [S, N, K, K] of S runs on N images, rows = label. S may differ; the images
+            and their order may not.
         seeds: title -> the S different seeds of its runs.
         block: images in a row that are drawn together; the last block may be shorter.
         resamples: of the images.
         seed: of the resamples.
     Raises:
-        InputError: if matrices and seeds do not fit together, there are too few resamples for any verdict but "not distinguishable",
-            or few blocks.
+        InputError: if matrices and seeds do not fit together, there are too few resamples for any verdict but "not
+            distinguishable", or few blocks.
     """
     counted = require_comparable(matrices, seeds).sum(axis=1) > 0
     least = least_resamples(len(matrices))
     if resamples < least:
-        raise InputError(f"resamples: {resamples} are too few to tell {len(matrices)} methods apart. Expected at least {least}.")
+        raise InputError(
+            f"resamples: {resamples} are too few to tell {len(matrices)} methods apart. Expected at least {least}."
+        )
     draws = -(-int(counted.sum()) // block)
     if block > 1 and draws < LEAST_DRAWS:
         raise InputError(
@@ -111,7 +121,9 @@ def compare_methods(
         )
     kept = {title: _blocks(each[:, counted], block) for title, each in matrices.items()}
     found = {title: [scores(run) for run in each.sum(axis=1)] for title, each in kept.items()}
-    by_seed = {title: {s: run.mean_iou for s, run in zip(seeds[title], runs, strict=True)} for title, runs in found.items()}
+    by_seed = {
+        title: {s: run.mean_iou for s, run in zip(seeds[title], runs, strict=True)} for title, runs in found.items()
+    }
     resampled = resampled_mean_iou(kept, resamples, seed)
     summaries = tuple(_summary(title, runs, resampled[title]) for title, runs in found.items())
     return Statistics(summaries, _compare_pairs(by_seed, resampled, draws), int(counted.sum()), block, resamples, seed)
@@ -120,7 +132,8 @@ def compare_methods(
 def resampled_mean_iou(matrices: Mapping[str, np.ndarray], resamples: int, seed: int) -> dict[str, np.ndarray]:
     """Mean IoU of every method in every resample of the images, mean over its runs: float64 [R].
 
-    IoU is that of the resampled, summed matrices, never a mean over images. A class that a resample lacks is left out there.
+    IoU is that of the resampled, summed matrices, never a mean over images. A class that a resample lacks is left out
+    there.
 
     Args:
         matrices: title -> [S, N, K, K], with labelled pixels in every image.
@@ -131,20 +144,26 @@ def resampled_mean_iou(matrices: Mapping[str, np.ndarray], resamples: int, seed:
     generator = np.random.default_rng(seed)
     for start in range(0, resamples, CHUNK):
         part = slice(start, min(start + CHUNK, resamples))
-        drawn = generator.multinomial(images, np.full(images, 1 / images), size=part.stop - start).astype(np.float64)  # [R, N]
+        drawn = generator.multinomial(images, np.full(images, 1 / images), size=part.stop - start).astype(
+            np.float64
+        )  # [R, N]
         for title, each in counts.items():
-            intersection, union = np.tensordot(drawn, each, axes=(1, 0)).transpose(1, 0, 2, 3)  # [R, S, K]; exact below 2**53 pixels
+            intersection, union = np.tensordot(drawn, each, axes=(1, 0)).transpose(
+                1, 0, 2, 3
+            )  # [R, S, K]; exact below 2**53 pixels
             iou = np.divide(intersection, union, out=np.zeros_like(union), where=union > 0)
             found[title][part] = (iou.sum(axis=2) / (union > 0).sum(axis=2)).mean(axis=1)
     return found
 
 
 def images_p(observed: float, resampled: np.ndarray, images: int) -> float:
-    """Two-sided p of a difference over images: twice the share of resamples in which it vanishes or turns round, each count plus one.
+    """Two-sided p of a difference over images: twice the share of resamples in which it vanishes or turns round, each
+    count plus one.
 
-    It fits the percentile interval. Never below 2 / 2**N, the least that an exact sign test gives for N images: 5 images or fewer tell
-    nothing, however alike they are. With few more it is too sure: methods of equal skill (tests/compare/made_up_methods.py) were told
-    apart in 11 % of trials with 10 images, 8 % with 20, 6 % with 50, 5 % with 100 or 233.
+    It fits the percentile interval. Never below 2 / 2**N, the least that an exact sign test gives for N images: 5
+    images or fewer tell nothing, however alike they are. With few more it is too sure: methods of equal skill
+    (tests/compare/made_up_methods.py) were told apart in 11 % of trials with 10 images, 8 % with 20, 6 % with 50, 5 %
+    with 100 or 233.
 
     Args:
         observed: the difference on all images.
@@ -158,9 +177,10 @@ def images_p(observed: float, resampled: np.ndarray, images: int) -> float:
 def seeds_p(first: Mapping[int, float], second: Mapping[int, float]) -> float | None:
     """Two-sided p of the paired t test over the seeds that two methods have in common; None for fewer than 3.
 
-    Not the sign-flip permutation test: its smallest p for n seeds is 2 / 2**n, 0.25 for 3, so it could never find anything. The t test
-    assumes normal differences instead, which 3 of them cannot show. Where all differences are equal, p is its limit: 0, or 1 if they
-    are 0. Where the common seeds point against the difference of all runs, p is 1.
+    Not the sign-flip permutation test: its smallest p for n seeds is 2 / 2**n, 0.25 for 3, so it could never find
+    anything. The t test assumes normal differences instead, which 3 of them cannot show. Where all differences are
+    equal, p is its limit: 0, or 1 if they are 0. Where the common seeds point against the difference of all runs, p is
+    1.
 
     Args:
         first, second: seed -> mean IoU.
@@ -178,7 +198,8 @@ def seeds_p(first: Mapping[int, float], second: Mapping[int, float]) -> float | 
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's correction: the smallest of m values times m, the next times m - 1, ...; never below the one before, never above 1.
+    """Holm's correction: the smallest of m values times m, the next times m - 1, ...; never below the one before, never
+    above 1.
 
     Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
     """

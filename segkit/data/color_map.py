@@ -16,7 +16,11 @@ class ColorMap:
 
     def __init__(self, classes: Classes):
         counts = Counter(color for color, _ in classes.colors)
-        self._shared = [(color, [_name(classes, id) for c, id in classes.colors if c == color]) for color, n in counts.items() if n > 1]
+        self._shared = [
+            (color, [_name(classes, id) for c, id in classes.colors if c == color])
+            for color, n in counts.items()
+            if n > 1
+        ]
         codes = color_codes(np.array([color for color, _ in classes.colors], np.uint8))
         order = np.argsort(codes)
         self._codes, self._ids = codes[order], np.array([id for _, id in classes.colors], np.uint8)[order]

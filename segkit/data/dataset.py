@@ -11,9 +11,9 @@ import numpy as np
 
 from segkit.data.classes import Classes
 from segkit.data.color_map import ColorMap
-from segkit.data.images import read_image, read_mask
-from segkit.data.mat import read_mat_mask
-from segkit.data.png import RGB
+from segkit.data.files.images import read_image, read_mask
+from segkit.data.files.mat import read_mat_mask
+from segkit.data.files.png import RGB
 from segkit.errors import InputError
 from segkit.tensors import IGNORE, RawImage, RawLabels
 
@@ -63,8 +63,8 @@ class PairDataset:
         classes: what labels stand for.
         reduction: file pixels per pixel of a sample, along each side: the mean of an image, one of the labels.
     Raises:
-        InputError: on access, if a file is missing, unreadable or truncated, if sizes differ, or if a label id or colour
-            stands for no class.
+        InputError: on access, if a file is missing, unreadable or truncated, if sizes differ, or if a label id or
+            colour stands for no class.
     """
 
     def __init__(self, pairs: Sequence[Pair], classes: Classes, *, reduction: int = 1):
@@ -114,13 +114,16 @@ class PairDataset:
         return labels
 
     def fingerprint(self) -> str:
-        """SHA-256 over the bytes of every label file and the classes they are read into; with RGB masks, over the colours too."""
+        """SHA-256 over the bytes of every label file and the classes they are read into; with RGB masks, over the
+        colours too."""
         digest, has_colors = hashlib.sha256(repr((self.class_names, self._lookup.tolist())).encode()), False
         for pair in self.pairs:
             try:
                 content = pair.labels.read_bytes()
             except OSError as error:
-                raise InputError(f"{pair.labels} cannot be read: {error.strerror}; expected a file of labels. Restore it.") from None
+                raise InputError(
+                    f"{pair.labels} cannot be read: {error.strerror}; expected a file of labels. Restore it."
+                ) from None
             digest.update(hashlib.sha256(content).digest())
             has_colors |= content[25:26] == bytes([RGB])
         if self.reduction > 1:
@@ -131,7 +134,8 @@ class PairDataset:
 
 
 def read_label_file(path: Path) -> RawLabels | RawImage:
-    """What a label file holds, before ids or colours are those of classes: `read_mask`, or of a .mat file `read_mat_mask`."""
+    """What a label file holds, before ids or colours are those of classes: `read_mask`, or of a .mat file
+    `read_mat_mask`."""
     return read_mat_mask(path) if path.suffix == ".mat" else read_mask(path)
 
 

@@ -52,7 +52,11 @@ def listed(path: Path, expected: str, pairs: Callable[[str], Sequence[Pair]]) ->
         return Listed(path, problems=(f"{path} is empty; expected {expected} a line. Restore the list.",))
     read = [(number, line, () if "\0" in line else pairs(line)) for number, line in lines]
     good = [(number, pair) for number, _, found in read for pair in found]
-    bad = [f"{path}:{number}: '{line[:80]}': expected {expected}. Restore the list." for number, line, found in read if not found]
+    bad = [
+        f"{path}:{number}: '{line[:80]}': expected {expected}. Restore the list."
+        for number, line, found in read
+        if not found
+    ]
     return Listed(path, tuple(pair for _, pair in good), tuple(number for number, _ in good), tuple(bad))
 
 
@@ -90,8 +94,8 @@ class Layout:
         """The samples of a split.
 
         Raises:
-            InputError: if its list has a problem or names a sample twice, a file is missing, or another split has one of its
-                images.
+            InputError: if its list has a problem or names a sample twice, a file is missing, or another split has one
+                of its images.
         """
         listed = self.splits[split]
         if listed.problems:

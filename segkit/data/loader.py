@@ -1,7 +1,7 @@
 """Order of samples, and batches.
 
-The order is a function of (seed, epoch); a batch is a function of (seed, step). Nothing depends on workers or on where a run was
-interrupted.
+The order is a function of (seed, epoch); a batch is a function of (seed, step). Nothing depends on workers or on where
+a run was interrupted.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from segkit.data.dataset import Dataset, PairDataset, Sample
-from segkit.data.transforms import EvaluationTransform, TrainingTransform, sample_seed
+from segkit.data.transforms.training import EvaluationTransform, TrainingTransform, sample_seed
 from segkit.data.workers import attempt, from_workers, sample_named, shared, start_worker, starting
 from segkit.errors import InputError
 
@@ -108,7 +108,11 @@ class Order:
             if step // self.steps_per_epoch != epoch:
                 epoch = step // self.steps_per_epoch
                 rng = np.random.default_rng([self.seed, epoch])
-                order = rng.integers(self.num_samples, size=self.num_samples) if self.replacement else rng.permutation(self.num_samples)
+                order = (
+                    rng.integers(self.num_samples, size=self.num_samples)
+                    if self.replacement
+                    else rng.permutation(self.num_samples)
+                )
             start = step % self.steps_per_epoch * self.batch_size + self.offset
             yield [(epoch, int(index)) for index in order[start : start + self.share]]
 
@@ -215,7 +219,13 @@ class _Evaluation(TorchDataset):
 
 
 def evaluation_batches(
-    dataset: Dataset, transform: EvaluationTransform, *, batch_size: int = 1, workers: int = 0, rank: int = 0, processes: int = 1
+    dataset: Dataset,
+    transform: EvaluationTransform,
+    *,
+    batch_size: int = 1,
+    workers: int = 0,
+    rank: int = 0,
+    processes: int = 1,
 ) -> DataLoader:
     """Lists of (image float32 [3, H, W], sample as on disk), in the dataset's order; every sample once.
 

@@ -23,17 +23,24 @@ def read_list(path: Path, expected: str) -> list[tuple[int, str]]:
             raise InputError(f"{path} is no plain file; expected a text file with {expected}. Restore the list.")
         lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no UTF-8 text (byte {error.start}); expected {expected}. Restore the list.") from None
+        raise InputError(
+            f"{path} is no UTF-8 text (byte {error.start}); expected {expected}. Restore the list."
+        ) from None
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist; expected a text file with {expected}. Restore the list, or set data.root=PATH.") from None
+        raise InputError(
+            f"{path} does not exist; expected a text file with {expected}. Restore the list, or set data.root=PATH."
+        ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{path} cannot be read: {reason}; expected a text file with {expected}. Restore the list.") from None
+        raise InputError(
+            f"{path} cannot be read: {reason}; expected a text file with {expected}. Restore the list."
+        ) from None
     return [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
 
 
 def require_once(path: Path, ids: Sequence[tuple[int, str]]) -> None:
-    """Raises InputError if a list names a sample twice: it would count double, and one prediction would overwrite the other.
+    """Raises InputError if a list names a sample twice: it would count double, and one prediction would overwrite the
+    other.
 
     Args:
         ids: line number, 0 if there is none, and id of each sample.
@@ -55,7 +62,9 @@ def require_files(place: Path, files: Iterable[Path]) -> None:
         missing[0].stat()
         raise InputError(f"{missing[0]} is no file; {place} names it. Put the file in its place.")
     except PermissionError as error:
-        raise InputError(f"{missing[0]} cannot be read: {error.strerror}; {place} names it. Change its rights.") from None
+        raise InputError(
+            f"{missing[0]} cannot be read: {error.strerror}; {place} names it. Change its rights."
+        ) from None
     except (OSError, ValueError):
         pass
     count = "a missing file," if len(missing) == 1 else f"{len(missing)} missing files, the first is"

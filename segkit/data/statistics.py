@@ -10,7 +10,7 @@ import numpy as np
 
 from segkit.data.class_weights import ClassCounts
 from segkit.data.dataset import Dataset
-from segkit.machine import cores
+from segkit.system.machine import cores
 from segkit.tensors import IGNORE
 
 Found = TypeVar("Found")
@@ -57,7 +57,11 @@ class SplitStatistics:
     def _sums(self) -> Iterator[tuple[int, int, int]]:
         """Number, sum and sum of squares of each channel's values, as integers without a bound."""
         for channel in self.levels.tolist():
-            yield sum(channel), sum(n * value for value, n in enumerate(channel)), sum(n * value**2 for value, n in enumerate(channel))
+            yield (
+                sum(channel),
+                sum(n * value for value, n in enumerate(channel)),
+                sum(n * value**2 for value, n in enumerate(channel)),
+            )
 
 
 def split_statistics(dataset: Dataset, progress: Callable[[int], None] | None = None) -> SplitStatistics:
@@ -91,5 +95,8 @@ def in_threads(read: Callable[[int], Found], count: int, workers: int | None = N
     Args:
         workers: threads; None: one a core.
     """
-    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(workers or cores()) as threads:  # as `images` has it: threads share
+    with (
+        warnings.catch_warnings(action="ignore"),
+        ThreadPoolExecutor(workers or cores()) as threads,
+    ):  # as `images` has it: threads share
         yield from threads.map(read, range(count))  # filters, and one would undo those of another

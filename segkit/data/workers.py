@@ -1,4 +1,5 @@
-"""Processes that load data: they end when the main one wants it or is gone, and what fails in them is one message there."""
+"""Processes that load data: they end when the main one wants it or is gone, and what fails in them is one message
+there."""
 
 import os
 import re
@@ -16,8 +17,8 @@ from torch import Tensor
 from torch._C import _error_if_any_worker_fails
 from torch.utils.data import get_worker_info
 
-from segkit import machine
 from segkit.errors import InputError, RunError
+from segkit.system import machine
 
 Made = TypeVar("Made")
 
@@ -27,9 +28,11 @@ FEWER = "Set training.workers=0, or fewer"
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """Around the start of workers. All their threads inherit that SIGTERM is blocked, so that it reaches `_end_with` alone.
+    """Around the start of workers. All their threads inherit that SIGTERM is blocked, so that it reaches `_end_with`
+    alone.
 
-    What torch does with SIGCHLD is undone: it would raise wherever the main process is, such as in a tracker or a checkpoint.
+    What torch does with SIGCHLD is undone: it would raise wherever the main process is, such as in a tracker or a
+    checkpoint.
     """
     handler = signal.getsignal(signal.SIGCHLD) if _hears_of_children() else None
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}) if _CAN_WAIT else None
@@ -43,9 +46,11 @@ def starting() -> Iterator[None]:
 
 
 def start_worker(_: int) -> None:
-    """Makes a worker deaf to signals that go to all processes of a run: the main one decides, and ends its workers by SIGTERM.
+    """Makes a worker deaf to signals that go to all processes of a run: the main one decides, and ends its workers by
+    SIGTERM.
 
-    torch's own watchdog does not end a worker that waits to hand over data, which nobody takes when the main process was killed.
+    torch's own watchdog does not end a worker that waits to hand over data, which nobody takes when the main process
+    was killed.
     """
     for name in ("SIGINT", "SIGUSR1", "SIGHUP"):
         if hasattr(signal, name):
@@ -72,7 +77,8 @@ def _end_with(parent: int, main: int | None) -> None:
 
 
 def shared(tensors: list[Tensor]) -> None:
-    """Moves tensors of a worker into shared memory; torch would do so in a thread of its own, and only print that there was no room."""
+    """Moves tensors of a worker into shared memory; torch would do so in a thread of its own, and only print that there
+    was no room."""
     if get_worker_info() is not None:
         for tensor in tensors:
             tensor.share_memory_()
@@ -89,7 +95,8 @@ def sample_named(sample: str) -> Iterator[None]:
 
 
 def attempt(make: Callable[[], Made]) -> Made | Exception:
-    """What `make` gives. In a worker its error is a value for `from_workers`: torch would bury it in that worker's traceback."""
+    """What `make` gives. In a worker its error is a value for `from_workers`: torch would bury it in that worker's
+    traceback."""
     try:
         return make()
     except Exception as error:
@@ -107,7 +114,9 @@ def _explained(error: Exception) -> Exception:
     if "shared memory" in text:
         return _no_room(f"a data worker found no room in shared memory ({text})")
     found = f"{', '.join([*getattr(error, '__notes__', []), type(error).__name__])}: {text}".removesuffix(".")
-    return RunError(f"{found}. It happened in a data worker; repeat the command with training.workers=0 to see where in the code.")
+    return RunError(
+        f"{found}. It happened in a data worker; repeat the command with training.workers=0 to see where in the code."
+    )
 
 
 def from_workers(batches: Iterator[Made | Exception]) -> Iterator[Made]:
@@ -140,13 +149,17 @@ def _next(batches: Iterator[Made | Exception]) -> Made | None:
         try:
             raise batch
         finally:
-            del batch, batches  # nor when the cycle of an error and its own frame is found, perhaps by a thread that must send their end
+            del (
+                batch,
+                batches,
+            )  # nor when the cycle of an error and its own frame is found, perhaps by a thread that must send their end
     return batch
 
 
 @contextmanager
 def _deaths_raised() -> Iterator[None]:
-    """RuntimeError if a worker has died or dies inside, even while the main process reads what that worker half wrote."""
+    """RuntimeError if a worker has died or dies inside, even while the main process reads what that worker half
+    wrote."""
     if not _hears_of_children():
         yield
         return
@@ -166,7 +179,9 @@ def _lost(error: RuntimeError) -> Exception:
     """What torch's RuntimeError about its workers means; any other one as it is."""
     text = str(error)
     if "Too many open files" in text:
-        return RunError(f"too many files are open, as tensors of data workers are. {FEWER}, or raise the limit: ulimit -n 4096.")
+        return RunError(
+            f"too many files are open, as tensors of data workers are. {FEWER}, or raise the limit: ulimit -n 4096."
+        )
     found = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is )?([^.]*)", text)
     if found is None:
         return error
@@ -184,4 +199,6 @@ def _gone(what: str) -> RunError:
 
 
 def _no_room(what: str) -> RunError:
-    return RunError(f"{what}; {machine.state()}. {FEWER}, or a larger shared memory (docker run --shm-size=8g). Checkpoints are kept.")
+    return RunError(
+        f"{what}; {machine.state()}. {FEWER}, or a larger shared memory (docker run --shm-size=8g). Checkpoints are kept."
+    )

@@ -15,14 +15,18 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 @torch.no_grad()
-def set_statistics(model: nn.Module, batches: Iterable[Tensor], *, unbiased: bool, progress: Callable[[int], None] | None = None) -> None:
-    """Replaces the running mean and variance of every batch norm by averages over batches, each layer normalizing by the batch at hand.
+def set_statistics(
+    model: nn.Module, batches: Iterable[Tensor], *, unbiased: bool, progress: Callable[[int], None] | None = None
+) -> None:
+    """Replaces the running mean and variance of every batch norm by averages over batches, each layer normalizing by
+    the batch at hand.
 
     Dropout is off. Batches count by their number of images.
 
     Args:
         batches: normalized images [B, 3, H, W], where the model is.
-        unbiased: multiply each batch's variance by m / (m - 1) for m values, as the authors' script meant to; its integer division did not.
+        unbiased: multiply each batch's variance by m / (m - 1) for m values, as the authors' script meant to; its
+            integer division did not.
         progress: called with the number of images after each batch.
     Raises:
         InputError: if the model has no batch norm, or a batch gives one a single value per channel.
@@ -30,8 +34,12 @@ def set_statistics(model: nn.Module, batches: Iterable[Tensor], *, unbiased: boo
     """
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     if not norms:
-        raise InputError("the model has no batch norm: there are no statistics to compute. Choose a run of a model with batch norm.")
-    sums = {norm: torch.zeros(2, norm.num_features, dtype=torch.float64) for norm in norms}  # on the CPU: MPS has no float64
+        raise InputError(
+            "the model has no batch norm: there are no statistics to compute. Choose a run of a model with batch norm."
+        )
+    sums = {
+        norm: torch.zeros(2, norm.num_features, dtype=torch.float64) for norm in norms
+    }  # on the CPU: MPS has no float64
     images = 0
 
     def observe(norm: nn.Module, arguments: tuple[Tensor]) -> None:
@@ -69,7 +77,8 @@ def set_statistics(model: nn.Module, batches: Iterable[Tensor], *, unbiased: boo
 def author_batches(order: list[int], batch_size: int) -> list[list[int]]:
     """Indices of the batches that the authors' script looks at: N // B + N % B of them, going round the list.
 
-    Source: as `set_statistics`. Its count of iterations is a slip: 367 images in batches of 4 give 94, where 92 cover them all.
+    Source: as `set_statistics`. Its count of iterations is a slip: 367 images in batches of 4 give 94, where 92 cover
+        them all.
     """
     count = len(order) // batch_size + len(order) % batch_size
     endless = order * (count * batch_size // len(order) + 1)
@@ -77,7 +86,8 @@ def author_batches(order: list[int], batch_size: int) -> list[list[int]]:
 
 
 def absorb_batch_norm(model: Model) -> Model:
-    """A copy of the model, in evaluation mode, in which every `NAME_bn` that follows a convolution `NAME` has become part of it.
+    """A copy of the model, in evaluation mode, in which every `NAME_bn` that follows a convolution `NAME` has become
+    part of it.
 
     Source: alexgkendall/SegNet-Tutorial Scripts/BN-absorber.py.
     """

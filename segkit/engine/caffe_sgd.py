@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
-from segkit.ranges import NotNegative, Positive, Probability
+from segkit.config.ranges import NotNegative, Positive, Probability
 
 
 class CaffeSGD(Optimizer):
@@ -19,8 +19,8 @@ class CaffeSGD(Optimizer):
         lr: learning rate; it is part of the velocity, so a change of it takes effect over 1 / (1 - momentum) steps.
         momentum: share of the velocity that stays.
         weight_decay: pull of every weight to 0.
-    Source: BVLC Caffe src/caffe/solvers/sgd_solver.cpp. torch's SGD multiplies the velocity by lr instead: the same trajectory only while
-        lr is constant.
+    Source: BVLC Caffe src/caffe/solvers/sgd_solver.cpp. torch's SGD multiplies the velocity by lr instead: the same
+        trajectory only while lr is constant.
     """
 
     def __init__(self, params: Iterable[Any], lr: float, momentum: float, weight_decay: float):
@@ -59,7 +59,8 @@ def caffe_sgd(
     Args:
         bias_lr_scale: lr_mult of a convolution's bias.
         bias_weight_decay_scale: decay_mult of a convolution's bias.
-        biases: whether the two scales hold for `all` convolutions, or for `scores` alone, as in FCN-AlexNet, where others have 1 and 1.
+        biases: whether the two scales hold for `all` convolutions, or for `scores` alone, as in FCN-AlexNet, where
+            others have 1 and 1.
         shift_weight_decay_scale: decay_mult of the shift of batch norm (SegNet 0, SegNet-Basic 1); its lr_mult is 1.
     Source: the train prototxts of shelhamer/fcn.berkeleyvision.org and alexgkendall/SegNet-Tutorial.
     """

@@ -1,7 +1,7 @@
 """Checkpoints: written whole or not at all, verified before use, read without running code.
 
-A checkpoint is two files: the state of training (`.pt`) and its manifest (`.json`), which is written last and holds the state's SHA-256.
-Without its manifest a state does not count. Schema 2 is the first of a released version.
+A checkpoint is two files: the state of training (`.pt`) and its manifest (`.json`), which is written last and holds the
+state's SHA-256. Without its manifest a state does not count. Schema 2 is the first of a released version.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ from segkit.engine.device import random_state, set_random_state
 from segkit.engine.distributed import ALONE, Processes
 from segkit.engine.trainee import Identity, Progress, Trainee
 from segkit.errors import InputError
-from segkit.files import require_space, sha256, sync_folder, write_atomically, write_failure, write_text
 from segkit.models.weights import load_exactly, read_metadata, read_weights, write_weights
+from segkit.system.files import require_space, sha256, sync_folder, write_atomically, write_failure, write_text
 
 SCHEMA = 2
 BEST = "best.safetensors"
@@ -64,7 +64,8 @@ class Checkpoints:
         return time.monotonic() - self._saved_at
 
     def saving(self, trainee: Trainee, items: Iterable[Item]) -> Iterator[Item]:
-        """The items; if the next one cannot be had, whatever the reason, the state is saved before the error goes on."""
+        """The items; if the next one cannot be had, whatever the reason, the state is saved before the error goes
+        on."""
         iterator = iter(items)
         while True:
             try:
@@ -77,7 +78,8 @@ class Checkpoints:
             yield item
 
     def save(self, trainee: Trainee) -> None:
-        """Writes the complete state of training, unless it was the last thing saved, and removes what is older than the last `keep`.
+        """Writes the complete state of training, unless it was the last thing saved, and removes what is older than the
+        last `keep`.
 
         Raises:
             FloatingPointError: if a weight is not finite; nothing is written.
@@ -111,7 +113,9 @@ class Checkpoints:
             write_atomically(path, lambda partial: torch.save(content, partial))
             about = {"schema": SCHEMA, "segkit": __version__, **asdict(self.identity), **asdict(progress)}
             about |= {"bytes": path.stat().st_size, "sha256": sha256(path)}
-            write_text(path.with_suffix(".json"), json.dumps(about | {"manifest_sha256": _digest(about)}, indent=2) + "\n")
+            write_text(
+                path.with_suffix(".json"), json.dumps(about | {"manifest_sha256": _digest(about)}, indent=2) + "\n"
+            )
         except (OSError, RuntimeError) as error:
             raise write_failure(path, size, error) from None
         with suppress(OSError):  # too many checkpoints harm no run
@@ -146,7 +150,9 @@ class Checkpoints:
                 say(f"{line}; going on from the one before, step {trainee.progress.step}.")
             self._require_best(trainee.progress)
             return
-        raise InputError(f"{self.folder} holds no checkpoint that is whole: {'; '.join(damaged) or 'none'}. Start again with --overwrite.")
+        raise InputError(
+            f"{self.folder} holds no checkpoint that is whole: {'; '.join(damaged) or 'none'}. Start again with --overwrite."
+        )
 
     def _require_best(self, progress: Progress) -> None:
         """Whether the best weights are still there: no later epoch may be better.
@@ -174,11 +180,15 @@ class Checkpoints:
             schema, size, digest = about["schema"], about["bytes"], about["sha256"]
             if schema == SCHEMA and about.pop("manifest_sha256") != _digest(about):
                 raise ValueError
-            theirs = Identity(about["config_hash"], about["model"], tuple(about["class_names"]), about.get("processes", 1))
+            theirs = Identity(
+                about["config_hash"], about["model"], tuple(about["class_names"]), about.get("processes", 1)
+            )
         except (ValueError, KeyError, TypeError, RecursionError):
             raise _Damaged(f"{manifest} is damaged") from None
         if schema != SCHEMA:
-            raise InputError(f"{manifest} has schema {schema}; this version reads {SCHEMA}. Go on with segkit {about.get('segkit')}.")
+            raise InputError(
+                f"{manifest} has schema {schema}; this version reads {SCHEMA}. Go on with segkit {about.get('segkit')}."
+            )
         self._require_same(theirs, path)
         if not path.is_file():
             raise _Damaged(f"{path} is missing")
@@ -227,7 +237,9 @@ class Checkpoints:
             states = [content["random"], *content.get("random_of_others", [])]
             set_random_state(states[self.processes.rank], self.device)
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} does not fit this run ({str(error).partition(chr(10))[0]}). Choose another --run folder.") from None
+            raise InputError(
+                f"{path} does not fit this run ({str(error).partition(chr(10))[0]}). Choose another --run folder."
+            ) from None
         self._saved, self._saved_at = (trainee.progress.step, trainee.progress.epochs), time.monotonic()
 
     def keep_best(self, trainee: Trainee, mean_iou: float) -> None:
@@ -242,7 +254,12 @@ class Checkpoints:
     def _write_best(self, trainee: Trainee, mean_iou: float) -> None:
         _require_finite(trainee)
         model = trainee.model
-        about = {"schema": SCHEMA, "step": trainee.progress.step, "mean_iou": mean_iou, "normalization": model.normalization}
+        about = {
+            "schema": SCHEMA,
+            "step": trainee.progress.step,
+            "mean_iou": mean_iou,
+            "normalization": model.normalization,
+        }
         about |= asdict(self.identity)
         size = _bytes(model.state_dict()) + 2**20
         require_space(self.folder, size)
@@ -252,10 +269,13 @@ class Checkpoints:
             raise write_failure(self.folder / BEST, size, error) from None
 
     def keep_batch(self, step: int, parts: Sequence[Batch]) -> Path | None:
-        """Writes the images and labels of a step, of all processes, for a look at them; its file, None if it could not be written."""
+        """Writes the images and labels of a step, of all processes, for a look at them; its file, None if it could not
+        be written."""
         path = self.folder / f"nonfinite_step_{step:08d}.safetensors"
         parts = [part for each in self.processes.together(lambda: parts) for part in each]
-        tensors = {f"image_{n}": part.image for n, part in enumerate(parts)} | {f"labels_{n}": part.labels for n, part in enumerate(parts)}
+        tensors = {f"image_{n}": part.image for n, part in enumerate(parts)} | {
+            f"labels_{n}": part.labels for n, part in enumerate(parts)
+        }
         metadata = {f"ids_{n}": json.dumps(part.ids) for n, part in enumerate(parts)}
         with suppress(OSError):  # what is to be told comes first
             self.processes.lead(lambda: write_weights(path, tensors, metadata=metadata))

@@ -24,7 +24,9 @@ def choose_device(name: str) -> torch.device:
         name = next(n for n, here in present.items() if here)
     if not present.get(name, False):
         here = ", ".join(n for n, is_here in present.items() if is_here)
-        raise InputError(f"training.device = '{name}': torch finds none on this machine; it has {here}. Use training.device=auto.")
+        raise InputError(
+            f"training.device = '{name}': torch finds none on this machine; it has {here}. Use training.device=auto."
+        )
     return torch.device(name)
 
 
@@ -60,14 +62,17 @@ def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> No
 
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """Holds torch to algorithms that give the same bits each time; afterwards, all settings are as before. Does nothing if not `wanted`.
+    """Holds torch to algorithms that give the same bits each time; afterwards, all settings are as before. Does nothing
+    if not `wanted`.
 
-    The same bits means: from the same config, on the same machine, with the same software and number of threads. cuBLAS reads its
-    setting when it starts, so on a GPU this comes before the first multiplication of the process.
+    The same bits means: from the same config, on the same machine, with the same software and number of threads. cuBLAS
+    reads its setting when it starts, so on a GPU this comes before the first multiplication of the process.
 
-    The tests prove it on CPUs: every decoder trains and predicts under it. On CUDA it is torch's promise, and was never run: convolutions
-    and `scatter` have deterministic algorithms there, and the loss, the confusion matrix and FCN's enlargement use nothing that torch
-    refuses. Overlapping max-pooling (AlexNet, GoogLeNet) adds up gradients in an order that torch's documentation says nothing of.
+    The tests prove it on CPUs: every decoder trains and predicts under it. On CUDA it is torch's promise, and was never
+    run: convolutions and `scatter` have deterministic algorithms there, and the loss, the confusion matrix and FCN's
+        enlargement use nothing that torch
+    refuses. Overlapping max-pooling (AlexNet, GoogLeNet) adds up gradients in an order that torch's documentation says
+    nothing of.
 
     Raises:
         InputError: if the model has a layer without such an algorithm on its device, such as adaptive pooling on CUDA.

@@ -1,6 +1,8 @@
-"""Several processes that train one model. torchrun starts them; each has its share of every batch, and gradients are averaged.
+"""Several processes that train one model. torchrun starts them; each has its share of every batch, and gradients are
+averaged.
 
-Without torchrun there is one process, `ALONE`, for which nothing here does anything. Small things are agreed over gloo, on the CPU,
+Without torchrun there is one process, `ALONE`, for which nothing here does anything. Small things are agreed over gloo,
+on the CPU,
 whatever the device: a process that has died is noticed there at once.
 """
 
@@ -23,11 +25,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from segkit.engine.finite import NonFinite
 from segkit.errors import InputError, RunError
-from segkit.interruption import Interrupted
+from segkit.system.signals import Interrupted
 
 TIMEOUT = timedelta(minutes=10)  # for a process that is there and does not answer
 PATIENCE = timedelta(days=1)  # while process 0 does what the others need, or what it does for all
-_LOST = re.compile(r"/gloo/|pair closure|by peer|NCCL")  # in torch's messages, which have no class of their own on the CPU
+_LOST = re.compile(
+    r"/gloo/|pair closure|by peer|NCCL"
+)  # in torch's messages, which have no class of their own on the CPU
 Value = TypeVar("Value")
 Numbers = Sequence[float | Tensor]
 
@@ -40,7 +44,9 @@ class Elsewhere(RunError):
     """
 
     def __init__(self, rank: int):
-        super().__init__(f"stopped, because process {rank} failed; its message says why. Then repeat the command: it goes on.")
+        super().__init__(
+            f"stopped, because process {rank} failed; its message says why. Then repeat the command: it goes on."
+        )
 
 
 class Processes:
@@ -69,7 +75,9 @@ class Processes:
         if self.count == 1 or device.type == "cpu":
             return device
         if device.type != "cuda":
-            raise InputError(f"training.device = '{device.type}': several processes train on cuda or cpu. Set training.device=cpu.")
+            raise InputError(
+                f"training.device = '{device.type}': several processes train on cuda or cpu. Set training.device=cpu."
+            )
         if self.local_rank >= torch.cuda.device_count():
             raise InputError(
                 f"this machine has {torch.cuda.device_count()} GPUs, expected one for each of its processes. "
@@ -79,15 +87,17 @@ class Processes:
         return torch.device("cuda", self.local_rank)
 
     def seed(self, seed: int) -> None:
-        """Gives each process but the first, whose random generator goes on, a stream of its own: no two drop the same."""
+        """Gives each process but the first, whose random generator goes on, a stream of its own: no two drop the
+        same."""
         if self.rank:
             torch.manual_seed(int(np.random.SeedSequence([seed, self.rank]).generate_state(1, np.uint64)[0]))
 
     def replicated(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The model, with process 0's weights everywhere; its backward pass leaves the mean of all processes' gradients.
+        """The model, with process 0's weights everywhere; its backward pass leaves the mean of all processes'
+        gradients.
 
-        Layers without a gradient keep none. Batch norm normalizes by this process's own images. Buckets are never arranged anew, so that
-        a run that goes on adds up in the same order.
+        Layers without a gradient keep none. Batch norm normalizes by this process's own images. Buckets are never
+        arranged anew, so that a run that goes on adds up in the same order.
         """
         if self.count == 1:
             return model
@@ -177,7 +187,11 @@ class Processes:
         """The shell command that starts segkit with some arguments in as many processes."""
         if self.count == 1:
             return shlex.join(["segkit", *words])
-        machine = f"--standalone --nproc-per-node {self.count}" if os.environ.get("LOCAL_WORLD_SIZE") == str(self.count) else "..."
+        machine = (
+            f"--standalone --nproc-per-node {self.count}"
+            if os.environ.get("LOCAL_WORLD_SIZE") == str(self.count)
+            else "..."
+        )
         return f"torchrun {machine} -m -- {shlex.join(['segkit', *words])}"  # --: torchrun has options of its own that begin with --run
 
 
@@ -208,7 +222,8 @@ def without_exchange(network: nn.Module) -> AbstractContextManager:
 
 @contextmanager
 def joined() -> Iterator[Processes]:
-    """This process among those that torchrun started, `ALONE` without it. Only process 0 prints; the others tell of their own failures.
+    """This process among those that torchrun started, `ALONE` without it. Only process 0 prints; the others tell of
+    their own failures.
 
     Raises:
         RunError: if another process has ended before this one.
@@ -257,7 +272,9 @@ def _finish_speaking() -> None:
 
 def _told(error: Exception, rank: int) -> BaseException:
     """What one process raises for all to see: process 0 speaks of what happened to all, the others of themselves."""
-    lost = isinstance(error, dist.DistError) or (isinstance(error, RuntimeError) and _LOST.search(str(error)) is not None)
+    lost = isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and _LOST.search(str(error)) is not None
+    )
     if rank and (lost or isinstance(error, Elsewhere | NonFinite)):
         return SystemExit(1)
     if lost:

@@ -64,7 +64,11 @@ def evaluate(
                     raise InputError(f"image '{samples[0].id}': {error}") from None
                 for one, sample in zip(logits.split(1), samples, strict=True):
                     predicted = labels_at(one, sample.labels.shape)[0]
-                    matrices.append(confusion_matrix(predicted, torch.from_numpy(sample.labels).to(device), num_classes).cpu().numpy())
+                    matrices.append(
+                        confusion_matrix(predicted, torch.from_numpy(sample.labels).to(device), num_classes)
+                        .cpu()
+                        .numpy()
+                    )
                     ids.append(sample.id)
                     if observe is not None:
                         observe(sample.id, predicted.cpu().numpy(), sample.labels)

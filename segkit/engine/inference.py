@@ -31,7 +31,8 @@ def labels_at(logits: Logits, size: Size) -> Tensor:
 def sample_probabilities(
     model: nn.Module, image: Tensor, *, samples: int, device: torch.device, precision: torch.dtype, batch_size: int = 4
 ) -> tuple[Logits, Tensor]:
-    """Mean of softmax [1, K, H, W] over `samples` passes with dropout on, and its variance over them, mean over classes [H, W].
+    """Mean of softmax [1, K, H, W] over `samples` passes with dropout on, and its variance over them, mean over classes
+    [H, W].
 
     Both are float32 and on the CPU.
     Draws from torch's random generator; everything but dropout stays in evaluation mode.
@@ -43,7 +44,9 @@ def sample_probabilities(
         InputError: if nothing in the model drops anything.
     Source: Kendall, Badrinarayanan and Cipolla 2015 (arXiv:1511.02680).
     """
-    named = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Dropout) and module.p > 0]
+    named = [
+        (name, module) for name, module in model.named_modules() if isinstance(module, nn.Dropout) and module.p > 0
+    ]
     layers = [module for name, module in named if ".auxiliary." not in name]  # these run in training only
     if not layers:
         raise InputError(
@@ -57,7 +60,10 @@ def sample_probabilities(
         for start in range(0, samples, batch_size):
             copies = image.expand(min(batch_size, samples - start), -1, -1, -1)
             probabilities = predict_logits(model, copies, device=device, precision=precision).softmax(1).cpu().double()
-            total, squares = total + probabilities.sum(0, keepdim=True), squares + probabilities.square().sum(0, keepdim=True)
+            total, squares = (
+                total + probabilities.sum(0, keepdim=True),
+                squares + probabilities.square().sum(0, keepdim=True),
+            )
     finally:
         for layer, training in zip(layers, was_training, strict=True):
             layer.train(training)

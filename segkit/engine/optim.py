@@ -1,4 +1,5 @@
-"""Optimizers and learning-rate schedules: torch's own, with Caffe's rules for biases and a rate of its own for pretrained layers."""
+"""Optimizers and learning-rate schedules: torch's own, with Caffe's rules for biases and a rate of its own for
+pretrained layers."""
 
 import warnings
 from dataclasses import dataclass
@@ -16,8 +17,8 @@ from torch.optim.lr_scheduler import (
     StepLR,
 )
 
+from segkit.config.ranges import Count, NotNegative, Positive, Probability, Share
 from segkit.errors import InputError
-from segkit.ranges import Count, NotNegative, Positive, Probability, Share
 
 
 def parameter_groups(
@@ -30,7 +31,8 @@ def parameter_groups(
     bias_weight_decay_scale: float,
     pretrained_lr_scale: float,
 ) -> list[dict[str, Any]]:
-    """Up to four groups (pretrained or not, bias or not), in a fixed order; every trainable parameter is in exactly one.
+    """Up to four groups (pretrained or not, bias or not), in a fixed order; every trainable parameter is in exactly
+    one.
 
     Args:
         pretrained: names of parameters that came with weights.
@@ -69,7 +71,8 @@ def sgd(
     Raises:
         InputError: for `nesterov` without momentum.
 
-    Source: torch.optim.SGD; Caffe's update has the learning rate inside the velocity: the same trajectory while the rate is constant.
+    Source: torch.optim.SGD; Caffe's update has the learning rate inside the velocity: the same trajectory while the
+        rate is constant.
     """
     groups = parameter_groups(
         model,
@@ -81,7 +84,9 @@ def sgd(
         pretrained_lr_scale=pretrained_lr_scale,
     )
     if nesterov and not momentum:
-        raise InputError("optimizer.nesterov = true needs momentum, which is 0. Set optimizer.momentum=0.9, or nesterov to false.")
+        raise InputError(
+            "optimizer.nesterov = true needs momentum, which is 0. Set optimizer.momentum=0.9, or nesterov to false."
+        )
     return SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=True)
 
 
@@ -166,7 +171,9 @@ def constant(optimizer: Optimizer, total_steps: int, steps_per_epoch: int) -> Sc
     return PerStep(LambdaLR(optimizer, lambda step: 1.0))
 
 
-def step(optimizer: Optimizer, total_steps: int, steps_per_epoch: int, *, every_epochs: Count, factor: Positive = 0.1) -> Schedule:
+def step(
+    optimizer: Optimizer, total_steps: int, steps_per_epoch: int, *, every_epochs: Count, factor: Positive = 0.1
+) -> Schedule:
     """The learning rate is multiplied by `factor` every `every_epochs` epochs."""
     return PerStep(StepLR(optimizer, every_epochs * steps_per_epoch, factor))
 
@@ -188,7 +195,8 @@ def one_cycle(
     start_divisor: Positive = 25.0,
     end_divisor: Positive = 10000.0,
 ) -> Schedule:
-    """From lr / start_divisor up to lr in the first `rise` of all steps, then down to lr / (start_divisor x end_divisor), by cosines.
+    """From lr / start_divisor up to lr in the first `rise` of all steps, then down to lr / (start_divisor x
+    end_divisor), by cosines.
 
     Momentum (or Adam's first beta) moves between 0.95 and 0.85 the other way round.
 
@@ -198,7 +206,14 @@ def one_cycle(
     if rise * (total_steps + 1) == 1:
         rise *= 1 + 1e-6  # torch would divide by zero
     return PerStep(
-        OneCycleLR(optimizer, peaks, total_steps=total_steps + 1, pct_start=rise, div_factor=start_divisor, final_div_factor=end_divisor)
+        OneCycleLR(
+            optimizer,
+            peaks,
+            total_steps=total_steps + 1,
+            pct_start=rise,
+            div_factor=start_divisor,
+            final_div_factor=end_divisor,
+        )
     )
 
 
@@ -213,7 +228,9 @@ def plateau(
 ) -> Schedule:
     """Times `factor` when more than `patience` validations in a row did not raise the best mean IoU by `threshold`."""
     return PerValidation(
-        ReduceLROnPlateau(optimizer, mode="max", factor=factor, patience=patience, threshold=threshold, threshold_mode="abs")
+        ReduceLROnPlateau(
+            optimizer, mode="max", factor=factor, patience=patience, threshold=threshold, threshold_mode="abs"
+        )
     )
 
 

@@ -24,7 +24,8 @@ from segkit.tensors import IGNORE
 
 
 class Log(Protocol):
-    """Where records of training go: `kind` is `train`, `validation`, or, of a step, `nonfinite` or `void` (no pixel was labelled)."""
+    """Where records of training go: `kind` is `train`, `validation`, or, of a step, `nonfinite` or `void` (no pixel was
+    labelled)."""
 
     def write(self, kind: str, record: dict[str, Any]) -> None: ...
 
@@ -70,12 +71,12 @@ def train(
 ) -> None:
     """Trains from `trainee.progress.step` to the end; `steps` starts there too.
 
-    The state is saved at the end of each epoch, so often in between, and when a step cannot be had or validation breaks off: by an error,
-    or because `steps` or `validate` raise what a signal asked for.
+    The state is saved at the end of each epoch, so often in between, and when a step cannot be had or validation breaks
+    off: by an error, or because `steps` or `validate` raise what a signal asked for.
 
     Args:
-        steps: the parts of each step's batch, of a process its share; cutting saves memory, the loss is the same, batch norm sees smaller
-            batches.
+        steps: the parts of each step's batch, of a process its share; cutting saves memory, the loss is the same, batch
+            norm sees smaller batches.
     Raises:
         NonFinite: if loss or gradient is not finite too often; no weight was updated and nothing saved by that step.
     """
@@ -98,7 +99,10 @@ def train(
             log.write("void", {"step": progress.step, "ids": [name for part in parts for name in part.ids]})
         if found and (progress.step % plan.log_every == 0 or progress.step in (1, plan.total_steps)):
             value, norm = found
-            log.write("train", {"step": progress.step, "loss": value, "lr": rate, "gradient_norm": norm, "seconds": progress.seconds})
+            log.write(
+                "train",
+                {"step": progress.step, "loss": value, "lr": rate, "gradient_norm": norm, "seconds": progress.seconds},
+            )
         if plan.ends_epoch(progress.step):
             end_epoch(trainee, plan, validate, log, checkpoints)
 
@@ -106,10 +110,11 @@ def train(
 def agreed(
     steps: Iterable[Sequence[Batch]], loss: CrossEntropy, plan: Plan, overdue: Callable[[], bool]
 ) -> Iterator[tuple[list[Batch], float | Tensor, bool, bool]]:
-    """The parts of each step, labels on the device; what its loss is divided by; whether any pixel is labelled; whether a save is overdue.
+    """The parts of each step, labels on the device; what its loss is divided by; whether any pixel is labelled; whether
+    a save is overdue.
 
-    All processes have their next step, or all stop. The divisor belongs to the whole batch, so that cutting it changes nothing; it is given
-    as a mean over processes, since gradients become means too.
+    All processes have their next step, or all stop. The divisor belongs to the whole batch, so that cutting it changes
+    nothing; it is given as a mean over processes, since gradients become means too.
     """
     iterator = iter(steps)
     parts: list[Batch] = []
@@ -142,7 +147,9 @@ def whole_normalizer(loss: CrossEntropy, parts: Sequence[Batch]) -> Tensor:
     return torch.stack([loss.normalizer(part.labels) for part in parts]).sum()
 
 
-def end_epoch(trainee: Trainee, plan: Plan, validate: Callable[[nn.Module], Scores], log: Log, checkpoints: Checkpoints) -> None:
+def end_epoch(
+    trainee: Trainee, plan: Plan, validate: Callable[[nn.Module], Scores], log: Log, checkpoints: Checkpoints
+) -> None:
     """Validation every so many epochs, the best weights kept by mean IoU, the whole state saved."""
     progress, started = trainee.progress, time.perf_counter()
     epoch = progress.epochs + 1
@@ -172,7 +179,8 @@ def attempt_step(
     log: Log,
     checkpoints: Checkpoints,
 ) -> tuple[float, float] | None:
-    """One optimizer step; (loss, gradient norm before clipping), or None if it was left out because one of them is not finite."""
+    """One optimizer step; (loss, gradient norm before clipping), or None if it was left out because one of them is not
+    finite."""
     progress, model = trainee.progress, trainee.model
     buffers = [buffer.clone() for buffer in model.buffers()] if plan.skip_nonfinite else []
     try:
@@ -235,7 +243,9 @@ def training_step(
     loss_value, norm = map(float, processes.means(lambda: numbers, 2))
     if not (math.isfinite(loss_value) and math.isfinite(norm)):
         ids = processes.together(lambda: [name for part in parts for name in part.ids])
-        raise NonFinite(trainee.progress.step + 1, loss_value, norm, term(trainee.model, loss_value), tuple(sum(ids, [])))
+        raise NonFinite(
+            trainee.progress.step + 1, loss_value, norm, term(trainee.model, loss_value), tuple(sum(ids, []))
+        )
     if gradient_clip is not None:
         clip_grads_with_norm_(trainee.model.parameters(), gradient_clip, total)
     trainee.optimizer.step()

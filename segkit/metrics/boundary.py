@@ -1,8 +1,9 @@
 """How well boundaries are placed: BF, Boundary IoU, and confusion near boundaries (trimap).
 
-Each measure turns one image into a small array of counts, and scores are functions of the stacked counts of N images. So a split is
-streamed, and images can be resampled later. `predicted` and `labels` are uint8 [H, W] with ids 0..K-1; labels 255 = void, which is never
-scored, and where a prediction may be any id. Distances are Euclidean, in pixels, between the centres of pixels.
+Each measure turns one image into a small array of counts, and scores are functions of the stacked counts of N images.
+So a split is streamed, and images can be resampled later. `predicted` and `labels` are uint8 [H, W] with ids 0..K-1;
+labels 255 = void, which is never scored, and where a prediction may be any id. Distances are Euclidean, in pixels,
+between the centres of pixels.
 """
 
 from collections.abc import Sequence
@@ -34,30 +35,38 @@ def bf_counts(
     matching: Matching = "one_to_one",
     void: Void = "dropped",
 ) -> np.ndarray:
-    """int64 [K, 4] of one image, per class: predicted boundary pixels, matched ones, label boundary pixels, matched ones.
+    """int64 [K, 4] of one image, per class: predicted boundary pixels, matched ones, label boundary pixels, matched
+    ones.
 
-    Pixel (i, j) is on the boundary of a class if the block (i..i+1, j..j+1) is partly inside the class and partly outside; in the last row
-    and column, the pair that is left of the block. The frame of the image is no boundary.
+    Pixel (i, j) is on the boundary of a class if the block (i..i+1, j..j+1) is partly inside the class and partly
+    outside; in the last row and column, the pair that is left of the block. The frame of the image is no boundary.
 
     Args:
         predicted: uint8 [H, W].
         labels: uint8 [H, W], 255 = void.
-        tolerance: largest distance of two matched pixels, as a share of the diagonal of the image: 0.0075 is 4.5 pixels at 360x480.
-        matching: `one_to_one`: as many pairs of a predicted and a label boundary pixel as possible, each pixel in one pair at most.
-            `distance`: a pixel is matched if the other boundary has a pixel within the tolerance. Faster, and never lower.
-        void: `dropped` (the default): neither prediction nor label is of any class in void, so what is predicted there cannot matter. The
-            contour of void then bounds the classes around it in both maps, and is matched for free where they are predicted.
+        tolerance: largest distance of two matched pixels, as a share of the diagonal of the image: 0.0075 is 4.5 pixels
+            at 360x480.
+        matching: `one_to_one`: as many pairs of a predicted and a label boundary pixel as possible, each pixel in one
+            pair at most.
+            `distance`: a pixel is matched if the other boundary has a pixel within the tolerance. Faster, and never
+            lower.
+        void: `dropped` (the default): neither prediction nor label is of any class in void, so what is predicted there
+            cannot matter. The contour of void then bounds the classes around it in both maps, and is matched for free
+            where they are predicted.
             Source: SegNet's compute_test_results.m, which zeroes both before it counts a pixel.
-            `predicted`: the prediction stays: its boundaries in void are wrong, and the contour of void is a boundary of the labels only.
+            `predicted`: the prediction stays: its boundaries in void are wrong, and the contour of void is a boundary
+            of the labels only.
             Source: SegNet's computeBFmeasure.m, which has no rule for void. Needed for its exact numbers.
     Raises:
         ValueError: for other shapes or types than stated, different shapes, ids out of range, or a negative tolerance.
 
-    Source: SegNet (arXiv:1511.00561), and its computeBFmeasure.m with seg2bdry(mask, 'imageSize') and BSDS correspondPixels. The paper has
-    F1 with a tolerance of 0.75% of the diagonal, after Csurka et al. (BMVC 2013), who match by `distance`. The code has the same tolerance
-    and matches one to one at the least cost: distances, and 100 tolerances for a pixel left over. Ours: the most pairs at any cost, so
-    never fewer than theirs. They have fewer where one more pair would pair 100 others anew, or where the few random ways in which
-    correspondPixels lets pixels be left over exclude it.
+    Source: SegNet (arXiv:1511.00561), and its computeBFmeasure.m with seg2bdry(mask, 'imageSize') and BSDS
+        correspondPixels. The paper has
+    F1 with a tolerance of 0.75% of the diagonal, after Csurka et al. (BMVC 2013), who match by `distance`. The code has
+    the same tolerance
+    and matches one to one at the least cost: distances, and 100 tolerances for a pixel left over. Ours: the most pairs
+    at any cost, so never fewer than theirs. They have fewer where one more pair would pair 100 others anew, or where
+    the few random ways in which correspondPixels lets pixels be left over exclude it.
     """
     _check(predicted, labels, num_classes)
     if tolerance < 0:
@@ -75,19 +84,21 @@ def bf_counts(
 
 
 def bf_of_images(counts: np.ndarray, *, variant: Variant = "code") -> np.ndarray:
-    """float64 [N]: the mean over classes of F1 = 2PR / (P + R) in each image; F1 is 0 where P + R is 0 or P or R is 0/0.
+    """float64 [N]: the mean over classes of F1 = 2PR / (P + R) in each image; F1 is 0 where P + R is 0 or P or R is
+    0/0.
 
     P is the matched share of the predicted boundary, R that of the label boundary.
 
     Args:
         counts: [N, K, 4] of `bf_counts`.
-        variant: `code`: classes with a boundary in labels or prediction, so a class predicted by mistake scores 0, and an image without
-            any scores 0. `paper`: classes with a boundary in the labels, and an image without any is NaN, to be left out. The paper says
-            classes present in the ground truth; one that fills the image is, but has no boundary, and not even a perfect prediction
-            would score more than 0.
+        variant: `code`: classes with a boundary in labels or prediction, so a class predicted by mistake scores 0, and
+            an image without any scores 0. `paper`: classes with a boundary in the labels, and an image without any is
+            NaN, to be left out. The paper says classes present in the ground truth; one that fills the image is, but
+            has no boundary, and not even a perfect prediction would score more than 0.
     Raises:
         ValueError: if `counts` is not [N, K, 4].
-    Source: `code`: computeBFmeasure.m, whose comment says what the paper says, and whose sums do not. `paper`: SegNet, arXiv:1511.00561.
+    Source: `code`: computeBFmeasure.m, whose comment says what the paper says, and whose sums do not. `paper`: SegNet,
+        arXiv:1511.00561.
     """
     if counts.ndim != 3 or counts.shape[2] != 4:
         raise ValueError(f"counts are {counts.shape}: expected [images, classes, 4]")
@@ -99,7 +110,8 @@ def bf_of_images(counts: np.ndarray, *, variant: Variant = "code") -> np.ndarray
 
 
 def bf(counts: np.ndarray, *, variant: Variant = "code") -> float:
-    """BF of a split in 0..1: the mean of `bf_of_images`, of `counts` [N, K, 4], over images that are not NaN. NaN if there is none."""
+    """BF of a split in 0..1: the mean of `bf_of_images`, of `counts` [N, K, 4], over images that are not NaN. NaN if
+    there is none."""
     return _mean(bf_of_images(counts, variant=variant))
 
 
@@ -109,19 +121,22 @@ def bf(counts: np.ndarray, *, variant: Variant = "code") -> float:
 def band_counts(predicted: np.ndarray, labels: np.ndarray, *, num_classes: int, width: float = 0.02) -> np.ndarray:
     """int64 [K, 2] of one image, per class: pixels in both inner bands, and pixels in either, of prediction and labels.
 
-    The inner band of a class is those of its pixels with a pixel outside the class at most d rows and d columns away. The outside of the
-    image and void are outside every class, both in prediction and labels, so their contours are bands as well.
+    The inner band of a class is those of its pixels with a pixel outside the class at most d rows and d columns away.
+    The outside of the image and void are outside every class, both in prediction and labels, so their contours are
+    bands as well.
 
     Args:
         predicted: uint8 [H, W].
         labels: uint8 [H, W], 255 = void.
-        width: d as a share of the diagonal of the image, rounded to pixels (halves to even), and at least 1: 0.02 is 12 pixels at 360x480.
+        width: d as a share of the diagonal of the image, rounded to pixels (halves to even), and at least 1: 0.02 is 12
+            pixels at 360x480.
     Raises:
         ValueError: for other shapes or types than stated, different shapes, or ids out of range.
 
-    Source: Cheng et al. 2021 (arXiv:2103.16562), mask_to_boundary of their boundary-iou-api: d erosions by 3x3 of the mask in a frame of
-    zeros, width 0.02 (0.005 for Cityscapes in their tools). d is a distance along rows and columns, as there; the paper has distance in
-    general. Theirs compares two masks of instances; ours two masks of a class, without void.
+    Source: Cheng et al. 2021 (arXiv:2103.16562), mask_to_boundary of their boundary-iou-api: d erosions by 3x3 of the
+        mask in a frame of
+    zeros, width 0.02 (0.005 for Cityscapes in their tools). d is a distance along rows and columns, as there; the paper
+    has distance in general. Theirs compares two masks of instances; ours two masks of a class, without void.
     """
     _check(predicted, labels, num_classes)
     distance = max(1, round(width * _diagonal(labels)))
@@ -131,7 +146,8 @@ def band_counts(predicted: np.ndarray, labels: np.ndarray, *, num_classes: int, 
 
 
 def boundary_iou_of_classes(counts: np.ndarray) -> np.ndarray:
-    """float64 [K] in 0..1 of `band_counts` [N, K, 2], summed over the images; NaN where a class is in neither labels nor predictions.
+    """float64 [K] in 0..1 of `band_counts` [N, K, 2], summed over the images; NaN where a class is in neither labels
+    nor predictions.
 
     Raises:
         ValueError: if `counts` is not [N, K, 2].
@@ -143,7 +159,8 @@ def boundary_iou_of_classes(counts: np.ndarray) -> np.ndarray:
 
 
 def boundary_iou(counts: np.ndarray) -> float:
-    """Boundary IoU in 0..1 of `band_counts` [N, K, 2]: the mean over the classes that occur in labels or predictions. NaN if none does.
+    """Boundary IoU in 0..1 of `band_counts` [N, K, 2]: the mean over the classes that occur in labels or predictions.
+    NaN if none does.
 
     As in `scores` of a confusion matrix, a class that is predicted but never labelled scores 0.
     """
@@ -153,7 +170,9 @@ def boundary_iou(counts: np.ndarray) -> float:
 # --- trimap ---
 
 
-def trimap_matrices(predicted: np.ndarray, labels: np.ndarray, *, num_classes: int, widths: Sequence[int]) -> np.ndarray:
+def trimap_matrices(
+    predicted: np.ndarray, labels: np.ndarray, *, num_classes: int, widths: Sequence[int]
+) -> np.ndarray:
     """int64 [len(widths), K, K] of one image; see `trimap_matrices_of_several`."""
     return trimap_matrices_of_several([predicted], labels, num_classes=num_classes, widths=widths)[0]
 
@@ -161,12 +180,14 @@ def trimap_matrices(predicted: np.ndarray, labels: np.ndarray, *, num_classes: i
 def trimap_matrices_of_several(
     predictions: Sequence[np.ndarray], labels: np.ndarray, *, num_classes: int, widths: Sequence[int]
 ) -> np.ndarray:
-    """int64 [P, len(widths), K, K] of one image and P predictions: confusion matrices (rows = label) of the pixels near a label boundary.
+    """int64 [P, len(widths), K, K] of one image and P predictions: confusion matrices (rows = label) of the pixels near
+    a label boundary.
 
-    `segkit.metrics.confusion.scores` of a matrix, summed over images, has its accuracy and mean IoU. A boundary runs between two labelled
-    pixels of different classes that share a side: a border to void, or the frame of the image, is none. A pixel is near if it is less than
-    `width` pixels away from a pixel at a boundary, straight across whatever lies between. So a straight boundary has a band of `width`
-    pixels on either side, and width 1 is the pixels that touch it.
+    `segkit.metrics.confusion.scores` of a matrix, summed over images, has its accuracy and mean IoU. A boundary runs
+    between two labelled
+    pixels of different classes that share a side: a border to void, or the frame of the image, is none. A pixel is near
+    if it is less than `width` pixels away from a pixel at a boundary, straight across whatever lies between. So a
+    straight boundary has a band of `width` pixels on either side, and width 1 is the pixels that touch it.
 
     Args:
         predictions: P times uint8 [H, W].
@@ -175,8 +196,10 @@ def trimap_matrices_of_several(
     Raises:
         ValueError: for other shapes or types than stated, different shapes, ids out of range, or a width below 1.
 
-    Source: Kohli et al. 2009 (IJCV 82), Krähenbühl and Koltun 2011 (arXiv:1210.5644) and Csurka et al. (BMVC 2013), who score the pixels in
-    a band around object boundaries. DeepLab (arXiv:1606.00915) has its band around void instead, as VOC draws void along boundaries.
+    Source: Kohli et al. 2009 (IJCV 82), Krähenbühl and Koltun 2011 (arXiv:1210.5644) and Csurka et al. (BMVC 2013), who
+        score the pixels in
+    a band around object boundaries. DeepLab (arXiv:1606.00915) has its band around void instead, as VOC draws void
+    along boundaries.
     """
     for predicted in predictions:
         _check(predicted, labels, num_classes)
@@ -220,7 +243,8 @@ def _without_void(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _boundaries(ids: np.ndarray, num_classes: int, *, margin: int) -> list[np.ndarray]:
-    """K arrays int64 [pixels]: where the boundary of each class is, as an index into the image with a margin, flattened."""
+    """K arrays int64 [pixels]: where the boundary of each class is, as an index into the image with a margin,
+    flattened."""
     padded = np.pad(ids, (0, 1), mode="edge")
     block = np.stack([padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]])
     mixed = (block != block[0]).any(0)
@@ -234,7 +258,8 @@ def _boundaries(ids: np.ndarray, num_classes: int, *, margin: int) -> list[np.nd
 
 
 def _neighbours(of_predicted: np.ndarray, of_labels: np.ndarray, shape: tuple[int, int], radius: float) -> np.ndarray:
-    """int32 [predicted pixels, D]: rank of the label boundary pixel at each of the D offsets within the radius; -1 = none there."""
+    """int32 [predicted pixels, D]: rank of the label boundary pixel at each of the D offsets within the radius; -1 =
+    none there."""
     margin = int(radius)
     rows, columns = np.mgrid[-margin : margin + 1, -margin : margin + 1]
     stride = shape[1] + 2 * margin
@@ -254,9 +279,11 @@ def _matched(neighbours: np.ndarray, label_pixels: int, matching: Matching) -> t
 
 
 def _most_pairs(degrees: np.ndarray, partners: np.ndarray, label_pixels: int) -> int:
-    """Size of the largest one-to-one matching, as the largest flow from a source through predicted and label pixels to a sink.
+    """Size of the largest one-to-one matching, as the largest flow from a source through predicted and label pixels to
+    a sink.
 
-    scipy's maximum_bipartite_matching finds the same number, but may take exponential time (scipy issue 26147): minutes for one boundary.
+    scipy's maximum_bipartite_matching finds the same number, but may take exponential time (scipy issue 26147): minutes
+    for one boundary.
 
     Args:
         degrees: [predicted pixels], how many label pixels each may be paired with.
@@ -271,7 +298,8 @@ def _most_pairs(degrees: np.ndarray, partners: np.ndarray, label_pixels: int) ->
 
 
 def _inner_bands(ids: np.ndarray, distance: int) -> np.ndarray:
-    """uint8 [H, W]: the id, or 255 where all pixels up to `distance` rows and columns away lie in the image and have the same id."""
+    """uint8 [H, W]: the id, or 255 where all pixels up to `distance` rows and columns away lie in the image and have
+    the same id."""
     size = 2 * distance + 1
     inner = np.zeros(ids.shape, bool)
     within = np.s_[distance:-distance, distance:-distance]

@@ -19,10 +19,14 @@ def confusion_matrix(predicted: Tensor, labels: Tensor, num_classes: int) -> Ten
         ValueError: if the shapes differ, or an id is out of range.
     """
     if predicted.shape != labels.shape:
-        raise ValueError(f"predictions are {tuple(predicted.shape)}, labels {tuple(labels.shape)}: expected equal shapes")
+        raise ValueError(
+            f"predictions are {tuple(predicted.shape)}, labels {tuple(labels.shape)}: expected equal shapes"
+        )
     valid = labels != IGNORE
     rows, columns = labels[valid].long(), predicted[valid].long()
-    if rows.numel() and not (int(columns.min()) >= 0 and max(int(rows.max()), int(columns.max())) < num_classes and int(rows.min()) >= 0):
+    if rows.numel() and not (
+        int(columns.min()) >= 0 and max(int(rows.max()), int(columns.max())) < num_classes and int(rows.min()) >= 0
+    ):
         raise ValueError(f"class ids outside 0..{num_classes - 1} and 255")
     return torch.bincount(rows * num_classes + columns, minlength=num_classes**2).reshape(num_classes, num_classes)
 
@@ -53,7 +57,8 @@ class Scores:
 def scores(matrix: np.ndarray) -> Scores:
     """Scores of an int64 confusion matrix [K, K] (rows = label). All NaN if no pixel was counted.
 
-    Source: FCN's score.py: classes absent from labels and predictions are left out; a class absent from the labels but predicted has IoU 0.
+    Source: FCN's score.py: classes absent from labels and predictions are left out; a class absent from the labels but
+        predicted has IoU 0.
     """
     matrix = np.asarray(matrix).astype(np.float64)
     correct, labelled, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)

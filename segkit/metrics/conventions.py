@@ -1,4 +1,5 @@
-"""How published systems turn one confusion matrix into scores; they differ in classes that labels, or labels and predictions, lack."""
+"""How published systems turn one confusion matrix into scores; they differ in classes that labels, or labels and
+predictions, lack."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Convention:
-    """What a class counts that is not in the labels of a whole split. None: it is left out of the mean; NaN: the mean is undefined.
+    """What a class counts that is not in the labels of a whole split. None: it is left out of the mean; NaN: the mean
+    is undefined.
 
     Attributes:
         iou_absent: IoU of a class in neither labels nor predictions.
@@ -65,7 +67,9 @@ def convention_scores(matrix: np.ndarray, convention: Convention) -> ConventionS
         value if here else convention.iou_predicted if there else convention.iou_absent
         for value, here, there in zip(iou.tolist(), in_labels, in_predictions, strict=True)
     ]
-    accuracies = [value if here else convention.accuracy_absent for value, here in zip(accuracy.tolist(), in_labels, strict=True)]
+    accuracies = [
+        value if here else convention.accuracy_absent for value, here in zip(accuracy.tolist(), in_labels, strict=True)
+    ]
     averaged = [value for value in ious if value is not None]
     return ConventionScores(
         global_accuracy=total,
@@ -80,7 +84,8 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def explain(matrix: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    """Why the conventions differ on an int64 confusion matrix [K, K]: a sentence per class that the labels lack, or one that none does."""
+    """Why the conventions differ on an int64 confusion matrix [K, K]: a sentence per class that the labels lack, or one
+    that none does."""
     labelled, predicted = matrix.sum(1) > 0, matrix.sum(0) > 0
     sentences = []
     for index, name in enumerate(class_names):
@@ -90,7 +95,9 @@ def explain(matrix: np.ndarray, class_names: Sequence[str]) -> list[str]:
         groups: dict[str, list[str]] = {}
         for system, convention in CONVENTIONS.items():
             value = convention.iou_predicted if predicted[index] else convention.iou_absent
-            treatment = "leaves it out" if value is None else "has no mean" if value != value else f"counts IoU {value:g}"
+            treatment = (
+                "leaves it out" if value is None else "has no mean" if value != value else f"counts IoU {value:g}"
+            )
             groups.setdefault(treatment, []).append(system)
         treatments = "; ".join(f"{', '.join(systems)}: {treatment}" for treatment, systems in groups.items())
         sentences.append(f"'{name}' is {kind}: {treatments}.")

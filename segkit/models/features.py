@@ -24,8 +24,8 @@ class Normalization:
 
 
 NormalizationName = Literal["caffe", "fcn", "torchvision", "inception", "raw"]
-# Source: the means of VGG's authors (BGR 103.939, 116.779, 123.68); FCN's for VOC (infer.py); torchvision's mean and deviation, times 255;
-# timm's IMAGENET_INCEPTION_MEAN and _STD, times 255: -1 to 1.
+# Source: the means of VGG's authors (BGR 103.939, 116.779, 123.68); FCN's for VOC (infer.py); torchvision's mean and
+# deviation, times 255; timm's IMAGENET_INCEPTION_MEAN and _STD, times 255: -1 to 1.
 NORMALIZATIONS = {
     "caffe": Normalization((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
     "fcn": Normalization((122.67891434, 116.66876762, 104.00698793), (1.0, 1.0, 1.0)),
@@ -43,7 +43,8 @@ class Stages:
         channels: channels of each stage's map.
         paths: layers from the image to each stage's pooled map.
         has_indices: whether the encoder can give max-pooling indices.
-        classifier: kernels of the fully connected layers of the classification net, as convolutions; without its last layer.
+        classifier: kernels of the fully connected layers of the classification net, as convolutions; without its last
+            layer.
         auxiliary: channels of, and layers to, each map that an auxiliary classifier looks at.
     """
 
@@ -67,7 +68,8 @@ class Stages:
             )
 
     def require_unpadded(self, decoder: str) -> None:
-        """Raises InputError if padding makes the maps larger than the image: `decoder` gives scores as large as the first map."""
+        """Raises InputError if padding makes the maps larger than the image: `decoder` gives scores as large as the
+        first map."""
         if self.strides[0] == 2 and any(self.paths[0].size(pixels) != -(-pixels // 2) for pixels in (1, 2, 3, 4)):
             raise InputError(
                 f"model.decoder = '{decoder}' needs maps that are no larger than the image, and the encoder pads it. "
@@ -75,15 +77,18 @@ class Stages:
             )
 
     def require_halving(self, decoder: str) -> None:
-        """Raises InputError unless every stage halves the map before it, from the image on, as 2x2 pooling does: `decoder` doubles it as
-        often, and an even kernel puts a pixel in the middle of two."""
+        """Raises InputError unless every stage halves the map before it, from the image on, as 2x2 pooling does:
+        `decoder` doubles it as often, and an even kernel puts a pixel in the middle of two."""
         if self.strides != tuple(2**n for n in range(1, len(self.strides) + 1)):
             strides = ", ".join(map(str, self.strides))
             raise InputError(
                 f"model.decoder = '{decoder}' needs an encoder of strides 2, 4, 8, ...; this one has {strides}. Use segnet_basic or vgg16."
             )
         first_pixels = [path.coordinates.inverse().shift for path in self.paths]
-        if any((first - Fraction(stride - 1, 2)).denominator != 1 for first, stride in zip(first_pixels, self.strides, strict=True)):
+        if any(
+            (first - Fraction(stride - 1, 2)).denominator != 1
+            for first, stride in zip(first_pixels, self.strides, strict=True)
+        ):
             raise InputError(
                 f"model.decoder = '{decoder}' enlarges by even kernels and needs maps that lie as after 2x2 pooling; this encoder's lie "
                 "half a pixel away. Use fcn32s, fcn16s or fcn8s, or the encoder segnet_basic or vgg16."
@@ -92,7 +97,8 @@ class Stages:
 
 @dataclass(frozen=True)
 class Needs:
-    """What a decoder uses of the encoder's stages (0 = finest); all else may be forgotten as soon as the next layer has run.
+    """What a decoder uses of the encoder's stages (0 = finest); all else may be forgotten as soon as the next layer has
+    run.
 
     Attributes:
         pooled: stages whose map after pooling is used.
@@ -157,12 +163,13 @@ class Features:
 
 
 def storage_multiplier(needs: Needs, stages: Stages) -> int:
-    """How many channels per stage an encoder must store for a decoder that runs after it; 1 for pooling indices alone, 0 for nothing.
+    """How many channels per stage an encoder must store for a decoder that runs after it; 1 for pooling indices alone,
+    0 for nothing.
 
     The deepest map is not stored: the decoder starts from it.
 
-    Source: Badrinarayanan, Kendall and Cipolla 2015 (arXiv:1511.00561), Table 1, for nets whose stages have equal widths. Differs: 0
-        where the paper prints n/a (FCN-Basic-NoAddition).
+    Source: Badrinarayanan, Kendall and Cipolla 2015 (arXiv:1511.00561), Table 1, for nets whose stages have equal
+        widths. Differs: 0 where the paper prints n/a (FCN-Basic-NoAddition).
     """
     stored = (needs.pooled | needs.unpooled) - {len(stages.channels) - 1} | needs.unpooled
     if stored:

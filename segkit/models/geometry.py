@@ -1,7 +1,7 @@
 """Exact coordinates: where a pixel of one map lies in another, what it sees, and how large maps are.
 
-Every layer maps positions affinely, `out = scale * in + shift`; composing layers composes the maps, in fractions, so that strides, crop
-offsets, receptive fields and minimum sizes are results and never literals.
+Every layer maps positions affinely, `out = scale * in + shift`; composing layers composes the maps, in fractions, so
+that strides, crop offsets, receptive fields and minimum sizes are results and never literals.
 
 Source: BVLC Caffe python/caffe/coord_map.py.
 """
@@ -62,11 +62,15 @@ class Layer:
         """Pixels of its output; below 1 if the window does not fit."""
         if self.transposed:
             return (pixels - 1) * self.stride + self.extent - 2 * self.padding
-        room = pixels + self.padding + (self.padding if self.padding_after is None else self.padding_after) - self.extent
+        room = (
+            pixels + self.padding + (self.padding if self.padding_after is None else self.padding_after) - self.extent
+        )
         if not self.ceil:
             return room // self.stride + 1
         rounded_up = -(-room // self.stride) + 1
-        return rounded_up - 1 if (rounded_up - 1) * self.stride >= pixels + self.padding else rounded_up  # none starts beyond the map
+        return (
+            rounded_up - 1 if (rounded_up - 1) * self.stride >= pixels + self.padding else rounded_up
+        )  # none starts beyond the map
 
     def sees(self, first: int, last: int) -> tuple[int, int]:
         """First and last pixel of its input that pixels `first` to `last` of its output depend on."""
@@ -91,7 +95,8 @@ def deconvolution(kernel: int, stride: int = 1, padding: int = 0) -> Layer:
 
 
 def sampling(stride: int, position: Fraction) -> Layer:
-    """A map of ceil(n / stride) pixels for n of the image; its pixel i lies at `stride` x i + `position` there, a multiple of 1/2.
+    """A map of ceil(n / stride) pixels for n of the image; its pixel i lies at `stride` x i + `position` there, a
+    multiple of 1/2.
 
     It stands for layers of which only this is known, so its window says nothing of what they see.
     """
@@ -130,7 +135,8 @@ class Path:
     def sees(self, position: int) -> tuple[int, int]:
         """First and last pixel of the image that a pixel of the map depends on; the padding counts as image.
 
-        The last comes before the first if it depends on none: a transposed convolution whose stride exceeds its kernel leaves gaps.
+        The last comes before the first if it depends on none: a transposed convolution whose stride exceeds its kernel
+        leaves gaps.
         """
         first = last = position
         for layer in reversed(self.layers):
@@ -142,7 +148,9 @@ class Path:
     @cached_property
     def receptive_field(self) -> int:
         """Pixels of the image that a pixel of the map depends on; the most, where its position matters."""
-        seen = [self.sees(position) for position in range(prod(layer.stride for layer in self.layers if layer.transposed))]
+        seen = [
+            self.sees(position) for position in range(prod(layer.stride for layer in self.layers if layer.transposed))
+        ]
         return max(last - first + 1 for first, last in seen)
 
     @cached_property

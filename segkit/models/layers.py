@@ -20,7 +20,9 @@ def size_of(x: Tensor) -> Size:
     return height, width
 
 
-def he_convolution(incoming: int, outgoing: int, kernel: int, padding: int | None = None, *, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+def he_convolution(
+    incoming: int, outgoing: int, kernel: int, padding: int | None = None, *, stride: int = 1, groups: int = 1
+) -> nn.Conv2d:
     """Convolution with He initialisation over fan-in (Caffe's MSRA filler) and zero bias; same-padding by default."""
     layer = nn.Conv2d(incoming, outgoing, kernel, stride, kernel // 2 if padding is None else padding, groups=groups)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
@@ -37,15 +39,17 @@ def zero_convolution(incoming: int, outgoing: int) -> nn.Conv2d:
 
 
 def response_normalization(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-    """Local response normalization across 5 channels, alpha 1e-4, beta 0.75, k 1, as in CaffeNet, GoogLeNet and SegNet-Basic."""
+    """Local response normalization across 5 channels, alpha 1e-4, beta 0.75, k 1, as in CaffeNet, GoogLeNet and
+    SegNet-Basic."""
     return F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1.0)
 
 
 def unpool(x: Float[Tensor, "B C h w"], indices: Int64[Tensor, "B C h w"], size: Size) -> Float[Tensor, "B C H W"]:
-    """Zeros [B, C, H, W] but for the values of `x`, each at its place: what `F.max_unpool2d` gives, and its gradient, bit by bit.
+    """Zeros [B, C, H, W] but for the values of `x`, each at its place: what `F.max_unpool2d` gives, and its gradient,
+    bit by bit.
 
-    Each plane is scattered into, which is deterministic on every device as long as no two values share a place; `F.max_unpool2d` is
-    refused by torch in deterministic mode. The memory layout of `x` is kept.
+    Each plane is scattered into, which is deterministic on every device as long as no two values share a place;
+    `F.max_unpool2d` is refused by torch in deterministic mode. The memory layout of `x` is kept.
 
     Args:
         x: pooled map.
@@ -67,8 +71,9 @@ class CaffeBatchNorm(nn.BatchNorm2d):
     Args:
         channels: C.
         shift: where the shift starts: 0.001 in SegNet's prototxts, 0 in Bayesian SegNet's.
-    Source: alexgkendall/caffe-segnet bn_layer.cpp and segnet_train.prototxt. Differs: it keeps running averages (torch's momentum), where
-        the original has none and needs a pass over the training images (`segkit bn-statistics`) before it can be tested.
+    Source: alexgkendall/caffe-segnet bn_layer.cpp and segnet_train.prototxt. Differs: it keeps running averages
+        (torch's momentum), where the original has none and needs a pass over the training images (`segkit
+        bn-statistics`) before it can be tested.
     """
 
     def __init__(self, channels: int, shift: float = 0.001):
@@ -84,8 +89,13 @@ class CaffeBatchNorm(nn.BatchNorm2d):
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         momentum = self.momentum or 0.0
-        mean, variance = self.running_mean.clone(), self.running_var.clone()  # autograd keeps these; the buffers may change
-        output = F.batch_norm(input, mean, variance, self.weight, self.bias, training=True, momentum=momentum, eps=self.eps)
+        mean, variance = (
+            self.running_mean.clone(),
+            self.running_var.clone(),
+        )  # autograd keeps these; the buffers may change
+        output = F.batch_norm(
+            input, mean, variance, self.weight, self.bias, training=True, momentum=momentum, eps=self.eps
+        )
         kept, values = self.running_var * (1 - momentum), input.numel() // input.shape[1]
         self.running_mean.copy_(mean)
         self.running_var.copy_(variance - (variance - kept) / values)
@@ -93,7 +103,8 @@ class CaffeBatchNorm(nn.BatchNorm2d):
 
 
 def batch_norm_layer(channels: int, kind: BatchNormKind) -> nn.BatchNorm2d:
-    """Batch norm of torch (eps 1e-5, shift 0, running variance with Bessel's correction) or of caffe-segnet, with shift 0.001 or 0."""
+    """Batch norm of torch (eps 1e-5, shift 0, running variance with Bessel's correction) or of caffe-segnet, with shift
+    0.001 or 0."""
     if kind == "torch":
         return nn.BatchNorm2d(channels)
     return CaffeBatchNorm(channels, shift=0.001 if kind == "caffe" else 0.0)
@@ -118,11 +129,11 @@ class Upsample(nn.Module):
     Args:
         num_classes: channels in and out.
         factor: enlargement.
-        learned: a dense kernel [K, K, k, k] that starts with the bilinear kernel on its diagonal and is trained; otherwise the bilinear
-            kernel of each class stays.
+        learned: a dense kernel [K, K, k, k] that starts with the bilinear kernel on its diagonal and is trained;
+            otherwise the bilinear kernel of each class stays.
         kernel: pixels of a side; None: 2 x factor.
-    Source: surgery.py interp, and the released prototxts, where every such layer is dense with lr 0; the fixed one is the same function
-        computed per channel.
+    Source: surgery.py interp, and the released prototxts, where every such layer is dense with lr 0; the fixed one is
+        the same function computed per channel.
     """
 
     def __init__(self, num_classes: int, factor: int, *, learned: bool, kernel: int | None = None):

@@ -27,7 +27,8 @@ class Encoder(Protocol):
 
 
 class Decoder(Protocol):
-    """What a segmenter asks of a decoder; `needs` is all that it may use, `minimum_size` the smallest image in pixels."""
+    """What a segmenter asks of a decoder; `needs` is all that it may use, `minimum_size` the smallest image in
+    pixels."""
 
     needs: Needs
     minimum_size: int
@@ -62,7 +63,8 @@ class Segmenter(nn.Module):
         self.decoder = decoder
 
     def forward(self, image: Image) -> Logits | AuxiliaryLogits:
-        """[B, 3, H, W] normalized image, any H and W, to [B, K, H, W] float32 logits; in training also auxiliary ones, if there are any.
+        """[B, 3, H, W] normalized image, any H and W, to [B, K, H, W] float32 logits; in training also auxiliary ones,
+        if there are any.
 
         Raises:
             InputError: if the image is smaller than `minimum_size`.

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from segkit.errors import InputError
-from segkit.files import write_atomically
+from segkit.system.files import write_atomically
 
 DIGEST = "segkit_sha256"  # key of the metadata: of the whole file, with zeros in the digest's own place
 _ZEROS = "0" * 64
@@ -28,28 +28,42 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if path.suffix not in (".safetensors", ".pt", ".pth"):
         raise InputError(f"weights {path}: expected a file ending in .safetensors, .pt or .pth. Check the path.")
     if not path.is_file():
-        raise InputError(f"weights {path} do not exist; expected a .safetensors, .pt or .pth file. Fetch them or set null.")
+        raise InputError(
+            f"weights {path} do not exist; expected a .safetensors, .pt or .pth file. Fetch them or set null."
+        )
     try:
         if path.suffix == ".safetensors":
             _verify(path)
             return safetensors.torch.load_file(path)
-        with warnings.catch_warnings(action="ignore"):  # torch comments on old pickles and TorchScript; the outcome says it better
+        with warnings.catch_warnings(
+            action="ignore"
+        ):  # torch comments on old pickles and TorchScript; the outcome says it better
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         if "TorchScript" in str(error):  # torch's advice here is to run the code in the file
             raise InputError(
                 f"weights {path} hold a TorchScript program; expected a plain state dict. Save model.state_dict() alone."
             ) from None
-        raise InputError(f"weights {path} cannot be read ({_first_line(error)}); expected a whole file. Fetch it again.") from None
+        raise InputError(
+            f"weights {path} cannot be read ({_first_line(error)}); expected a whole file. Fetch it again."
+        ) from None
     except Exception as error:  # torch raises pickle's errors for content that is not plain tensors
         raise InputError(
             f"weights {path} hold more than tensors ({type(error).__name__}) and were refused; "
             "expected a plain state dict. Ask its author for a .safetensors file."
         ) from None
-    if not isinstance(state, Mapping) or not all(isinstance(n, str) and isinstance(t, Tensor) for n, t in state.items()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(n, str) and isinstance(t, Tensor) for n, t in state.items()
+    ):
         raise InputError(f"weights {path}: expected a mapping from names to tensors. Save model.state_dict() alone.")
-    if odd := [name for name, tensor in state.items() if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex()]:
-        raise InputError(f"weights {path}: {odd[0]} is sparse, quantized or complex; expected plain numbers. Save it dense.")
+    if odd := [
+        name
+        for name, tensor in state.items()
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex()
+    ]:
+        raise InputError(
+            f"weights {path}: {odd[0]} is sparse, quantized or complex; expected plain numbers. Save it dense."
+        )
     return dict(state)
 
 
@@ -101,7 +115,9 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
-def load_exactly(module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, may_lack: tuple[str, ...] = ()) -> None:
+def load_exactly(
+    module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, may_lack: tuple[str, ...] = ()
+) -> None:
     """Copies `tensors` into `module` by name.
 
     Args:
@@ -111,10 +127,16 @@ def load_exactly(module: nn.Module, tensors: Mapping[str, Tensor], *, source: st
         InputError: listing every tensor that is missing, left over or of another shape; nothing is copied then.
     """
     own = module.state_dict()
-    problems = [f"{n} is missing" for n in own if n not in tensors and n not in may_lack and not n.endswith("num_batches_tracked")]
+    problems = [
+        f"{n} is missing"
+        for n in own
+        if n not in tensors and n not in may_lack and not n.endswith("num_batches_tracked")
+    ]
     problems += [f"{n} fits nothing" for n in tensors if n not in own]
     problems += [
-        f"{n} is {list(tensors[n].shape)}, expected {list(own[n].shape)}" for n in own if n in tensors and tensors[n].shape != own[n].shape
+        f"{n} is {list(tensors[n].shape)}, expected {list(own[n].shape)}"
+        for n in own
+        if n in tensors and tensors[n].shape != own[n].shape
     ]
     if problems:
         raise InputError(

@@ -22,7 +22,13 @@ Item = TypeVar("Item")
 
 
 def _bar(console: Console) -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
@@ -45,7 +51,13 @@ def byte_bar(description: str, total: int | None, done: int = 0) -> Iterator[Cal
         done: of the total, before.
     """
     console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
         task = bar.add_task(description, total=total, completed=done)
 
@@ -107,7 +119,9 @@ class TrainingConsole:
             self.console.print(f"step {record['step']}: {record['term']} is not finite ({numbers})", soft_wrap=True)
             return
         if kind == "void":
-            self.console.print(f"step {record['step']}: no labelled pixel in {', '.join(record['ids'])}: loss 0", soft_wrap=True)
+            self.console.print(
+                f"step {record['step']}: no labelled pixel in {', '.join(record['ids'])}: loss 0", soft_wrap=True
+            )
             return
         loss = "" if self.loss != self.loss else f"loss {self.loss:.4f}  "  # no step since this process started
         marker = " best" if record["mean_iou"] > self.best else ""
@@ -137,14 +151,17 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
     console = Console()
     if not console.is_terminal:
         console = Console(width=200)
-    console.print(title, style="bold", markup=False, highlight=False, soft_wrap=True)  # a table's own title wraps at its width
+    console.print(
+        title, style="bold", markup=False, highlight=False, soft_wrap=True
+    )  # a table's own title wraps at its width
     console.print(table)
 
 
 def print_scores(title: str, scores: dict[str, Any], class_names: Sequence[str]) -> None:
     """The scores of one split, and the IoU and accuracy of each class, in per cent."""
     rows = [
-        (name, percent(iou), percent(accuracy)) for name, iou, accuracy in zip(class_names, scores["iou"], scores["accuracy"], strict=True)
+        (name, percent(iou), percent(accuracy))
+        for name, iou, accuracy in zip(class_names, scores["iou"], scores["accuracy"], strict=True)
     ]
     print_table(title, ("class", "IoU", "accuracy"), rows)
     weighted = percent(scores["frequency_weighted_iou"])

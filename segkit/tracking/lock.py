@@ -13,8 +13,8 @@ from segkit.errors import InputError
 def locked(folder: Path) -> Iterator[str]:
     """Holds a run folder for this process, by a lock that the system drops when the process ends, however it ends.
 
-    The lock file lies beside the folder; what is given is the earlier holder that left it there, killed, or "". Where the system has no
-    such locks (Windows), nothing is held.
+    The lock file lies beside the folder; what is given is the earlier holder that left it there, killed, or "". Where
+    the system has no such locks (Windows), nothing is held.
 
     Raises:
         InputError: if another process holds it.
@@ -33,7 +33,9 @@ def locked(folder: Path) -> Iterator[str]:
             except BlockingIOError:
                 file.seek(0)
                 holder = file.read().strip() or "another process"
-                raise InputError(f"{folder} is in use by {holder}. Wait for it, or end it and repeat the command.") from None
+                raise InputError(
+                    f"{folder} is in use by {holder}. Wait for it, or end it and repeat the command."
+                ) from None
             if not (path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())):
                 continue  # its holder removed it while it was opened here
             file.seek(0)

@@ -16,12 +16,21 @@ import numpy as np
 
 from segkit import __version__
 from segkit.errors import InputError
-from segkit.files import sync_folder, write_atomically, write_failure, write_text
+from segkit.system.files import sync_folder, write_atomically, write_failure, write_text
 
 CONFIG, CLASSES, ENVIRONMENT = "config.yaml", "classes.yaml", "environment.json"
 METRICS, RESULT, PREDICTIONS = "metrics.jsonl", "result.json", "predictions"
 # what a run consists of: CONFIG makes it one, so that it goes first
-FILES = ("config.yaml", "result.json", "metrics.jsonl", "confusion_*.npz", ".*.partial", "wandb.json", "environment.json", "classes.yaml")
+FILES = (
+    "config.yaml",
+    "result.json",
+    "metrics.jsonl",
+    "confusion_*.npz",
+    ".*.partial",
+    "wandb.json",
+    "environment.json",
+    "classes.yaml",
+)
 RESULT_KEYS = {"test", "best_step", "class_names"}
 FOLDERS = ("checkpoints", "predictions", "wandb")
 WANDB, WANDB_ID = "wandb", "wandb.json"  # a session of W&B, and the id of the W&B run
@@ -62,7 +71,8 @@ class RunDir:
 
     @property
     def precious(self) -> bool:
-        """Whether there is more than a run that was cut off before its first checkpoint; the best weights are written before that one."""
+        """Whether there is more than a run that was cut off before its first checkpoint; the best weights are written
+        before that one."""
         weights = self.exists and (self.checkpoints / "best.safetensors").is_file()
         return self.finished or self.trained or (weights and len(self.records("validation")) > 1)
 
@@ -73,7 +83,9 @@ class RunDir:
             InputError: if not.
         """
         if not self.path.exists():
-            raise InputError(f"{self.path} does not exist; expected a folder that 'segkit train' wrote. Check the path.")
+            raise InputError(
+                f"{self.path} does not exist; expected a folder that 'segkit train' wrote. Check the path."
+            )
         if not self.exists:
             raise InputError(
                 f"{self.path} is no run folder: it lacks {CONFIG} or {ENVIRONMENT}. Expected a folder that 'segkit train' wrote."
@@ -81,7 +93,8 @@ class RunDir:
         return self
 
     def start(self, texts: dict[str, str], *, start_weights: str | None = None, processes: int = 1) -> None:
-        """Makes the folder, in place of the run that it holds, and writes `texts` (file name -> content) and the environment.
+        """Makes the folder, in place of the run that it holds, and writes `texts` (file name -> content) and the
+        environment.
 
         Args:
             start_weights: SHA-256 of the file that the weights come from.
@@ -92,15 +105,22 @@ class RunDir:
         about = json.dumps(environment() | {"start_weights": start_weights, "processes": processes}, indent=2) + "\n"
         try:
             if not (self.exists or self._is_remnant()):
-                raise InputError(f"{self.path} exists and is no run folder; nothing was written. Choose another folder with --run.")
+                raise InputError(
+                    f"{self.path} exists and is no run folder; nothing was written. Choose another folder with --run."
+                )
             self.was_started = True
             self.remove()
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            for name, text in {ENVIRONMENT: about, **dict(sorted(texts.items()))}.items():  # the config last: with it, this is a run
+            for name, text in {
+                ENVIRONMENT: about,
+                **dict(sorted(texts.items())),
+            }.items():  # the config last: with it, this is a run
                 write_text(self.path / name, text)
             sync_folder(self.path.absolute().parent)
         except OSError as error:
-            raise InputError(f"{self.path} cannot be written ({error.strerror}). Choose another folder with --run.") from None
+            raise InputError(
+                f"{self.path} cannot be written ({error.strerror}). Choose another folder with --run."
+            ) from None
 
     def remove(self) -> None:
         """Deletes what a run writes, and nothing else; from the first file on it is no run any more."""
@@ -111,11 +131,14 @@ class RunDir:
             shutil.rmtree(self.path / folder, ignore_errors=True)
 
     def _is_remnant(self) -> bool:
-        """Whether there is nothing, or only what a run writes, without config: it was cut off when it started or was removed."""
+        """Whether there is nothing, or only what a run writes, without config: it was cut off when it started or was
+        removed."""
         if not self.path.exists():
             return True
         names = [path.name for path in self.path.iterdir()] if self.path.is_dir() else [CONFIG]
-        return CONFIG not in names and all(name in FOLDERS or any(fnmatch(name, pattern) for pattern in FILES) for name in names)
+        return CONFIG not in names and all(
+            name in FOLDERS or any(fnmatch(name, pattern) for pattern in FILES) for name in names
+        )
 
     @property
     def start_weights(self) -> str | None:
@@ -130,7 +153,8 @@ class RunDir:
         return (self.path / CONFIG).read_text(encoding="utf-8")
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
-        """Appends one record to metrics.jsonl; it is on disk when this returns, so that no checkpoint can be ahead of it.
+        """Appends one record to metrics.jsonl; it is on disk when this returns, so that no checkpoint can be ahead of
+        it.
 
         Raises:
             RunError: if it cannot be written.
@@ -169,7 +193,8 @@ class RunDir:
         write_text(self.path / METRICS, text)
 
     def write_matrices(self, split: str, ids: tuple[str, ...], matrices: np.ndarray, fingerprint: str) -> Path:
-        """Stores one confusion matrix per image, [N, K, K] with rows = label, so that no comparison has to run the model again.
+        """Stores one confusion matrix per image, [N, K, K] with rows = label, so that no comparison has to run the
+        model again.
 
         Args:
             fingerprint: of the labels.
@@ -178,7 +203,9 @@ class RunDir:
 
         def write(partial: Path) -> None:
             with partial.open("wb") as file:
-                np.savez_compressed(file, ids=np.array(ids), matrices=matrices.astype(np.int32), fingerprint=np.array(fingerprint))
+                np.savez_compressed(
+                    file, ids=np.array(ids), matrices=matrices.astype(np.int32), fingerprint=np.array(fingerprint)
+                )
 
         write_atomically(path, write)
         return path
@@ -206,7 +233,9 @@ class RunDir:
             with np.load(path, allow_pickle=False) as stored:
                 found = dict(stored)
         except (OSError, ValueError, EOFError, BadZipFile) as error:
-            raise InputError(f"{path} is damaged ({type(error).__name__}); expected confusion matrices. {again}") from None
+            raise InputError(
+                f"{path} is damaged ({type(error).__name__}); expected confusion matrices. {again}"
+            ) from None
         if not {"ids", "matrices"} <= found.keys():
             raise InputError(f"{path} holds {', '.join(found) or 'nothing'}; expected ids and matrices. {again}")
         return found
@@ -227,7 +256,9 @@ class RunDir:
             InputError: if the run has not finished.
         """
         if not self.finished:
-            raise InputError(f"{self.path} has not finished: it has no {RESULT}. Repeat the 'segkit train' command to go on.")
+            raise InputError(
+                f"{self.path} has not finished: it has no {RESULT}. Repeat the 'segkit train' command to go on."
+            )
         path = self.path / RESULT
         try:
             result = dict(json.loads(path.read_text(encoding="utf-8")))
@@ -235,7 +266,9 @@ class RunDir:
                 raise ValueError(f"it lacks {', '.join(sorted(lacking))}")
             return result
         except (ValueError, TypeError) as error:
-            raise InputError(f"{path} is damaged ({error}). Delete it and repeat the 'segkit train' command, which scores again.") from None
+            raise InputError(
+                f"{path} is damaged ({error}). Delete it and repeat the 'segkit train' command, which scores again."
+            ) from None
 
 
 def _without_nan(value: Any) -> Any:
@@ -265,13 +298,16 @@ def environment() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that this package lies in, with `+changes` if it is not clean; None if there is none."""
+    """The commit of the checkout that this package lies in, with `+changes` if it is not clean; None if there is
+    none."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
 
     def git(*arguments: str) -> str:
-        return subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")

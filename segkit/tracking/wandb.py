@@ -1,4 +1,5 @@
-"""A run in Weights & Biases: the same one for each run folder, always the whole of metrics.jsonl, and never more than that."""
+"""A run in Weights & Biases: the same one for each run folder, always the whole of metrics.jsonl, and never more than
+that."""
 
 import json
 import math
@@ -17,7 +18,7 @@ import wandb
 from wandb.sdk import wandb_setup
 
 from segkit.errors import InputError
-from segkit.files import write_text
+from segkit.system.files import write_text
 from segkit.tracking.run_dir import WANDB, WANDB_ID, RunDir
 from segkit.tracking.tracker import Outcome
 from segkit.tracking.wandb_media import class_table, confusion_chart, masked_image
@@ -49,10 +50,12 @@ class About:
 
 
 class WandbTracker:
-    """One session of a W&B run. It starts by telling all that metrics.jsonl holds, so each session is complete by itself.
+    """One session of a W&B run. It starts by telling all that metrics.jsonl holds, so each session is complete by
+    itself.
 
-    W&B's own step is the training step. Online, the SDK drops steps up to the last one that the server has, so telling a run twice
-    changes nothing. What belongs to one step is sent in one piece, when a later step comes or the run ends well. The run folder holds
+    W&B's own step is the training step. Online, the SDK drops steps up to the last one that the server has, so telling
+    a run twice changes nothing. What belongs to one step is sent in one piece, when a later step comes or the run ends
+    well. The run folder holds
     one session: the next one replaces it.
 
     Raises:
@@ -142,12 +145,18 @@ class WandbTracker:
             return
         if self.row and record["step"] != self.row["step"]:
             self._send()
-        values = {f"{kind}/{key}": value for key, value in record.items() if key not in ("kind", "step", "epoch", "seconds")}
+        values = {
+            f"{kind}/{key}": value for key, value in record.items() if key not in ("kind", "step", "epoch", "seconds")
+        }
         if kind == "validation":
             values["epoch"] = record["epoch"]
-            values |= {f"validation_iou/{name}": iou for name, iou in zip(self.about.class_names, record["iou"], strict=True)}
+            values |= {
+                f"validation_iou/{name}": iou for name, iou in zip(self.about.class_names, record["iou"], strict=True)
+            }
         values |= {"step": record["step"], "seconds": record["seconds"]}
-        self.row |= {key: value for key, value in values.items() if isinstance(value, int | float) and math.isfinite(value)}
+        self.row |= {
+            key: value for key, value in values.items() if isinstance(value, int | float) and math.isfinite(value)
+        }
 
     def _send(self) -> None:
         if self.row:
@@ -158,13 +167,18 @@ class WandbTracker:
         """Tells the test scores, tables, pictures and best weights of a finished run."""
         found, names = outcome(), self.about.class_names
         result, test = found.result, found.result["test"]
-        media: dict[str, Any] = {"test/classes": class_table(names, test), "test/confusion_matrix": confusion_chart(names, found.matrix)}
+        media: dict[str, Any] = {
+            "test/classes": class_table(names, test),
+            "test/confusion_matrix": confusion_chart(names, found.matrix),
+        }
         best = [record for record in self.run.records("validation") if record["step"] == result["best_step"]]
         if best:
             media["validation/best_classes"] = class_table(names, best[-1])
         if found.pictures:
             media["predictions/masks"] = [masked_image(picture, names) for picture in found.pictures]
-            media["predictions/palette"] = [wandb.Image(picture.composed, caption=picture.name) for picture in found.pictures]
+            media["predictions/palette"] = [
+                wandb.Image(picture.composed, caption=picture.name) for picture in found.pictures
+            ]
         self.row |= media
         scores = {f"test/{key}": test[key] for key in (*SCORES, "classes_averaged")}
         about = {key: result[key] for key in ("parameters", "best_step", "best_validation_mean_iou")}

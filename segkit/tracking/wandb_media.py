@@ -13,7 +13,9 @@ from segkit.tracking.tracker import Picture
 def class_table(class_names: Sequence[str], scores: dict[str, Any]) -> wandb.Table:
     """IoU and accuracy of each class, 0..1; empty where a class does not occur."""
     rows = zip(class_names, scores["iou"], scores["accuracy"], strict=True)
-    data: list[Any] = [[name, *(None if value is None or value != value else value for value in values)] for name, *values in rows]
+    data: list[Any] = [
+        [name, *(None if value is None or value != value else value for value in values)] for name, *values in rows
+    ]
     return wandb.Table(columns=["class", "iou", "accuracy"], data=data)
 
 

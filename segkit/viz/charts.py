@@ -1,8 +1,8 @@
 """Charts of a comparison: numbers in, a matplotlib Figure out. `write_figure` makes the files.
 
-A method has one colour, marker and line style in every chart, by its place in the mappings: colours that colour-blind readers can tell
-apart, and shapes that are left in grey print. Its repetitions are the first axis of its arrays, [S, ...]: the mean is drawn, with what
-the axis says about the spread. Scores are per cent.
+A method has one colour, marker and line style in every chart, by its place in the mappings: colours that colour-blind
+readers can tell apart, and shapes that are left in grey print. Its repetitions are the first axis of its arrays, [S,
+...]: the mean is drawn, with what the axis says about the spread. Scores are per cent.
 """
 
 import io
@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from segkit.files import write_atomically
+from segkit.system.files import write_atomically
 
 # Source: Okabe and Ito 2008, Color Universal Design; without yellow, which is too pale for a line on white
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
@@ -64,18 +64,22 @@ def png(figure: Figure) -> bytes:
 
 def _save(figure: Figure, file: Path | IO[bytes], kind: str) -> None:
     stamp = {"CreationDate": None} if kind == "pdf" else {}
-    with rc_context(STYLE), warnings.catch_warnings(action="ignore", category=UserWarning):  # a name in letters that no font has
+    with (
+        rc_context(STYLE),
+        warnings.catch_warnings(action="ignore", category=UserWarning),
+    ):  # a name in letters that no font has
         figure.savefig(file, format=kind, dpi=DPI, metadata=stamp)
 
 
 @rc_context(STYLE)
 def accuracy_against_cost(mean_iou: Mapping[str, np.ndarray], costs: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Mean IoU over each cost: one panel per cost, one point per method, bars of one standard deviation over its repetitions.
+    """Mean IoU over each cost: one panel per cost, one point per method, bars of one standard deviation over its
+    repetitions.
 
     Args:
         mean_iou: title -> [S].
-        costs: label of the axis with its unit -> title -> cost. A method without a cost is left out of that panel. An axis is logarithmic
-            where costs differ tenfold.
+        costs: label of the axis with its unit -> title -> cost. A method without a cost is left out of that panel. An
+            axis is logarithmic where costs differ tenfold.
     """
     columns = 2 if len(costs) == 4 else 3
     figure, panels = _panels(len(costs), columns=columns, size=(2.9, 2.7))
@@ -109,7 +113,9 @@ def class_iou(iou: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Figu
     rows = np.arange(len(class_names))
     for index, values in enumerate(iou.values()):
         mean, deviation = _spread(values)
-        axes.errorbar(mean, rows + (index - (len(iou) - 1) / 2) * step, xerr=deviation, **_marks(index, line=False, size=4.5))
+        axes.errorbar(
+            mean, rows + (index - (len(iou) - 1) / 2) * step, xerr=deviation, **_marks(index, line=False, size=4.5)
+        )
     for edge in rows[:-1] + 0.5:
         axes.axhline(edge, color="#dddddd", linewidth=0.6)
     axes.grid(axis="y", visible=False)
@@ -147,10 +153,12 @@ def accuracy_near_boundaries(panels: Mapping[str, Mapping[str, np.ndarray]], wid
 
 @rc_context(STYLE)
 def learning_curves(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
-    """Values over training steps: one panel per kind, a line per method with a band from the lowest to the highest repetition.
+    """Values over training steps: one panel per kind, a line per method with a band from the lowest to the highest
+    repetition.
 
     Args:
-        panels: label of the axis -> title -> (steps [T], values [S, T]). A method without steps is left out of the panel.
+        panels: label of the axis -> title -> (steps [T], values [S, T]). A method without steps is left out of the
+            panel.
     """
     figure, axes_of = _panels(len(panels), columns=2, size=(3.3, 2.8))
     for axes, (label, of_method) in zip(axes_of, panels.items(), strict=True):
@@ -170,10 +178,11 @@ def learning_curves(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
 
 @rc_context(STYLE)
 def confusion(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Figure:
-    """Where the pixels of each class went: a panel per method, rows = label, each row in per cent of its labelled pixels.
+    """Where the pixels of each class went: a panel per method, rows = label, each row in per cent of its labelled
+    pixels.
 
-    Numbers are printed for up to 15 classes, every name for up to 40, and every second, third, ... for more. The row of a class without
-    labelled pixels stays white.
+    Numbers are printed for up to 15 classes, every name for up to 40, and every second, third, ... for more. The row of
+    a class without labelled pixels stays white.
 
     Args:
         matrices: title -> int [K, K].
@@ -196,7 +205,15 @@ def confusion(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) ->
         if count <= 15:
             for (row, column), value in np.ndenumerate(share):
                 if value >= 0.5:
-                    axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=6, color="white" if value > 55 else "black")
+                    axes.text(
+                        column,
+                        row,
+                        f"{value:.0f}",
+                        ha="center",
+                        va="center",
+                        fontsize=6,
+                        color="white" if value > 55 else "black",
+                    )
     _label_left(panels, columns, "label")
     figure.supxlabel("prediction", fontsize=9)
     if picture is not None:
@@ -219,7 +236,8 @@ def _panels(count: int, *, columns: int, size: tuple[float, float]) -> tuple[Fig
 
 
 def _spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Mean over the first axis without NaN, and the standard deviation (n - 1), 0 where one value is left; None for one repetition."""
+    """Mean over the first axis without NaN, and the standard deviation (n - 1), 0 where one value is left; None for one
+    repetition."""
     kept = ~np.isnan(values)
     count = kept.sum(0)
     filled = np.where(kept, values, 0)
@@ -233,13 +251,20 @@ def _spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 def _marks(index: int, *, line: bool = True, size: float = 5) -> dict:
     """How the method at this place is drawn."""
     color, marker = COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
-    return {"color": color, "marker": marker, "markersize": size, "linestyle": LINES[index % len(LINES)] if line else "none"}
+    return {
+        "color": color,
+        "marker": marker,
+        "markersize": size,
+        "linestyle": LINES[index % len(LINES)] if line else "none",
+    }
 
 
 def _legend(figure: Figure, titles: Sequence[str], *, line: bool = True) -> None:
     handles = [Line2D([], [], **_marks(index, line=line)) for index in range(len(titles))]
     names = [f" {short(title, 40)}" for title in titles]  # matplotlib leaves out names that open with an underscore
-    figure.legend(handles, names, loc="outside lower center", ncols=min(4, len(titles)), handlelength=2.8 if line else 1)
+    figure.legend(
+        handles, names, loc="outside lower center", ncols=min(4, len(titles)), handlelength=2.8 if line else 1
+    )
 
 
 def _label_left(panels: Sequence[Axes], columns: int, label: str) -> None:

@@ -15,12 +15,14 @@ from segkit.viz.charts import COLORS, MARKERS, STYLE, short
 
 @rc_context(STYLE)
 def dataset_figure(splits: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Per split: share of pixels of each class (logarithmic), share of images that hold it, and sizes, where images differ in size.
+    """Per split: share of pixels of each class (logarithmic), share of images that hold it, and sizes, where images
+    differ in size.
 
     A class without a pixel in a split has no mark there.
 
     Args:
-        splits: split -> {classes: [{name, share, share_of_images}], sizes: [{height, width, images}]}; equal names in all splits.
+        splits: split -> {classes: [{name, share, share_of_images}], sizes: [{height, width, images}]}; equal names in
+            all splits.
     """
     names = [short(each["name"]) for each in next(iter(splits.values()))["classes"]]
     differ = len({(size["height"], size["width"]) for each in splits.values() for size in each["sizes"]}) > 1
@@ -56,9 +58,13 @@ def _by_class(axes: Axes, splits: Mapping[str, Mapping[str, Any]], key: str, nam
 def _sizes(axes: Axes, splits: Mapping[str, Mapping[str, Any]]) -> None:
     """A mark per size; its area grows with the number of images of that size."""
     for place, each in enumerate(splits.values()):
-        width, height, images = (np.array([size[key] for size in each["sizes"]]) for key in ("width", "height", "images"))
+        width, height, images = (
+            np.array([size[key] for size in each["sizes"]]) for key in ("width", "height", "images")
+        )
         area = 14 + 200 * images / images.sum()
-        axes.scatter(width, height, area, facecolors="none", edgecolors=COLORS[place], marker=MARKERS[place], linewidth=1.2)
+        axes.scatter(
+            width, height, area, facecolors="none", edgecolors=COLORS[place], marker=MARKERS[place], linewidth=1.2
+        )
     axes.set(xlabel="width (pixels)", ylabel="height (pixels)")
     axes.set_aspect("equal", adjustable="datalim")
 

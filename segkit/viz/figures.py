@@ -18,7 +18,8 @@ def side_by_side(
     class_names: Sequence[str],
     palette: np.ndarray,
 ) -> Figure:
-    """One row per sample: image, labels, and the prediction of each model, over a legend of the classes. A column is 2.4 inches wide.
+    """One row per sample: image, labels, and the prediction of each model, over a legend of the classes. A column is
+    2.4 inches wide.
 
     Args:
         rows: (image, labels, {title: predicted labels}) of each sample; equal titles in all rows.

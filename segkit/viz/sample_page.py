@@ -14,7 +14,9 @@ from segkit.tensors import RawLabels
 from segkit.viz.contact_sheet import OPACITY, Row, Tile, layer_colors, swatches
 
 
-def sample_page(title: str, subtitle: str, rows: Sequence[Row], *, class_names: Sequence[str], palette: np.ndarray, style: str) -> str:
+def sample_page(
+    title: str, subtitle: str, rows: Sequence[Row], *, class_names: Sequence[str], palette: np.ndarray, style: str
+) -> str:
     """The page's text; labels can be switched off, and their opacity set. All that is given is text, never HTML.
 
     Args:
@@ -22,7 +24,10 @@ def sample_page(title: str, subtitle: str, rows: Sequence[Row], *, class_names: 
         style: CSS that the page begins with.
     """
     colors = layer_colors(palette)
-    legend = [f'<li><img class="swatch" alt="" src="{_png(ids, colors)}">{escape(name)}</li>' for name, ids in swatches(class_names, 16)]
+    legend = [
+        f'<li><img class="swatch" alt="" src="{_png(ids, colors)}">{escape(name)}</li>'
+        for name, ids in swatches(class_names, 16)
+    ]
     return Template((files("segkit.viz") / "samples.html").read_text(encoding="utf-8")).substitute(
         title=escape(title),
         subtitle=escape(subtitle),

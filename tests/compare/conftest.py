@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from segkit.build import load_experiment
+from segkit.build import load_config
 from segkit.compare.collect import read_methods
-from segkit.report import write_report
-from segkit.run import train_run
+from segkit.experiments.report import write_report
+from segkit.runs.train import train_run
 from segkit.tracking.run_dir import RunDir
 
 ROOT = Path(__file__).parents[2]
@@ -20,14 +20,15 @@ SMALL = [
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
-    """Folders of three runs: fcn32s with seeds 0 and 1, fcn8s with seed 0. They have no weights: no comparison needs them."""
+    """Folders of three runs: fcn32s with seeds 0 and 1, fcn8s with seed 0. They have no weights: no comparison needs
+    them."""
     folder, found = tmp_path_factory.mktemp("trained"), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEGKIT_CACHE", str(folder / "cache"))
         for decoder, seed in (("fcn32s", 0), ("fcn32s", 1), ("fcn8s", 0)):
-            experiment, _ = load_experiment(ROOT / f"configs/streets/{decoder}.yaml", [*SMALL, f"seed={seed}"])
+            config, _ = load_config(ROOT / f"configs/streets/{decoder}.yaml", [*SMALL, f"seed={seed}"])
             found.append(folder / f"{decoder}_{seed}")
-            train_run(experiment, RunDir(found[-1]))
+            train_run(config, RunDir(found[-1]))
             shutil.rmtree(found[-1] / "checkpoints")
     return found
 

@@ -1,4 +1,5 @@
-"""Confusion matrices of methods that never were: images with a difficulty that all methods share, and noise of images and of training."""
+"""Confusion matrices of methods that never were: images with a difficulty that all methods share, and noise of images
+and of training."""
 
 from collections.abc import Sequence
 
@@ -14,8 +15,9 @@ def make_methods(
 ) -> list[np.ndarray]:
     """int64 [S, N, K, K] for each method, on the same labels.
 
-    Log odds that a pixel is right: ease of its class + difficulty of its image (deviation 0.8, the same for all) + skill of its method
-    + what this run makes of this class in this image (0.4) + what training made of this class (`training_noise`).
+    Log odds that a pixel is right: ease of its class + difficulty of its image (deviation 0.8, the same for all) +
+    skill of its method + what this run makes of this class in this image (0.4) + what training made of this class
+    (`training_noise`).
     """
     classes = len(SHARES)
     labels = generator.multinomial(PIXELS, generator.dirichlet(8 * SHARES, images))  # [N, K]
@@ -24,7 +26,9 @@ def make_methods(
     confused = others / others.sum(axis=1, keepdims=True)
     found = []
     for skill in skills:
-        noise = generator.normal(0, 0.4, (runs, images, classes)) + generator.normal(0, training_noise, (runs, 1, classes))
+        noise = generator.normal(0, 0.4, (runs, images, classes)) + generator.normal(
+            0, training_noise, (runs, 1, classes)
+        )
         correct = generator.binomial(labels, 1 / (1 + np.exp(-(EASE + difficulty + skill + noise))))
         matrices = generator.multinomial(labels - correct, confused)  # [S, N, K, K]
         matrices[..., range(classes), range(classes)] += correct

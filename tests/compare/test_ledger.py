@@ -24,7 +24,14 @@ from segkit.models.segmenter import Segmenter
 K = 5  # classes
 WIDTHS = (4, 8, 16, 32, 32)  # VGG16 at a sixteenth of its width
 LAYERS = (2, 2, 3, 3, 3)  # convolutions of each stage
-SIZES = [(45, 61), (23, 31), (12, 16), (6, 8), (3, 4), (2, 2)]  # an image of 45x61, and what each pooling leaves of it, rounded up
+SIZES = [
+    (45, 61),
+    (23, 31),
+    (12, 16),
+    (6, 8),
+    (3, 4),
+    (2, 2),
+]  # an image of 45x61, and what each pooling leaves of it, rounded up
 PIXELS = [height * width for height, width in SIZES]
 
 
@@ -73,13 +80,17 @@ def test_segnet_costs_what_its_layers_cost():
     decoder = []
     for stage in (4, 3, 2, 1, 0):
         channels, outgoing = WIDTHS[stage], WIDTHS[stage - 1] if stage else K
-        decoder += [(3, channels, channels, PIXELS[stage])] * (LAYERS[stage] - 1) + [(3, channels, outgoing, PIXELS[stage])]
+        decoder += [(3, channels, channels, PIXELS[stage])] * (LAYERS[stage] - 1) + [
+            (3, channels, outgoing, PIXELS[stage])
+        ]
     decoder_channels = sum(outgoing for _, _, outgoing, _ in decoder) - K  # no batch norm after the last
     norms = encoder_channels + decoder_channels
     found = costs(lambda: VGG16(width=1 / 16, batch_norm=True), SegNet)
     assert found.macs == macs([*layers, *decoder])
     assert found.parameters == parameters([*layers, *decoder]) + 2 * norms
-    assert found.file_bytes == 4 * (found.parameters + 2 * norms) + 8 * (13 + 12)  # running statistics, and a counter for each norm
+    assert found.file_bytes == 4 * (found.parameters + 2 * norms) + 8 * (
+        13 + 12
+    )  # running statistics, and a counter for each norm
 
 
 def test_fcn_keeps_scores_of_the_skips_and_segnet_its_indices():
@@ -95,7 +106,9 @@ def test_fcn_keeps_scores_of_the_skips_and_segnet_its_indices():
 
 
 def test_a_map_narrower_than_the_scores_is_kept_as_it_is():
-    assert costs(lambda: VGG16(width=1 / 64), fcn8s).kept_bytes == 4 * (4 * PIXELS[3] + K * PIXELS[4])  # 4 and 8 channels
+    assert costs(lambda: VGG16(width=1 / 64), fcn8s).kept_bytes == 4 * (
+        4 * PIXELS[3] + K * PIXELS[4]
+    )  # 4 and 8 channels
 
 
 def test_table_1_is_in_proportion_to_its_storage_multipliers():
@@ -117,7 +130,10 @@ def test_table_1_is_in_proportion_to_its_storage_multipliers():
     ]:
         found = table1(decoder)
         assert found.storage_multiplier == multiplier
-        assert (found.kept_bytes, found.kept_bytes_two_bit_indices) == (maps + 8 * 16 * indexed, maps + 16 * indexed / 4)
+        assert (found.kept_bytes, found.kept_bytes_two_bit_indices) == (
+            maps + 8 * 16 * indexed,
+            maps + 16 * indexed / 4,
+        )
 
 
 def test_counting_computes_and_allocates_nothing():
@@ -147,7 +163,11 @@ def test_rounds_run_every_model_once_and_start_with_another_each_time():
         return run
 
     # the first of each is the warm-up
-    tasks = [task("a", iter([100, 1, 2, 3, 4])), task("b", iter([100, 10, 10, 10, 10])), task("c", iter([100, 5, 9, 1, 7]))]
+    tasks = [
+        task("a", iter([100, 1, 2, 3, 4])),
+        task("b", iter([100, 10, 10, 10, 10])),
+        task("c", iter([100, 5, 9, 1, 7])),
+    ]
     found = interleaved(tasks, 4, warm_up=1, clock=lambda: now[0], progress=rounds.append)
     assert "".join(order) == "cab" + "abc" + "bca" + "cab" + "abc"
     assert rounds == [1] * 5
@@ -156,14 +176,19 @@ def test_rounds_run_every_model_once_and_start_with_another_each_time():
 
 def test_tables_say_what_was_counted_what_was_measured_and_what_could_not_be():
     counted = Costs("a", (36, 48), 1_500_000, 2_340_000_000, 1_234_567_890, 4_321, None, 6_000_000)
-    measured = Costs("b", (36, 48), 100, 0, None, None, 64, 0, "cpu", None, 12_345_678, Spread(0.0123, 0.01, 2), Spread(3, 2, 4))
+    measured = Costs(
+        "b", (36, 48), 100, 0, None, None, 64, 0, "cpu", None, 12_345_678, Spread(0.0123, 0.01, 2), Spread(3, 2, 4)
+    )
     (only,) = cost_tables([counted])
     assert only.title == "counted: one image of 36x48 pixels (height x width)"
     assert only.rows == (("a", "1.50", "2.34", "1,234.57", "0.0043", "-", "6.00"),)
     first, second = cost_tables([counted, measured])
     assert first.rows[1] == ("b", "0.0001", "0.00", "-", "-", "64", "0.00")
     assert second.title == "measured: cpu"
-    assert second.rows == (("a", "-", "-", "-", "-"), ("b", "12.3 (10.0 to 2,000.0)", "-", "3,000.0 (2,000.0 to 4,000.0)", "12.35"))
+    assert second.rows == (
+        ("a", "-", "-", "-", "-"),
+        ("b", "12.3 (10.0 to 2,000.0)", "-", "3,000.0 (2,000.0 to 4,000.0)", "12.35"),
+    )
     assert all(len(row) == len(table.columns) for table in (only, first, second) for row in table.rows)
 
 

@@ -1,4 +1,5 @@
-"""Memory that is added, of work that allocates a known amount. Functions that run in a child are ones of this module."""
+"""Memory that is added, of work that allocates a known amount. Functions that run in a child are ones of this
+module."""
 
 import os
 import signal
@@ -29,7 +30,9 @@ def retain() -> None:
 def temporary_and_retained() -> tuple[int | None, int | None]:
     """40 MB that are freed again, after a first time that took 200; then 40 MB that stay after each of two runs."""
     sizes = iter([200, 40, 40])
-    return added_memory(Work(lambda: touched(next(sizes)), nothing), "cpu"), added_memory(Work(retain, kept.clear), "cpu")
+    return added_memory(Work(lambda: touched(next(sizes)), nothing), "cpu"), added_memory(
+        Work(retain, kept.clear), "cpu"
+    )
 
 
 def without_a_peak_that_can_be_set_back() -> tuple[int | None, int | None]:
@@ -40,7 +43,9 @@ def without_a_peak_that_can_be_set_back() -> tuple[int | None, int | None]:
     return grown, added_memory(Work(lambda: touched(1), nothing), "cpu")
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of resident memory cannot be set back here")
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(), reason="the peak of resident memory cannot be set back here"
+)
 def test_memory_counts_at_its_peak_and_from_what_was_there_before():
     temporary, retained = in_child(temporary_and_retained) or (None, None)
     assert temporary == pytest.approx(40 * MEGABYTE, abs=MEGABYTE)

@@ -18,10 +18,16 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from segkit.compare.collect import read_methods
 from segkit.compare.page import page
 from segkit.compare.report import Report
-from segkit.report import open_test_split
+from segkit.experiments.report import open_test_split
 
 FLAGS = "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync"
-SHADES = {"both": (236, 236, 236), "a": (0, 114, 178), "b": (230, 159, 0), "same": (130, 130, 130), "different": (40, 40, 40)}
+SHADES = {
+    "both": (236, 236, 236),
+    "a": (0, 114, 178),
+    "b": (230, 159, 0),
+    "same": (130, 130, 130),
+    "different": (40, 40, 40),
+}
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&amp; 像 ${x}"
 
 
@@ -76,7 +82,9 @@ class Opened:
 
     def strip(self):
         """Ids of the images in their order."""
-        return self.browser.execute_script("return [...document.querySelectorAll('#strip button')].map((each) => each.title)")
+        return self.browser.execute_script(
+            "return [...document.querySelectorAll('#strip button')].map((each) => each.title)"
+        )
 
     def pixels(self, id):
         """uint8 [H, W, 4] RGBA of a canvas."""
@@ -101,14 +109,19 @@ def scores_of(trained):
         with np.load(path / "confusion_test.npz") as file:
             for name, matrix in zip(file["ids"].tolist(), file["matrices"].astype(float), strict=True):
                 union = matrix.sum(0) + matrix.sum(1) - matrix.diagonal()
-                found.setdefault(name, ([], matrix.sum(1)))[0].append(np.mean(matrix.diagonal()[union > 0] / union[union > 0]))
+                found.setdefault(name, ([], matrix.sum(1)))[0].append(
+                    np.mean(matrix.diagonal()[union > 0] / union[union > 0])
+                )
     return found
 
 
 def expected_shades(trained, runs, name, chosen=None):
     """uint8 [H, W, 4] of the disagreement of two runs on an image."""
     (sample,) = [each for each in open_test_split(read_methods(trained)) if each.id == name]
-    label, (a, b) = sample.labels, (np.asarray(Image.open(trained[run] / f"predictions/test/{name}.png")) for run in runs)
+    label, (a, b) = (
+        sample.labels,
+        (np.asarray(Image.open(trained[run] / f"predictions/test/{name}.png")) for run in runs),
+    )
     shades = np.zeros((*label.shape, 4), np.uint8)
     for (height, width), truth in np.ndenumerate(label):
         one, other = a[height, width], b[height, width]
@@ -124,7 +137,10 @@ def test_the_page_opens_from_a_file_on_the_first_run_of_two_methods_without_a_co
     assert opened.find("count").text == "6 of 6 test images."
     options = [option.text for option in Select(opened.find("run-a")).options]
     assert options == ["fcn32s, seed 0", "fcn32s, seed 1", "fcn8s"]
-    assert [Select(opened.find(id)).first_selected_option.text for id in ("run-a", "run-b")] == ["fcn32s, seed 0", "fcn8s"]
+    assert [Select(opened.find(id)).first_selected_option.text for id in ("run-a", "run-b")] == [
+        "fcn32s, seed 0",
+        "fcn8s",
+    ]
 
 
 @pytest.mark.parametrize(("sort", "key"), [("a", lambda d: -d), ("b", lambda d: d), ("most", lambda d: -abs(d))])
@@ -174,7 +190,10 @@ def test_the_panels_show_label_predictions_and_where_they_differ(opened, trained
     name = opened.strip()[1]
     (sample,) = [each for each in dataset if each.id == name]
     colors = np.vstack([dataset.palette, np.zeros((245, 3), np.uint8)])
-    for id, ids in (("label", sample.labels), ("b", np.asarray(Image.open(trained[2] / f"predictions/test/{name}.png")))):
+    for id, ids in (
+        ("label", sample.labels),
+        ("b", np.asarray(Image.open(trained[2] / f"predictions/test/{name}.png"))),
+    ):
         np.testing.assert_array_equal(opened.pixels(id)[..., :3], colors[ids])
     np.testing.assert_array_equal(opened.pixels("disagreement"), expected_shades(trained, (0, 2), name))
     opened.choose("class", 3)

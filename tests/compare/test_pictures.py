@@ -10,9 +10,9 @@ from PIL import Image
 from segkit.compare.collect import read_methods
 from segkit.compare.figures import LOSS_POINTS, Drawing, training_history
 from segkit.compare.pictures import samples_picture
-from segkit.comparison import open_comparison
-from segkit.data.streets import Streets
+from segkit.data.datasets.streets import Streets
 from segkit.errors import InputError
+from segkit.experiments.comparison import open_comparison
 from segkit.viz.charts import confusion, png
 from segkit.viz.palette import colorize
 

@@ -20,10 +20,10 @@ from segkit.compare.report import Additions
 from segkit.compare.stored import Predicted
 from segkit.compare.tables import Table
 from segkit.data.dataset import Sample
-from segkit.data.images import read_index_mask
+from segkit.data.files.images import read_index_mask
 from segkit.errors import InputError
+from segkit.experiments.report import open_test_split, write_report
 from segkit.metrics import boundary
-from segkit.report import open_test_split, write_report
 
 HOSTILE = "</script><b>\"'&amp; ü \u2028 $title $$ {x}"
 FIGURES = ("cost", "boundary", "learning", "class_iou", "confusion")
@@ -106,7 +106,13 @@ def test_a_wide_image_is_shrunk_and_its_ids_stay_ids_but_counts_are_of_all_pixel
 
 def test_the_page_needs_no_other_file(report):
     page = Page((report / "index.html").read_text(encoding="utf-8"))
-    assert {source.split(",")[0] for source in page.sources} == {"data:", "data:image/png;base64", "#tables", "#figures", "#browser"}
+    assert {source.split(",")[0] for source in page.sources} == {
+        "data:",
+        "data:image/png;base64",
+        "#tables",
+        "#figures",
+        "#browser",
+    }
     assert page.tags.count("img") == len(FIGURES) + 1
     assert "url(" not in (report / "index.html").read_text(encoding="utf-8")
 
@@ -125,11 +131,15 @@ def test_names_are_text_and_never_a_part_of_the_page(copies, tmp_path):
     for path in copies:
         result = json.loads((path / "result.json").read_text())
         (path / "result.json").write_text(json.dumps({**result, "class_names": names}))
-        config = (path / "config.yaml").read_text().replace("method: null", f"method: {json.dumps(HOSTILE + path.name[:5])}")
+        config = (
+            (path / "config.yaml").read_text().replace("method: null", f"method: {json.dumps(HOSTILE + path.name[:5])}")
+        )
         (path / "config.yaml").write_text(config)
     methods = read_methods(copies)
     additions = Additions(tables=[("more", Table(HOSTILE, ("a", HOSTILE), ((HOSTILE, HOSTILE),)))], verdicts=[HOSTILE])
-    written = compare_report.write_report(methods, tmp_path / "out", open_dataset=lambda: open_test_split(methods), additions=additions)
+    written = compare_report.write_report(
+        methods, tmp_path / "out", open_dataset=lambda: open_test_split(methods), additions=additions
+    )
     assert not written.left_out
     page = Page((tmp_path / "out/index.html").read_text(encoding="utf-8"))
     assert (page.tags.count("script"), page.tags.count("b")) == (2, 0)
@@ -179,7 +189,9 @@ def test_more_tables_verdicts_and_costs_have_their_place_and_fewer_images_are_sa
     assert (len(data["images"]), data["total"]) == (2, 6)
 
 
-def test_what_needs_predictions_is_left_out_where_they_are_missing_and_nothing_else_is_touched(copies, report, tmp_path):
+def test_what_needs_predictions_is_left_out_where_they_are_missing_and_nothing_else_is_touched(
+    copies, report, tmp_path
+):
     out = Path(shutil.copytree(report, tmp_path / "out"))
     (out / "mine.txt").write_text("kept")
     (tmp_path / "mine.txt").write_text("kept")
@@ -203,13 +215,17 @@ def test_what_needs_predictions_is_left_out_where_they_are_missing_and_nothing_e
 def test_without_the_dataset_the_reason_is_that_of_the_dataset(copies, tmp_path):
     for path in copies:
         config = path / "config.yaml"
-        config.write_text(re.sub(r"data:\n(  .*\n)+", f"data:\n  name: camvid\n  root: {tmp_path}/nowhere\n", config.read_text()))
+        config.write_text(
+            re.sub(r"data:\n(  .*\n)+", f"data:\n  name: camvid\n  root: {tmp_path}/nowhere\n", config.read_text())
+        )
     written = write_report(read_methods(copies), tmp_path / "out")
     assert f"image by image: data.root = '{tmp_path}/nowhere' is no folder" in written.left_out[0]
     assert (tmp_path / "out/confusion.pdf").is_file()
 
 
-@pytest.mark.parametrize("name", ["index.html", "report.json", "table.md", "scores.csv", "boundary.pdf", "predictions.png"])
+@pytest.mark.parametrize(
+    "name", ["index.html", "report.json", "table.md", "scores.csv", "boundary.pdf", "predictions.png"]
+)
 def test_a_file_of_someone_else_is_not_overwritten(methods, tmp_path, name):
     (tmp_path / name).write_text('{"files": ["index.html", "mine.txt"]}')
     with pytest.raises(InputError, match=f"{name} exists and is of no earlier report; nothing was written"):

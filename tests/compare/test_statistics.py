@@ -19,7 +19,9 @@ same = pytest.approx
 def compare(methods, resamples=1000, **options):
     """The comparison of methods A, B, ... with seeds 0, 1, ..."""
     titles = dict(zip("ABCDEFGH", methods, strict=False))
-    return compare_methods(titles, {title: range(len(each)) for title, each in titles.items()}, resamples=resamples, **options)
+    return compare_methods(
+        titles, {title: range(len(each)) for title, each in titles.items()}, resamples=resamples, **options
+    )
 
 
 def mean_iou(matrices):
@@ -37,7 +39,9 @@ def two():
 def any_methods(draw):
     """Two methods [S, N, K, K] on the same labels, with classes and images that may be empty."""
     images, classes = draw(st.integers(1, 5)), draw(st.integers(1, 5))
-    first, second = (draw(arrays.arrays(np.int64, (runs, images, classes, classes), elements=st.integers(0, 3))) for runs in (1, 2))
+    first, second = (
+        draw(arrays.arrays(np.int64, (runs, images, classes, classes), elements=st.integers(0, 3))) for runs in (1, 2)
+    )
     labelled = np.maximum(first.sum(axis=3).max(axis=0), second.sum(axis=3).max(axis=0))
     assume(labelled.any())
     for each in (first, second):  # pixels that are missing from a row were taken for class 0
@@ -52,7 +56,10 @@ def any_methods(draw):
 def test_scores_are_those_of_the_summed_matrices_exactly(methods):
     summary = compare(methods, 40).summaries[0]
     expected = scores(methods[0][0].sum(axis=0))
-    assert (summary.global_accuracy, summary.class_average_accuracy) == (expected.global_accuracy, expected.class_average_accuracy)
+    assert (summary.global_accuracy, summary.class_average_accuracy) == (
+        expected.global_accuracy,
+        expected.class_average_accuracy,
+    )
     assert summary.mean_iou == expected.mean_iou
 
 
@@ -80,7 +87,9 @@ def test_deviations_are_over_seeds():
     for key in ("global_accuracy", "class_average_accuracy", "mean_iou"):
         values = [getattr(run, key) for run in runs]
         assert getattr(summary, key) == same(sum(values) / 4)
-        assert getattr(summary, f"{key}_deviation") == same((sum((v - sum(values) / 4) ** 2 for v in values) / 3) ** 0.5)
+        assert getattr(summary, f"{key}_deviation") == same(
+            (sum((v - sum(values) / 4) ** 2 for v in values) / 3) ** 0.5
+        )
     assert summary.runs == 4
 
 
@@ -91,13 +100,22 @@ def test_the_interval_is_that_of_scipys_bootstrap(two):
     def difference(images):
         return mean_iou(two[0][:, images]) - mean_iou(two[1][:, images])
 
-    theirs = stats.bootstrap((np.arange(40),), difference, paired=True, method="percentile", n_resamples=2000, vectorized=False, rng=1)
+    theirs = stats.bootstrap(
+        (np.arange(40),), difference, paired=True, method="percentile", n_resamples=2000, vectorized=False, rng=1
+    )
     low, high = theirs.confidence_interval
     assert compare(two, 20_000).pairs[0].interval == same((low, high), abs=0.06 * (high - low))
     alone = stats.bootstrap(
-        (np.arange(40),), lambda images: mean_iou(two[0][:, images]), method="percentile", n_resamples=2000, vectorized=False, rng=1
+        (np.arange(40),),
+        lambda images: mean_iou(two[0][:, images]),
+        method="percentile",
+        n_resamples=2000,
+        vectorized=False,
+        rng=1,
     ).confidence_interval
-    assert compare(two, 20_000).summaries[0].mean_iou_interval == same(tuple(alone), abs=0.06 * (alone.high - alone.low))
+    assert compare(two, 20_000).summaries[0].mean_iou_interval == same(
+        tuple(alone), abs=0.06 * (alone.high - alone.low)
+    )
 
 
 def test_p_and_interval_are_those_of_a_loop_over_resamples(two):
@@ -126,7 +144,9 @@ def test_p_of_a_method_against_itself_is_exactly_1(two):
 def test_rounding_is_no_difference():
     generator, order = np.random.default_rng(0), [2, 0, 1]
     ours = generator.multinomial(10, [0.5, 0.3, 0.2], (1, 30, 3))
-    theirs = ours[:, :, order][..., order]  # the same IoUs, of other classes: their means differ in the last digits alone
+    theirs = ours[:, :, order][
+        ..., order
+    ]  # the same IoUs, of other classes: their means differ in the last digits alone
     pair = compare([ours, theirs]).pairs[0]
     assert 0 < np.abs(pair.interval).max() < 1e-15
     assert pair.p_images == 1
@@ -152,7 +172,9 @@ def test_p_over_three_seeds_is_students():
     first, second = {0: 0.52, 1: 0.55, 2: 0.51}, {0: 0.50, 1: 0.54, 2: 0.48}
     d = np.array([0.02, 0.01, 0.03])
     t = d.mean() / (np.sqrt(((d - d.mean()) ** 2).sum() / 2) / np.sqrt(3))
-    assert seeds_p(first, second) == same(1 - t / np.sqrt(2 + t**2))  # the distribution for 2 degrees of freedom, in closed form
+    assert seeds_p(first, second) == same(
+        1 - t / np.sqrt(2 + t**2)
+    )  # the distribution for 2 degrees of freedom, in closed form
     assert seeds_p(second, first) == same(seeds_p(first, second))
 
 

@@ -6,9 +6,9 @@ from PIL import Image
 
 from segkit.compare.collect import read_methods
 from segkit.compare.stored import read_predictions
-from segkit.data.streets import Streets
+from segkit.data.datasets.streets import Streets
 from segkit.errors import InputError
-from segkit.report import open_test_split
+from segkit.experiments.report import open_test_split
 
 
 def everything(paths, dataset=None):

@@ -18,7 +18,9 @@ same = pytest.approx
 
 def compare(methods, resamples=1000, seeds=None):
     titles = dict(zip("ABCDEFGH", methods, strict=False))
-    return compare_methods(titles, seeds or {title: range(len(each)) for title, each in titles.items()}, resamples=resamples)
+    return compare_methods(
+        titles, seeds or {title: range(len(each)) for title, each in titles.items()}, resamples=resamples
+    )
 
 
 def pairs(repeats, images, skills, resamples=1000, **noise):
@@ -47,7 +49,9 @@ def test_one_seed_of_a_noisy_training_says_nothing_about_the_next():
 
 @pytest.mark.parametrize("noise", [{"runs": 1}, {"runs": 5, "training_noise": 0.05}])
 def test_a_difference_of_3_points_is_found(noise):
-    worse, better = (scores(each[0].sum(axis=0)).mean_iou for each in make_methods(np.random.default_rng(0), 20_000, [0, 0.15]))
+    worse, better = (
+        scores(each[0].sum(axis=0)).mean_iou for each in make_methods(np.random.default_rng(0), 20_000, [0, 0.15])
+    )
     assert 0.027 < better - worse < 0.033
     assert sum(pair.verdict.startswith("B > A (+") for pair in pairs(50, 100, [0, 0.15], **noise)) >= 45
 
@@ -77,7 +81,14 @@ def test_a_difference_has_to_hold_for_other_images_and_for_other_seeds():
 
 def test_p_is_corrected_over_all_pairs():
     found = compare(make_methods(np.random.default_rng(2), 100, [0, 0.02, 0.06, 0.5])).pairs
-    assert [(pair.first, pair.second) for pair in found] == [("A", "B"), ("A", "C"), ("A", "D"), ("B", "C"), ("B", "D"), ("C", "D")]
+    assert [(pair.first, pair.second) for pair in found] == [
+        ("A", "B"),
+        ("A", "C"),
+        ("A", "D"),
+        ("B", "C"),
+        ("B", "D"),
+        ("C", "D"),
+    ]
     lowest = 2 / 1001
     for pair in (found[2], found[4], found[5]):
         assert (pair.p, pair.p_corrected, pair.distinguishable) == (lowest, same(6 * lowest), True)
@@ -152,7 +163,10 @@ def test_first_light_tells_fcn8s_from_segnet():
     found = compare_methods(first_light(), {"segnet": [0], "fcn8s": [0]})
     assert found.pairs[0].verdict == "fcn8s > segnet (+3.0 [2.4, 3.6])"
     for summary in found.summaries:
-        assert summary.mean_iou == json.loads((FIRST_LIGHT / summary.method / "result.json").read_text())["test"]["mean_iou"]
+        assert (
+            summary.mean_iou
+            == json.loads((FIRST_LIGHT / summary.method / "result.json").read_text())["test"]["mean_iou"]
+        )
 
 
 def test_frames_that_are_drawn_together_widen_the_interval_of_first_light():
@@ -175,16 +189,36 @@ METHOD = np.array([[[[3, 1], [0, 2]], [[2, 0], [1, 1]]]])  # 1 run, 2 images, 2 
     [
         ({}, {}, "no method is given"),
         ({"A": METHOD}, {"B": [0]}, "matrices of ['A'], seeds of ['B']: expected the same methods"),
-        ({"A": METHOD[0]}, {"A": [0]}, "A: confusion matrices have the shape [2, 2, 2]: expected [runs, images, classes, classes]"),
+        (
+            {"A": METHOD[0]},
+            {"A": [0]},
+            "A: confusion matrices have the shape [2, 2, 2]: expected [runs, images, classes, classes]",
+        ),
         ({"A": METHOD[..., :1]}, {"A": [0]}, "A: confusion matrices have the shape [1, 2, 2, 1]"),
         ({"A": METHOD[:, :0]}, {"A": [0]}, "A: confusion matrices have the shape [1, 0, 2, 2]"),
         ({"A": METHOD - 1}, {"A": [0]}, "A: a confusion matrix holds -1: expected counts of pixels"),
         ({"A": METHOD}, {"A": [0, 1]}, "A: 1 runs have the seeds [0, 1]: expected a different seed for each"),
-        ({"A": np.concatenate([METHOD, METHOD])}, {"A": [3, 3]}, "A: 2 runs have the seeds [3, 3]: expected a different seed for each"),
+        (
+            {"A": np.concatenate([METHOD, METHOD])},
+            {"A": [3, 3]},
+            "A: 2 runs have the seeds [3, 3]: expected a different seed for each",
+        ),
         ({"A": METHOD * 0}, {"A": [0]}, "A: no image has a labelled pixel"),
-        ({"A": METHOD, "B": METHOD[:, :1]}, {"A": [0], "B": [0]}, "B has 1 images of 2 classes, A has 2 images of 2 classes"),
-        ({"A": METHOD, "B": METHOD[:, :, :1, :1]}, {"A": [0], "B": [0]}, "B has 2 images of 1 classes, A has 2 images of 2 classes"),
-        ({"A": METHOD, "B": METHOD[:, ::-1]}, {"A": [0], "B": [0]}, "B and A have different labels in image 0: expected the same images"),
+        (
+            {"A": METHOD, "B": METHOD[:, :1]},
+            {"A": [0], "B": [0]},
+            "B has 1 images of 2 classes, A has 2 images of 2 classes",
+        ),
+        (
+            {"A": METHOD, "B": METHOD[:, :, :1, :1]},
+            {"A": [0], "B": [0]},
+            "B has 2 images of 1 classes, A has 2 images of 2 classes",
+        ),
+        (
+            {"A": METHOD, "B": METHOD[:, ::-1]},
+            {"A": [0], "B": [0]},
+            "B and A have different labels in image 0: expected the same images",
+        ),
     ],
 )
 def test_what_cannot_be_compared_is_refused(matrices, seeds, words):

@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from segkit.data.archive import unpack
+from segkit.data.download.archive import unpack
 from segkit.errors import InputError
 
 

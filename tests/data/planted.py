@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from png_writer import chunk, png
 
-from segkit.data.road_classes import PALETTE
+from segkit.data.datasets.road_classes import PALETTE
 
 HEIGHT, WIDTH, BLOCK = 48, 64, 8
 SIZES = {"train": 70, "val": 8, "test": 8}
@@ -37,7 +37,9 @@ def make_camvid(root: Path) -> Path:
         for name in names:
             Image.fromarray(image(rng)).save(root / split / name)
             Image.fromarray(labels(rng)).save(root / f"{split}annot" / name)
-        (root / f"{split}.txt").write_text("".join(f"/CamVid/{split}/{name} /CamVid/{split}annot/{name}\n" for name in names))
+        (root / f"{split}.txt").write_text(
+            "".join(f"/CamVid/{split}/{name} /CamVid/{split}annot/{name}\n" for name in names)
+        )
     return root
 
 
@@ -59,7 +61,10 @@ def _lists(root: Path, name: Callable[[], str]) -> Iterator[Planted]:
     _append(root, "train", "one two three")
     yield "list or folder of a split cannot be used", "train"
     twice = name()
-    yield "sample named twice in one list", f"train.txt:{_append(root, 'train', f'/CamVid/train/{twice} /CamVid/trainannot/{twice}')}"
+    yield (
+        "sample named twice in one list",
+        f"train.txt:{_append(root, 'train', f'/CamVid/train/{twice} /CamVid/trainannot/{twice}')}",
+    )
     both = name()
     _append(root, "test", f"/CamVid/train/{both} /CamVid/trainannot/{both}")
     yield "image in two splits", f"train/{both}"
@@ -67,7 +72,9 @@ def _lists(root: Path, name: Callable[[], str]) -> Iterator[Planted]:
         yield "split has another number of images than the papers'", split
     other = name()
     (root / "trainannot" / other).rename(root / "trainannot" / "another.png")
-    (root / "train.txt").write_text((root / "train.txt").read_text().replace(f"trainannot/{other}", "trainannot/another.png"))
+    (root / "train.txt").write_text(
+        (root / "train.txt").read_text().replace(f"trainannot/{other}", "trainannot/another.png")
+    )
     yield "image and label have different names, unlike most pairs", f"train/{other}"
     Image.new("L", (3, 3)).save(root / "valannot" / "unused.png")
     yield "folder with files that no list names", "valannot"
@@ -122,7 +129,11 @@ def _headers(root: Path, name: Callable[[], str]) -> Iterator[Planted]:
     path.write_bytes(png(100_000, 100_000))
     yield "file that declares too many pixels", f"train/{path.name}"
     transposed, scaled, cropped = (root / "trainannot" / name() for _ in range(3))
-    for path, size in ((transposed, (HEIGHT, WIDTH)), (scaled, (WIDTH // 2, HEIGHT // 2)), (cropped, (WIDTH - 9, HEIGHT))):
+    for path, size in (
+        (transposed, (HEIGHT, WIDTH)),
+        (scaled, (WIDTH // 2, HEIGHT // 2)),
+        (cropped, (WIDTH - 9, HEIGHT)),
+    ):
         Image.open(path).resize(size, Image.Resampling.NEAREST).save(path)
         yield "image and label differ in size", f"train/{path.name}"
 
@@ -164,7 +175,9 @@ def _colors(root: Path, name: Callable[[], str]) -> Iterator[Planted]:
         return np.asarray(Image.open(compressed))
 
     changes = {
-        "RGB label with colours that no class has": lambda ids: np.where(colors[ids] == 64, 65, colors[ids]).astype(np.uint8),
+        "RGB label with colours that no class has": lambda ids: np.where(colors[ids] == 64, 65, colors[ids]).astype(
+            np.uint8
+        ),
         "RGB label with red and blue swapped": lambda ids: colors[ids][..., ::-1],
         "RGB label whose colours are nearly right": jpeg,
         "ids in three equal channels": lambda ids: np.stack([ids, ids, ids], -1),

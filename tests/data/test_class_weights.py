@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segkit.data.camvid import camvid
 from segkit.data.class_weights import ClassCounts, MedianFrequency, NoWeights, SegNetPublished, cached_count, count
-from segkit.data.road_classes import CLASS_NAMES
+from segkit.data.datasets.camvid import camvid
+from segkit.data.datasets.road_classes import CLASS_NAMES
 from segkit.errors import InputError
 
 ABC = ("a", "b", "c")
@@ -94,7 +94,9 @@ def test_changed_labels_are_counted_again(counted):
         b"null",
         b"\xff\xfe",
         json.dumps({"pixels": 3}).encode(),
-        json.dumps({name: [1] for name in ("pixels", "images", "image_pixels", "labelled_pixels")} | {"total_images": 1}).encode(),
+        json.dumps(
+            {name: [1] for name in ("pixels", "images", "image_pixels", "labelled_pixels")} | {"total_images": 1}
+        ).encode(),
         json.dumps({name: [1, 1, 1, 1] for name in ("pixels", "images")} | {"total_images": 1}).encode(),
     ],
 )
@@ -162,11 +164,15 @@ def test_a_class_without_a_pixel_has_weight_0_and_is_not_in_the_median():
     np.testing.assert_allclose(MedianFrequency()(counts, ABC), (0.5 / 0.75, 0.5 / 0.25, 0))
 
 
-@pytest.mark.parametrize("options", [{}, {"images": "all"}, {"pixels": "labelled"}, {"median_over": "classes_and_void"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"images": "all"}, {"pixels": "labelled"}, {"median_over": "classes_and_void"}]
+)
 def test_labels_without_a_class_are_refused(options):
     with pytest.raises(InputError) as caught:
         MedianFrequency(**options)(count(Labels([np.full((2, 2), 255, np.uint8)])), ABC)
-    assert str(caught.value) == "no labelled pixel in the training split; expected at least one class. Check the labels."
+    assert (
+        str(caught.value) == "no labelled pixel in the training split; expected at least one class. Check the labels."
+    )
 
 
 @given(
@@ -219,7 +225,9 @@ def test_todays_labels_give_the_weights_that_others_counted(real_counts):
     over_classes = (0.2793, 0.2017, 4.7865, 0.1490, 1, 0.4217, 3.8467, 1.9736, 0.7889, 6.3747, 8.8587)
     with_void = (0.2565, 0.1853, 4.3963, 0.1369, 0.9185, 0.3873, 3.5331, 1.8127, 0.7246, 5.8550, 8.1365)
     assert MedianFrequency()(real_counts, CLASS_NAMES).round(4).tolist() == list(over_classes)
-    assert MedianFrequency(median_over="classes_and_void")(real_counts, CLASS_NAMES).round(4).tolist() == list(with_void)
+    assert MedianFrequency(median_over="classes_and_void")(real_counts, CLASS_NAMES).round(4).tolist() == list(
+        with_void
+    )
 
 
 @pytest.mark.parametrize(
@@ -232,6 +240,10 @@ def test_todays_labels_give_the_weights_that_others_counted(real_counts):
         ("all", "all", "classes", 8.02),
     ],
 )
-def test_no_rule_gives_the_published_weights_on_todays_labels(real_counts, images, pixels, median_over, largest_difference):
+def test_no_rule_gives_the_published_weights_on_todays_labels(
+    real_counts, images, pixels, median_over, largest_difference
+):
     weights = MedianFrequency(images=images, pixels=pixels, median_over=median_over)(real_counts, CLASS_NAMES)
-    assert np.abs(weights - SegNetPublished()(real_counts, CLASS_NAMES)).max() == pytest.approx(largest_difference, abs=0.005)
+    assert np.abs(weights - SegNetPublished()(real_counts, CLASS_NAMES)).max() == pytest.approx(
+        largest_difference, abs=0.005
+    )

@@ -91,7 +91,9 @@ def test_ids_that_no_class_has_are_counted(files):
 
 def test_at_most_five_unknown_ids_are_listed(files):
     Image.fromarray(np.arange(100, 110, dtype=np.uint8)[None]).save(files.labels)
-    assert "100 (1 pixels), 101 (1 pixels), 102 (1 pixels), 103 (1 pixels), 104 (1 pixels); expected" in refusal(dataset(files).labels, 0)
+    assert "100 (1 pixels), 101 (1 pixels), 102 (1 pixels), 103 (1 pixels), 104 (1 pixels); expected" in refusal(
+        dataset(files).labels, 0
+    )
 
 
 # --- RGB masks ---
@@ -174,5 +176,9 @@ def test_the_fingerprint_follows_colours_where_masks_are_rgb_and_only_there(file
     other = PALETTE[::-1]
     assert dataset(files).fingerprint() == dataset(files, palette=other).fingerprint()
     save_colors(files.labels, IDS)
-    prints = {dataset(files).fingerprint(), dataset(files, palette=other).fingerprint(), dataset(files, void_color=BLACK).fingerprint()}
+    prints = {
+        dataset(files).fingerprint(),
+        dataset(files, palette=other).fingerprint(),
+        dataset(files, void_color=BLACK).fingerprint(),
+    }
     assert len(prints) == 3

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from segkit.data import dataset as dataset_module
-from segkit.data.camvid import camvid
 from segkit.data.dataset import Sample
+from segkit.data.datasets.camvid import camvid
 from segkit.data.loader import Cached, Order, evaluation_batches, training_batches
-from segkit.data.transforms import EvaluationTransform, TrainingTransform
+from segkit.data.transforms.training import EvaluationTransform, TrainingTransform
 from segkit.errors import InputError
 
 NORMALIZATION = {"mean": (120, 110, 100), "deviation": (60, 55, 50)}
@@ -39,7 +39,8 @@ def refusal(batches):
 def same(ones, others):
     ones, others = (list(itertools.chain.from_iterable(steps)) for steps in (ones, others))
     return len(ones) == len(others) and all(
-        torch.equal(a.image, b.image) and torch.equal(a.labels, b.labels) and a.ids == b.ids for a, b in zip(ones, others, strict=True)
+        torch.equal(a.image, b.image) and torch.equal(a.labels, b.labels) and a.ids == b.ids
+        for a, b in zip(ones, others, strict=True)
     )
 
 
@@ -69,7 +70,11 @@ def test_an_epoch_is_a_permutation_without_its_incomplete_last_batch():
 
 
 def test_epochs_and_seeds_differ_in_order():
-    orders = {tuple(i for step in order(20, 20, seed=seed, last=3) for _, i in step)[a : a + 20] for seed in range(3) for a in (0, 20, 40)}
+    orders = {
+        tuple(i for step in order(20, 20, seed=seed, last=3) for _, i in step)[a : a + 20]
+        for seed in range(3)
+        for a in (0, 20, 40)
+    }
     assert len(orders) == 9
 
 
@@ -153,7 +158,9 @@ def test_images_of_unequal_size_need_a_crop_or_parts_of_their_own(workers):
 
 def test_parts_of_a_step_are_the_batch_in_order(train):
     whole = list(training_batches(train, AUGMENTED, order(batch_size=6)))
-    for [batch], parts in zip(whole, training_batches(train, AUGMENTED, order(batch_size=6), parts=3, workers=1), strict=True):
+    for [batch], parts in zip(
+        whole, training_batches(train, AUGMENTED, order(batch_size=6), parts=3, workers=1), strict=True
+    ):
         assert [len(part.ids) for part in parts] == [2, 2, 2]
         assert torch.equal(torch.cat([part.image for part in parts]), batch.image)
         assert torch.equal(torch.cat([part.labels for part in parts]), batch.labels)

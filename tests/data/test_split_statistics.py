@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from png_writer import png
 
-from segkit.data.camvid import camvid
 from segkit.data.class_weights import count
-from segkit.data.images import read_image
+from segkit.data.datasets.camvid import camvid
+from segkit.data.datasets.voc import voc
+from segkit.data.files.images import read_image
 from segkit.data.statistics import in_threads, split_statistics
-from segkit.data.voc import voc
 from segkit.errors import InputError
 
 
@@ -40,7 +40,10 @@ def test_a_median_share_is_over_the_images_that_hold_the_class(tmp_path):
 def voc_of(root, maps):
     for index, ids in enumerate(maps):
         labels = np.array(ids, np.uint8)
-        for folder, ending, pixels in (("JPEGImages", "jpg", np.zeros((*labels.shape, 3), np.uint8)), ("SegmentationClass", "png", labels)):
+        for folder, ending, pixels in (
+            ("JPEGImages", "jpg", np.zeros((*labels.shape, 3), np.uint8)),
+            ("SegmentationClass", "png", labels),
+        ):
             (root / folder).mkdir(exist_ok=True)
             Image.fromarray(pixels).save(root / folder / f"{index}.{ending}")
     lists = root / "ImageSets" / "Segmentation"

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from segkit.data import dataset as dataset_module
-from segkit.data.camvid import camvid
 from segkit.data.dataset import Sample
+from segkit.data.datasets.camvid import camvid
 from segkit.data.loader import Order, evaluation_batches, training_batches
-from segkit.data.transforms import EvaluationTransform, TrainingTransform
+from segkit.data.transforms.training import EvaluationTransform, TrainingTransform
 from segkit.errors import RunError
 from segkit.tracking.run_dir import RunDir
 
@@ -46,7 +46,17 @@ def alive(processes) -> list[psutil.Process]:
 
 def start(run, tiny, *settings, before=()):
     """`segkit train` with two workers, in a session of its own, as if started from a terminal."""
-    command = [*before, sys.executable, "-m", "segkit", "train", "configs/streets/fcn8s.yaml", *tiny, "training.workers=2", *settings]
+    command = [
+        *before,
+        sys.executable,
+        "-m",
+        "segkit",
+        "train",
+        "configs/streets/fcn8s.yaml",
+        *tiny,
+        "training.workers=2",
+        *settings,
+    ]
     environment = os.environ | {"SEGKIT_CACHE": str(run.parent / "cache")}
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([*command, "--run", str(run)], cwd=ROOT, env=environment, start_new_session=True, **pipes)
@@ -144,7 +154,8 @@ def scored(dataset, *, workers=1):
 
 
 def begun(dataset, *, workers: int):
-    """Batches of which the first was taken, and their workers; other tests may have left some that nobody collected yet."""
+    """Batches of which the first was taken, and their workers; other tests may have left some that nobody collected
+    yet."""
     others = {process.pid for process in active_children()}
     batches = scored(dataset, workers=workers)
     next(batches)
@@ -199,6 +210,8 @@ def test_too_little_shared_memory_is_one_message_and_no_endless_wait(tiny, tmp_p
     finally:
         process.kill()
     assert process.returncode == 1
-    assert errors.startswith("segkit: a data worker found no room in shared memory (unable to allocate shared memory(shm)")
+    assert errors.startswith(
+        "segkit: a data worker found no room in shared memory (unable to allocate shared memory(shm)"
+    )
     assert " of 0 MB of shared memory (/dev/shm). Set training.workers=0, or fewer, or a larger shared memory" in errors
     assert errors.count("\n") == 1

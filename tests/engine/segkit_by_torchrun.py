@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import segkit.engine.distributed
 import segkit.engine.train
-from segkit.cli import main
+from segkit.cli.app import main
 
 original = segkit.engine.train.training_step
 

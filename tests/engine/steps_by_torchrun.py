@@ -1,4 +1,5 @@
-"""Steps of small nets in as many processes as there are: python -m torch.distributed.run ... steps_by_torchrun.py FOLDER."""
+"""Steps of small nets in as many processes as there are: python -m torch.distributed.run ... steps_by_torchrun.py
+FOLDER."""
 
 import json
 import sys
@@ -23,8 +24,15 @@ from segkit.models.segmenter import Segmenter
 from segkit.tracking.tracker import NoTracker
 
 CLASSES, STEPS, BATCH, SIZE = 3, 2, 4, (32, 32)
-NORMALIZERS = list(product(("valid_pixels", "weight_sum", "batch", "image_means"), (1, 2)))  # and the parts that a share is computed in
-VALID = (1.0, 0.5, 0.1, 0.0)  # share of each image that is labelled: the second half of a batch holds a tenth of the first half's pixels
+NORMALIZERS = list(
+    product(("valid_pixels", "weight_sum", "batch", "image_means"), (1, 2))
+)  # and the parts that a share is computed in
+VALID = (
+    1.0,
+    0.5,
+    0.1,
+    0.0,
+)  # share of each image that is labelled: the second half of a batch holds a tenth of the first half's pixels
 MODELS = [*DECODERS, "auxiliary", "with a layer that nothing uses"]
 
 
@@ -40,7 +48,12 @@ def batches(processes: Processes, parts: int, broken: bool) -> list[list[Batch]]
         image = image * float("inf") if broken else image
         size = BATCH // processes.count // parts
         mine = range(processes.rank * parts, (processes.rank + 1) * parts)
-        steps.append([Batch(image[n * size :][:size], labels[n * size :][:size], tuple(f"{n}-{i}" for i in range(size))) for n in mine])
+        steps.append(
+            [
+                Batch(image[n * size :][:size], labels[n * size :][:size], tuple(f"{n}-{i}" for i in range(size)))
+                for n in mine
+            ]
+        )
     return steps
 
 
@@ -103,7 +116,9 @@ def main(folder: Path) -> None:
         try:
             trained(model, folder / "broken", processes, broken=processes.rank == 1)
         except NonFinite as error:
-            same = all(torch.equal(tensor, plain_model().state_dict()[name]) for name, tensor in model.state_dict().items())
+            same = all(
+                torch.equal(tensor, plain_model().state_dict()[name]) for name, tensor in model.state_dict().items()
+            )
             (folder / f"nonfinite_{processes.rank}.json").write_text(json.dumps([error.step, error.about["ids"], same]))
 
 

@@ -13,7 +13,9 @@ from segkit.models.segmenter import Segmenter
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5))
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Conv2d(4, 5, 3), nn.BatchNorm2d(5)
+    )
 
 
 @pytest.fixture
@@ -38,7 +40,9 @@ def test_statistics_are_averages_over_batches_that_each_layer_normalizes_by_itse
     model.train()
     set_statistics(model, batches, unbiased=unbiased)
     for norm, expected in zip((model[1], model[5]), sums, strict=True):
-        torch.testing.assert_close(torch.stack([norm.running_mean, norm.running_var]), expected / total, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            torch.stack([norm.running_mean, norm.running_var]), expected / total, rtol=1e-4, atol=1e-5
+        )
     assert model.training
     assert model[1].momentum == 0.1
 
@@ -58,7 +62,9 @@ def test_the_authors_count_94_batches_of_4_for_367_images_and_go_round():
     assert author_batches([0, 1], 8) == [[0, 1] * 4] * 2
 
 
-@pytest.mark.parametrize(("encoder", "decoder"), [("vgg16", "segnet"), ("segnet_basic", "segnet_basic"), ("vgg16", "fcn8s")])
+@pytest.mark.parametrize(
+    ("encoder", "decoder"), [("vgg16", "segnet"), ("segnet_basic", "segnet_basic"), ("vgg16", "fcn8s")]
+)
 @torch.no_grad()
 def test_absorbing_batch_norm_changes_no_output(encoder, decoder):
     torch.manual_seed(0)

@@ -17,7 +17,9 @@ def test_the_best_weights_say_what_they_are(two, folder):
     about = read_metadata(folder / BEST)
     assert (about["step"], about["mean_iou"], about["model"], about["config_hash"]) == ("10", "0.5", "fcn8s", "abc123")
     assert (two.progress.best_step, two.progress.best_mean_iou) == (10, 0.5)
-    assert all(torch.equal(read_weights(folder / BEST)[name], tensor) for name, tensor in two.model.state_dict().items())
+    assert all(
+        torch.equal(read_weights(folder / BEST)[name], tensor) for name, tensor in two.model.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize("fault", [damage, os.unlink])
@@ -36,7 +38,9 @@ def test_a_state_that_is_not_finite_is_not_saved(two, folder):
     two.progress.step = 11
     two.model[0].weight.data[1, 1] = float("nan")
     for save in (lambda: checkpoints(folder).save(two), lambda: checkpoints(folder).keep_best(two, 0.5)):
-        with pytest.raises(FloatingPointError, match=r"step 11: 1 tensors are not finite, the first is 0.weight; nothing was saved"):
+        with pytest.raises(
+            FloatingPointError, match=r"step 11: 1 tensors are not finite, the first is 0.weight; nothing was saved"
+        ):
             save()
     assert sorted(folder.iterdir()) == before
 

@@ -67,7 +67,9 @@ def test_biases_learn_twice_as_fast_without_decay_and_shifts_like_weights_withou
 
 
 def test_fcn_alexnet_treats_the_score_layer_alone_so_and_segnet_basic_decays_shifts(model):
-    found = rules(model, caffe_sgd(model, frozenset(), lr=1.0, weight_decay=DECAY, biases="scores", shift_weight_decay_scale=1.0))
+    found = rules(
+        model, caffe_sgd(model, frozenset(), lr=1.0, weight_decay=DECAY, biases="scores", shift_weight_decay_scale=1.0)
+    )
     assert found["conv1.bias"] == (1.0, DECAY)
     assert found["score_fr.bias"] == (2.0, 0.0)
     assert found["conv1_bn.bias"] == (1.0, DECAY)

@@ -15,7 +15,10 @@ from segkit.errors import InputError
 
 IDENTITY = Identity("abc123", "fcn8s", ("road", "sky"))
 STORED = Path(__file__).parent / "stored_checkpoints"
-OPTIONS = {"schedule": {"step": {"every_epochs": 1}}, "optimizer": {"caffe_sgd": {"momentum": 0.9, "weight_decay": 0.0005}}}
+OPTIONS = {
+    "schedule": {"step": {"every_epochs": 1}},
+    "optimizer": {"caffe_sgd": {"momentum": 0.9, "weight_decay": 0.0005}},
+}
 
 
 def trainee(optimizer="sgd", schedule="poly", width=4):
@@ -103,12 +106,19 @@ def test_progress_comes_back(folder):
     done = trainee()
     done.progress.__init__(step=7, epochs=1, seconds=1.5, best_mean_iou=0.25, best_step=0, skipped=2)
     checkpoints(folder).save(done)
-    assert restored(folder)[0].progress == Progress(step=7, epochs=1, seconds=1.5, best_mean_iou=0.25, best_step=0, skipped=2)
+    assert restored(folder)[0].progress == Progress(
+        step=7, epochs=1, seconds=1.5, best_mean_iou=0.25, best_step=0, skipped=2
+    )
 
 
 def test_a_manifest_says_what_a_checkpoint_belongs_to(two, folder):
     about = json.loads((folder / "step_00000010_epoch_0000.json").read_text())
-    assert (about["schema"], about["config_hash"], about["model"], about["class_names"]) == (SCHEMA, "abc123", "fcn8s", ["road", "sky"])
+    assert (about["schema"], about["config_hash"], about["model"], about["class_names"]) == (
+        SCHEMA,
+        "abc123",
+        "fcn8s",
+        ["road", "sky"],
+    )
     assert about["bytes"] == (folder / "step_00000010_epoch_0000.pt").stat().st_size
     assert about["step"] == 10
 
@@ -190,7 +200,9 @@ def test_after_a_truncation_the_checkpoint_before_is_used(two, folder, share):
     assert f"{last} is damaged: {last.stat().st_size} bytes, expected" in said[0]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"schema": 2}', '{"schema": 2, "bytes": 1, "sha256": "", "model": 3}', "\udcff"])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"schema": 2}', '{"schema": 2, "bytes": 1, "sha256": "", "model": 3}', "\udcff"]
+)
 def test_a_damaged_manifest_is_one_of_a_damaged_checkpoint(two, folder, text):
     manifest = folder / "step_00000010_epoch_0000.json"
     manifest.write_text(text, errors="surrogateescape")
@@ -223,7 +235,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(two, folder, tmp_path):
         def __reduce__(self):
             return os.system, (f"touch {tmp_path / 'sentinel'}",)
 
-    from segkit.files import sha256
+    from segkit.system.files import sha256
 
     last = folder / "step_00000010_epoch_0000.pt"
     last.write_bytes(pickle.dumps({"schema": 2, "model": Payload()}, protocol=2))
@@ -258,7 +270,9 @@ def test_a_checkpoint_of_another_config_is_refused_and_changes_nothing(two, fold
 
 def test_a_checkpoint_of_another_model_is_refused_in_one_line(two, folder):
     other = Identity("def456", "segnet", ("road", "sky", "tree"))
-    assert "is of fcn8s with 2 classes, the config says segnet with 3 classes. Choose another --run folder." in refusal(folder, other)
+    assert "is of fcn8s with 2 classes, the config says segnet with 3 classes. Choose another --run folder." in refusal(
+        folder, other
+    )
 
 
 def test_a_checkpoint_of_another_width_is_refused(two, folder):

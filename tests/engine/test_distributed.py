@@ -66,7 +66,11 @@ def test_two_processes_take_the_steps_of_one(steps, tmp_path, normalizer, parts)
 def test_all_processes_end_with_equal_weights(steps, name):
     model = any_model(name)
     start = model.state_dict()
-    moved = [parameter for parameter, _ in model.named_parameters() if not torch.equal(steps[0][name][parameter], start[parameter])]
+    moved = [
+        parameter
+        for parameter, _ in model.named_parameters()
+        if not torch.equal(steps[0][name][parameter], start[parameter])
+    ]
     assert moved
     for parameter, _ in model.named_parameters():
         assert torch.equal(steps[0][name][parameter], steps[1][name][parameter])

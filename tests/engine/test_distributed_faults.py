@@ -1,4 +1,5 @@
-"""Several processes of which one fails: all end within a minute, each failure is told once, and the same command goes on."""
+"""Several processes of which one fails: all end within a minute, each failure is told once, and the same command goes
+on."""
 
 import os
 import signal
@@ -99,7 +100,9 @@ def test_three_processes_go_on_to_the_same_end(whole, config, tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("rank", [0, 1])
-def test_a_killed_process_ends_all_within_a_minute_and_they_go_on_to_the_same_end(whole, config, tmp_path, rank, workers):
+def test_a_killed_process_ends_all_within_a_minute_and_they_go_on_to_the_same_end(
+    whole, config, tmp_path, rank, workers
+):
     run = tmp_path / "run"
     setting = f"training.workers={workers}"
     process = train(config, run, OFTEN, setting)
@@ -149,7 +152,9 @@ def camvid(tmp_path):
         for index in range(count):
             Image.fromarray(random.integers(0, 256, (32, 48, 3), np.uint8)).save(root / split / f"{index}.png")
             Image.fromarray(random.integers(0, 12, (32, 48), np.uint8)).save(root / f"{split}annot" / f"{index}.png")
-        lines = [f"/SegNet/CamVid/{split}/{index}.png /SegNet/CamVid/{split}annot/{index}.png\n" for index in range(count)]
+        lines = [
+            f"/SegNet/CamVid/{split}/{index}.png /SegNet/CamVid/{split}annot/{index}.png\n" for index in range(count)
+        ]
         (root / f"{split}.txt").write_text("".join(lines))
     first = CONFIG.index("data:")
     text = f"{CONFIG[:first]}data: {{name: camvid, root: {root}}}\n{CONFIG[CONFIG.index('transforms:') :]}"
@@ -179,8 +184,14 @@ def test_a_bad_image_of_one_process_is_named_once_and_once_mended_all_go_on_to_t
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["training.batch_size=3"], "training.batch_size = 3: 2 processes with training.accumulation = 1 expect a multiple of 2. Set"),
-        (["training.accumulation=4"], "training.batch_size = 4: 2 processes with training.accumulation = 4 expect a multiple of 8. Set"),
+        (
+            ["training.batch_size=3"],
+            "training.batch_size = 3: 2 processes with training.accumulation = 1 expect a multiple of 2. Set",
+        ),
+        (
+            ["training.accumulation=4"],
+            "training.batch_size = 4: 2 processes with training.accumulation = 4 expect a multiple of 8. Set",
+        ),
         (["training.batch=8"], "training.batch = 8 (command line): unknown key. Did you mean 'batch_size'?"),
         (["model.initialize_from=nowhere.pt"], "weights nowhere.pt do not exist"),
     ],

@@ -42,7 +42,15 @@ def trained(folder, steps, norm=nn.BatchNorm2d, **options):
     checkpoints = Checkpoints(folder, Identity("abc", "net", ("a", "b")))
     perfect = scores(torch.eye(2, dtype=torch.int64).numpy())
     try:
-        train(trainee, CrossEntropy(None), steps, plan=plan, validate=lambda _: perfect, log=records, checkpoints=checkpoints)
+        train(
+            trainee,
+            CrossEntropy(None),
+            steps,
+            plan=plan,
+            validate=lambda _: perfect,
+            log=records,
+            checkpoints=checkpoints,
+        )
     except NonFinite as error:
         return trainee, records, error
     return trainee, records, None
@@ -51,8 +59,13 @@ def trained(folder, steps, norm=nn.BatchNorm2d, **options):
 def test_a_step_that_is_not_finite_changes_no_weight_and_is_named(tmp_path):
     before, _, _ = trained(tmp_path / "a", [batch(1)])
     after, records, error = trained(tmp_path / "b", [batch(1), batch(2, BAD)])
-    assert all(torch.equal(first, second) for first, second in zip(before.model.parameters(), after.model.parameters(), strict=True))
-    assert str(error).startswith("step 2: the loss is not finite (loss nan, gradient norm nan), samples a2, b2, kept in ")
+    assert all(
+        torch.equal(first, second)
+        for first, second in zip(before.model.parameters(), after.model.parameters(), strict=True)
+    )
+    assert str(error).startswith(
+        "step 2: the loss is not finite (loss nan, gradient norm nan), samples a2, b2, kept in "
+    )
     assert records[-1] == ("nonfinite", {"step": 2, **error.about})
     assert after.progress.step == 1
 
@@ -78,7 +91,12 @@ def test_steps_may_be_left_out_and_leave_no_trace_but_a_record(tmp_path):
     assert all(torch.equal(state[name], expected[name]) for name in state)
     assert state[number] == 2
     assert (with_it.progress.step, with_it.progress.skipped) == (3, 1)
-    assert [(kind, record["step"]) for kind, record in records] == [("train", 1), ("nonfinite", 2), ("train", 3), ("validation", 3)]
+    assert [(kind, record["step"]) for kind, record in records] == [
+        ("train", 1),
+        ("nonfinite", 2),
+        ("train", 3),
+        ("validation", 3),
+    ]
 
 
 def test_one_more_than_may_be_left_out_ends_the_run(tmp_path):
@@ -89,7 +107,8 @@ def test_one_more_than_may_be_left_out_ends_the_run(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("place", "expected"), [("weight", "0.bias"), ("gradient", "the gradient of 1.weight"), ("norm", "the norm of the gradients")]
+    ("place", "expected"),
+    [("weight", "0.bias"), ("gradient", "the gradient of 1.weight"), ("norm", "the norm of the gradients")],
 )
 def test_the_term_is_where_it_can_be_seen_first(place, expected):
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
@@ -110,14 +129,18 @@ def test_clipping_does_not_hide_which_gradient_it_was(tmp_path):
 
 
 def test_a_state_that_only_batch_norm_broke_is_not_saved(tmp_path):
-    with pytest.raises(FloatingPointError, match=r"step 1: 1 tensors are not finite, the first is 1.running_var; nothing was saved"):
+    with pytest.raises(
+        FloatingPointError, match=r"step 1: 1 tensors are not finite, the first is 1.running_var; nothing was saved"
+    ):
         trained(tmp_path, [batch(1, 1e30)])
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_rate_that_is_far_too_high_ends_in_one_message(segkit, tiny, tmp_path):
     run = tmp_path / "run"
-    code, _, errors = segkit("train", "configs/streets/fcn8s.yaml", *tiny, "optimizer.lr=1e30", "optimizer.name=sgd", "--run", run)
+    code, _, errors = segkit(
+        "train", "configs/streets/fcn8s.yaml", *tiny, "optimizer.lr=1e30", "optimizer.name=sgd", "--run", run
+    )
     assert code == 1
     assert "segkit: training stopped: step 2: " in errors
     assert "is not finite" in errors

@@ -1,4 +1,5 @@
-"""A score layer of 4096 to 11 channels in bfloat16 corrupts the heap of a CPU process (performance.md, hazard 1): ours run in float32."""
+"""A score layer of 4096 to 11 channels in bfloat16 corrupts the heap of a CPU process (performance.md, hazard 1): ours
+run in float32."""
 
 import subprocess
 import sys

@@ -1,4 +1,5 @@
-"""Batches of void pixels alone: the loss is 0, no weight gets a gradient, nothing becomes NaN (reliability.md, case 12)."""
+"""Batches of void pixels alone: the loss is 0, no weight gets a gradient, nothing becomes NaN (reliability.md, case
+12)."""
 
 import json
 
@@ -76,7 +77,13 @@ def trained(segkit, tiny, tmp_path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(labels).save(path)
     settings = [setting for setting in tiny if not setting.startswith("data.")]
-    settings += ["data.name=folder", f"data.root={tmp_path}", "training.batch_size=1", "training.epochs=1", "training.log_every=1"]
+    settings += [
+        "data.name=folder",
+        f"data.root={tmp_path}",
+        "training.batch_size=1",
+        "training.epochs=1",
+        "training.log_every=1",
+    ]
 
     def train(normalizer):
         settings.append(f"loss.function={{name: cross_entropy, normalizer: {normalizer}}}")

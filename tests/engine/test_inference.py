@@ -153,7 +153,8 @@ def test_a_stated_precision_is_taken():
 
 
 @pytest.mark.parametrize(
-    ("avx512", "amx", "expected"), [(False, False, torch.float32), (True, False, torch.bfloat16), (False, True, torch.bfloat16)]
+    ("avx512", "amx", "expected"),
+    [(False, False, torch.float32), (True, False, torch.bfloat16), (False, True, torch.bfloat16)],
 )
 def test_auto_is_bfloat16_only_where_the_processor_computes_in_it(monkeypatch, avx512, amx, expected):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
@@ -190,7 +191,9 @@ def test_samples_are_averaged_after_the_softmax_and_their_variance_over_classes(
 
 def test_sampling_turns_on_dropout_alone_and_leaves_the_model_as_it_was(dropping):
     before = {name: tensor.clone() for name, tensor in dropping.state_dict().items()}
-    _, variance = sample_probabilities(dropping, torch.randn(1, 3, 5, 7), samples=3, device=CPU, precision=torch.float32)
+    _, variance = sample_probabilities(
+        dropping, torch.randn(1, 3, 5, 7), samples=3, device=CPU, precision=torch.float32
+    )
     assert float(variance.max()) > 0
     assert not any(module.training for module in dropping.modules())
     assert all(torch.equal(tensor, before[name]) for name, tensor in dropping.state_dict().items())
@@ -198,4 +201,6 @@ def test_sampling_turns_on_dropout_alone_and_leaves_the_model_as_it_was(dropping
 
 def test_a_model_without_dropout_cannot_be_sampled():
     with pytest.raises(InputError, match="the model has no dropout, so all samples would be equal"):
-        sample_probabilities(nn.Conv2d(3, K, 1), torch.randn(1, 3, 5, 7), samples=3, device=CPU, precision=torch.float32)
+        sample_probabilities(
+            nn.Conv2d(3, K, 1), torch.randn(1, 3, 5, 7), samples=3, device=CPU, precision=torch.float32
+        )

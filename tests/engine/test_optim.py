@@ -7,7 +7,18 @@ import torch
 from torch import nn
 
 from segkit.build import SCHEDULES
-from segkit.engine.optim import adamw, constant, gradient_norm, learning_rate, one_cycle, parameter_groups, plateau, poly, sgd, step
+from segkit.engine.optim import (
+    adamw,
+    constant,
+    gradient_norm,
+    learning_rate,
+    one_cycle,
+    parameter_groups,
+    plateau,
+    poly,
+    sgd,
+    step,
+)
 
 LR = 0.1
 STEPS = 100
@@ -87,7 +98,9 @@ def test_options_reach_the_optimizer(model):
 
 
 def test_one_step_is_caffes_update(model):
-    optimizer = sgd(model, frozenset(), lr=LR, momentum=0.9, weight_decay=0.5, bias_lr_scale=2, bias_weight_decay_scale=0)
+    optimizer = sgd(
+        model, frozenset(), lr=LR, momentum=0.9, weight_decay=0.5, bias_lr_scale=2, bias_weight_decay_scale=0
+    )
     weight, bias = (p.detach().clone() for p in (model[2].weight, model[2].bias))
     for parameter in model.parameters():
         parameter.grad = torch.ones_like(parameter)
@@ -167,7 +180,9 @@ def test_plateau_waits_while_the_score_rises_by_more_than_the_threshold(optimize
     rising = [0.1 + 0.01 * i for i in range(10)]
     assert validated(plateau(optimizer, STEPS, 10, patience=1, threshold=0.005), optimizer, rising) == [LR] * 10
     creeping = [0.1 + 0.001 * i for i in range(4)]
-    assert validated(plateau(optimizer, STEPS, 10, patience=1, threshold=0.005), optimizer, creeping)[-1] == close(LR / 10)
+    assert validated(plateau(optimizer, STEPS, 10, patience=1, threshold=0.005), optimizer, creeping)[-1] == close(
+        LR / 10
+    )
 
 
 @pytest.mark.parametrize("build", [constant, step, poly, one_cycle])

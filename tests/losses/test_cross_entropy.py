@@ -25,7 +25,9 @@ def formula(logits, labels, weights, normalizer):
     """Loss and gradient in float64: sum of w[y] (-log p[y]) over a divisor; w[y] (p - 1[y]) over the same."""
     if normalizer == "image_means":
         each = [formula(logits[b : b + 1], labels[b : b + 1], weights, "valid_pixels") for b in range(len(labels))]
-        return sum(value for value, _ in each) / len(each), np.concatenate([gradient for _, gradient in each]) / len(each)
+        return sum(value for value, _ in each) / len(each), np.concatenate([gradient for _, gradient in each]) / len(
+            each
+        )
     z = logits.double().numpy()
     p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
     w = np.ones(K) if weights is None else weights.double().numpy()
@@ -65,7 +67,9 @@ def test_a_pixel_by_hand():
     logits = torch.tensor([[[[0.0]], [[np.log(3.0)]]]]).float()  # probabilities 1/4 and 3/4
     labels = torch.zeros(1, 1, 1, dtype=torch.int64)
     assert CrossEntropy(torch.tensor([2.0, 1.0]))(logits, labels).item() == pytest.approx(2 * np.log(4))
-    assert CrossEntropy(torch.tensor([2.0, 1.0]), normalizer="weight_sum")(logits, labels).item() == pytest.approx(np.log(4))
+    assert CrossEntropy(torch.tensor([2.0, 1.0]), normalizer="weight_sum")(logits, labels).item() == pytest.approx(
+        np.log(4)
+    )
 
 
 def test_the_gradient_of_the_total_agrees_with_finite_differences():

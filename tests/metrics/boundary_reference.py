@@ -1,4 +1,5 @@
-"""What tests of boundary measures share: label maps, and references that look at every pixel and every pair of pixels."""
+"""What tests of boundary measures share: label maps, and references that look at every pixel and every pair of
+pixels."""
 
 import math
 
@@ -63,7 +64,9 @@ def naive_counts(predicted, labels, tolerance, matching, void, pairs_of):
         ours, theirs = (naive_boundary(ids, k) for ids in (predicted, labels))
         distance = np.array([[math.dist(a, b) for b in theirs] for a in ours]).reshape(len(ours), len(theirs))
         near = distance <= radius
-        matched = (near.any(1).sum(), near.any(0).sum()) if matching == "distance" else (pairs_of(distance, radius),) * 2
+        matched = (
+            (near.any(1).sum(), near.any(0).sum()) if matching == "distance" else (pairs_of(distance, radius),) * 2
+        )
         counts.append([len(ours), matched[0], len(theirs), matched[1]])
     return counts
 

@@ -21,7 +21,13 @@ from boundary_reference import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from segkit.metrics.boundary import band_counts, boundary_iou, boundary_iou_of_classes, trimap_matrices, trimap_matrices_of_several
+from segkit.metrics.boundary import (
+    band_counts,
+    boundary_iou,
+    boundary_iou_of_classes,
+    trimap_matrices,
+    trimap_matrices_of_several,
+)
 from segkit.metrics.confusion import scores
 from segkit.tensors import IGNORE
 
@@ -81,8 +87,9 @@ def test_bands_of_a_rectangle_by_hand():
     labels[1:5, 1:7] = 1
     predicted[1:5, 2:8] = 1
     counts = band_counts(predicted, labels, num_classes=2, width=0.1)  # 1 pixel of a diagonal of 10
-    # class 1: 4x6 without its 2x4 inside, 16 pixels in either map; both have columns 2..6 of rows 1 and 4: 10. Union 16 + 16 - 10
-    # class 0: all of its 24 pixels, in either map; both have rows 0 and 5 and column 0: 16 + 4. Union 24 + 24 - 20
+    # class 1: 4x6 without its 2x4 inside, 16 pixels in either map; both have columns 2..6 of rows 1 and 4: 10. Union 16
+    # + 16 - 10 class 0: all of its 24 pixels, in either map; both have rows 0 and 5 and column 0: 16 + 4. Union 24 + 24
+    # - 20
     assert counts.tolist() == [[20, 28], [10, 22]]
     assert boundary_iou_of_classes(counts[None]).tolist() == same([20 / 28, 10 / 22])
     assert boundary_iou(counts[None]) == same((20 / 28 + 10 / 22) / 2)
@@ -126,7 +133,9 @@ def test_a_class_absent_from_the_labels_but_predicted_has_iou_0_near_boundaries(
     assert [scores(m).mean_iou for m in matrices] == same([(0 + 1 + 0) / 3, (1 / 2 + 1 + 0) / 3])
 
 
-@pytest.mark.parametrize("labels", [edge(8, 6, 8), np.full((6, 8), IGNORE, np.uint8)], ids=["a class fills the image", "void only"])
+@pytest.mark.parametrize(
+    "labels", [edge(8, 6, 8), np.full((6, 8), IGNORE, np.uint8)], ids=["a class fills the image", "void only"]
+)
 def test_an_image_that_one_class_fills_or_of_void_only_has_no_pixel_near_a_boundary(labels):
     matrices = trimap_matrices(edge(4, 6, 8), labels, num_classes=2, widths=(1, 99))
     assert matrices.tolist() == [[[0, 0], [0, 0]]] * 2
@@ -165,7 +174,9 @@ def test_a_band_has_its_width_in_pixels_on_either_side_of_a_straight_boundary():
 
 def test_a_border_to_void_is_no_boundary_of_a_trimap():
     labels = np.array([[0, 0, IGNORE, 1, 1]], np.uint8)
-    assert trimap_matrices(np.zeros_like(labels), labels, num_classes=2, widths=(1, 9)).tolist() == [[[0, 0], [0, 0]]] * 2
+    assert (
+        trimap_matrices(np.zeros_like(labels), labels, num_classes=2, widths=(1, 9)).tolist() == [[[0, 0], [0, 0]]] * 2
+    )
 
 
 def test_a_band_reaches_across_void_without_counting_it():
@@ -192,7 +203,10 @@ def test_a_trimap_may_be_flipped_and_ignores_predictions_in_void(predicted, labe
 # --- what is refused ---
 
 
-MEASURES = (band_counts, lambda predicted, labels, num_classes: trimap_matrices(predicted, labels, num_classes=num_classes, widths=(1,)))
+MEASURES = (
+    band_counts,
+    lambda predicted, labels, num_classes: trimap_matrices(predicted, labels, num_classes=num_classes, widths=(1,)),
+)
 measures = pytest.mark.parametrize("measure", MEASURES, ids=["band", "trimap"])
 
 

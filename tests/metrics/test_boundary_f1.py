@@ -48,7 +48,9 @@ def test_the_authors_matching_at_least_cost_has_as_many_pairs(seed, void):
     predicted = disturbed(labels, seed)
     counts = bf_counts(predicted, labels, num_classes=K, tolerance=0.07, void=void)  # 1.59 pixels
     assert counts.tolist() == naive_counts(predicted, labels, 0.07, "one_to_one", void, pairs_at_least_cost)
-    assert (counts[:, 1] < counts[:, [0, 2]].min(1)).any()  # some have no partner because of where they are, not because of their number
+    assert (
+        counts[:, 1] < counts[:, [0, 2]].min(1)
+    ).any()  # some have no partner because of where they are, not because of their number
 
 
 # --- classes that are absent, alone, or void, by hand ---
@@ -142,7 +144,8 @@ def test_the_default_tolerance_is_three_quarters_of_a_percent_of_the_diagonal(he
 def test_one_to_one_a_label_pixel_excuses_one_predicted_pixel():
     predicted = edge(40)
     predicted[:, 38] = 1
-    # boundaries 37|38, 38|39 and 39|40: three columns of 60 pixels, against one column in the labels, 2 pixels away at most
+    # boundaries 37|38, 38|39 and 39|40: three columns of 60 pixels, against one column in the labels, 2 pixels away at
+    # most
     counts = bf_counts(predicted, edge(40), num_classes=2, tolerance=FOUR_AND_A_HALF)
     assert counts.tolist() == [[180, 60, 60, 60]] * 2
     assert bf(counts[None]) == same(2 * (1 / 3) / (1 + 1 / 3))

@@ -58,7 +58,9 @@ def test_predictions_at_ignored_pixels_change_nothing(predicted, labels, other):
 
 def test_two_matrices_add_up_to_the_matrix_of_both():
     predicted, labels = random_maps(0)
-    assert (matrix_of(predicted[:2], labels[:2]) + matrix_of(predicted[2:], labels[2:]) == matrix_of(predicted, labels)).all()
+    assert (
+        matrix_of(predicted[:2], labels[:2]) + matrix_of(predicted[2:], labels[2:]) == matrix_of(predicted, labels)
+    ).all()
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
@@ -68,7 +70,8 @@ def test_predictions_may_have_any_integer_type(dtype):
 
 
 @pytest.mark.parametrize(
-    ("predicted", "labels"), [([0, K], [0, 1]), ([0, 1], [0, K]), ([-1, 0], [0, 0]), ([0, 0], [-1, 0]), ([0, IGNORE], [0, 0])]
+    ("predicted", "labels"),
+    [([0, K], [0, 1]), ([0, 1], [0, K]), ([-1, 0], [0, 0]), ([0, 0], [-1, 0]), ([0, IGNORE], [0, 0])],
 )
 def test_ids_out_of_range_are_refused(predicted, labels):
     with pytest.raises(ValueError, match=r"class ids outside 0\.\.4 and 255"):
@@ -161,7 +164,9 @@ def test_segmentation_models_pytorch_gives_the_same_iou(seed):
     from segmentation_models_pytorch import metrics
 
     predicted, labels = random_maps(seed)
-    counts = metrics.get_stats(torch.as_tensor(predicted), torch.as_tensor(labels), mode="multiclass", num_classes=K, ignore_index=IGNORE)
+    counts = metrics.get_stats(
+        torch.as_tensor(predicted), torch.as_tensor(labels), mode="multiclass", num_classes=K, ignore_index=IGNORE
+    )
     theirs = metrics.iou_score(*(count.sum(0, keepdim=True) for count in counts), reduction="none")[0]
     result = scores(matrix_of(predicted, labels))
     assert result.iou == same(tuple(theirs.tolist()))

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from segkit.models.caffe import import_caffe
+from segkit.models.caffe.layers import import_caffe
 from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
 from segkit.models.encoders.vgg import VGG16
 from segkit.models.segmenter import Segmenter

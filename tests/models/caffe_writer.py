@@ -74,7 +74,13 @@ def layers_of(model, *, inner_product=(), slashes=False):
             weight, bias = module.weight.detach().numpy(), module.bias.detach().numpy()
             weight = weight[:, [2, 1, 0]] if first else weight
             flat = name in inner_product
-            found.append((name, "InnerProduct" if flat else "Convolution", [weight.reshape(len(weight), -1) if flat else weight, bias]))
+            found.append(
+                (
+                    name,
+                    "InnerProduct" if flat else "Convolution",
+                    [weight.reshape(len(weight), -1) if flat else weight, bias],
+                )
+            )
             first = False
         elif isinstance(module, nn.BatchNorm2d):
             scale = module.weight / torch.sqrt(module.running_var + module.eps)
@@ -83,7 +89,9 @@ def layers_of(model, *, inner_product=(), slashes=False):
         elif name.startswith("upscore"):
             weight = module.weight.detach().numpy()
             if weight.shape[1] != len(weight):  # one kernel per class
-                weight = np.stack([np.stack([w[0] * (i == j) for j in range(len(weight))]) for i, w in enumerate(weight)])
+                weight = np.stack(
+                    [np.stack([w[0] * (i == j) for j in range(len(weight))]) for i, w in enumerate(weight)]
+                )
             found.append((name, "Deconvolution", [weight]))
     return found
 

@@ -1,4 +1,5 @@
-"""Our crops put scores where they were seen, by brute force: nothing here uses coordinate maps to get its expectation."""
+"""Our crops put scores where they were seen, by brute force: nothing here uses coordinate maps to get its
+expectation."""
 
 import pytest
 import torch
@@ -16,7 +17,8 @@ def encoder():
 
 
 def seen_centre(monkeypatch, stage, position, size):
-    """Centre of what one pixel of a pooled map sees of the image: of its gradient, with equal weights and averages for maxima."""
+    """Centre of what one pixel of a pooled map sees of the image: of its gradient, with equal weights and averages for
+    maxima."""
     encoder = VGG16(width=1 / 64).double()
     for name, parameter in encoder.named_parameters():
         torch.nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1 / parameter[0].numel())
@@ -26,7 +28,9 @@ def seen_centre(monkeypatch, stage, position, size):
         pooled = encoder(image, Needs(pooled=frozenset({stage}))).pooled[stage]
     pooled[0, 0, *position].backward()
     seen = image.grad[0].sum(0)
-    assert not any(edge.any() for edge in (seen[0], seen[-1], seen[:, 0], seen[:, -1])), "the whole receptive field lies in the image"
+    assert not any(edge.any() for edge in (seen[0], seen[-1], seen[:, 0], seen[:, -1])), (
+        "the whole receptive field lies in the image"
+    )
     return centre_of_mass(seen)
 
 
@@ -64,5 +68,7 @@ def test_the_last_enlargement_reaches_every_image_size(encoder, build, size):
 def test_where_heights_differ_the_common_part_of_two_maps_is_added(encoder):
     decoder = fcn8s(encoder.stages, 1, head_width=4).eval()
     channels = encoder.stages.channels
-    pooled = {stage: torch.zeros(1, channels[stage], *size) for stage, size in {4: (2, 3), 3: (3, 5), 2: (6, 9)}.items()}
+    pooled = {
+        stage: torch.zeros(1, channels[stage], *size) for stage, size in {4: (2, 3), 3: (3, 5), 2: (6, 9)}.items()
+    }
     assert decoder(Features(image_size=(48, 72), pooled=pooled)).shape == (1, 1, 48, 72)

@@ -1,4 +1,5 @@
-"""What every model keeps to: each decoder of the table, with each of its choices, on small encoders. A new row is tested by being there."""
+"""What every model keeps to: each decoder of the table, with each of its choices, on small encoders. A new row is
+tested by being there."""
 
 import inspect
 from typing import Literal, get_args, get_origin
@@ -58,13 +59,16 @@ PADDED = {"vgg16_pad100", "alexnet", "googlenet"}  # by enough for fc6 without p
 
 
 def choices(row, variant):
-    """One set of options for each value of each `Literal` argument on plain VGG16, the released geometry on encoders that pad."""
+    """One set of options for each value of each `Literal` argument on plain VGG16, the released geometry on encoders
+    that pad."""
     parameters = inspect.signature(row).parameters
     small = {name: value for name, value in SMALL.items() if name in parameters}
     if variant != "vgg16":
         return [{**small, "head_padding": "none"} if variant in PADDED else small]
     literal = {name: get_args(p.annotation) for name, p in parameters.items() if get_origin(p.annotation) is Literal}
-    return [{**small, name: value} for name, values in literal.items() for value in values if value != "none"] or [small]
+    return [{**small, name: value} for name, values in literal.items() for value in values if value != "none"] or [
+        small
+    ]
 
 
 def every_model():
@@ -128,7 +132,9 @@ def test_every_parameter_receives_a_gradient(model):
     (model(image) * torch.randn(2, K, 65, 97)).mean().backward()
     # The bias of a convolution before batch norm is subtracted again: its gradient is zero but for rounding.
     cancelled = {
-        name for name, _ in model.named_parameters() if isinstance(getattr_at(model, f"{name.removesuffix('.bias')}_bn"), nn.BatchNorm2d)
+        name
+        for name, _ in model.named_parameters()
+        if isinstance(getattr_at(model, f"{name.removesuffix('.bias')}_bn"), nn.BatchNorm2d)
     }
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
@@ -155,7 +161,9 @@ def test_bfloat16_stays_close_to_float32(model):
         exact = model(images(32, 64))
         with torch.autocast("cpu", torch.bfloat16):
             rough = model(images(32, 64))
-    moves = bool(model.needs.indices)  # rounding may make another pixel the maximum, and unpooling then puts it elsewhere
+    moves = bool(
+        model.needs.indices
+    )  # rounding may make another pixel the maximum, and unpooling then puts it elsewhere
     assert float((rough - exact).norm() / exact.norm()) < (0.4 if moves else 0.05)
 
 
@@ -192,7 +200,8 @@ def test_memory_format_does_not_matter(model):
 
 
 def trained_and_scored(recipe):
-    """Weights after a step of training and batch-norm statistics, a confusion matrix, and logits, all from the same seed."""
+    """Weights after a step of training and batch-norm statistics, a confusion matrix, and logits, all from the same
+    seed."""
     model, image = build(recipe), images(33, 64, batch=2)
     labels = torch.randint(K, (2, 33, 64), generator=torch.Generator().manual_seed(0))
     labels[:, :9] = IGNORE
@@ -258,7 +267,10 @@ def test_fcn8s_on_vgg16_with_21_classes_has_the_parameters_of_the_layer_table(up
     learned = 21 * 21 * (4 * 4 + 4 * 4 + 16 * 16) if upsampling == "learned" else 0
     with torch.device("meta"):
         encoder = VGG16()
-        assert count(Segmenter(encoder, fcn8s(encoder.stages, 21, upsampling=upsampling))) == trunk + head + scores + learned
+        assert (
+            count(Segmenter(encoder, fcn8s(encoder.stages, 21, upsampling=upsampling)))
+            == trunk + head + scores + learned
+        )
     assert trunk == 14_714_688
 
 
@@ -274,7 +286,10 @@ def test_a_decoder_that_does_not_fit_its_encoder_is_refused(variant, decoder):
 
 @pytest.mark.parametrize("decoder", sorted(OF_ONE_WIDTH))
 def test_a_decoder_of_one_width_refuses_stages_of_different_widths(decoder):
-    with pytest.raises(InputError, match=r"needs an encoder whose stages have equal channels; this one has 4, 8, 16, 32, 32\. Use segnet"):
+    with pytest.raises(
+        InputError,
+        match=r"needs an encoder whose stages have equal channels; this one has 4, 8, 16, 32, 32\. Use segnet",
+    ):
         build(("vgg16", decoder, {}))
 
 

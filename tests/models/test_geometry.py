@@ -13,7 +13,17 @@ from segkit.models.encoders.alexnet import AlexNet
 from segkit.models.encoders.googlenet import GoogLeNet
 from segkit.models.encoders.segnet_basic import SegNetBasicEncoder
 from segkit.models.encoders.vgg import VGG16
-from segkit.models.geometry import CoordinateMap, Layer, Path, aligning_kernel, convolution, crop, crop_offsets, deconvolution, sampling
+from segkit.models.geometry import (
+    CoordinateMap,
+    Layer,
+    Path,
+    aligning_kernel,
+    convolution,
+    crop,
+    crop_offsets,
+    deconvolution,
+    sampling,
+)
 from segkit.models.segmenter import Segmenter
 
 IMAGE = CoordinateMap()
@@ -106,10 +116,14 @@ def test_fcn_googlenet_needs_an_odd_kernel_too(padding, offset, minimum):
 
 
 def test_receptive_fields_are_those_of_the_papers():
-    vgg, alexnet, googlenet, basic = (e(width=THIN).stages.paths[-1] for e in (VGG16, AlexNet, GoogLeNet, SegNetBasicEncoder))
+    vgg, alexnet, googlenet, basic = (
+        e(width=THIN).stages.paths[-1] for e in (VGG16, AlexNet, GoogLeNet, SegNetBasicEncoder)
+    )
     assert vgg.then(convolution(7)).receptive_field == 404
     assert alexnet.then(convolution(6)).receptive_field == 355
-    assert googlenet.then(convolution(7)).receptive_field == 907  # with the average pooling that the paper says it discards
+    assert (
+        googlenet.then(convolution(7)).receptive_field == 907
+    )  # with the average pooling that the paper says it discards
     assert googlenet.receptive_field == 715
     assert basic.receptive_field == 106
 
@@ -132,7 +146,9 @@ def test_with_floor_pooling_fcn32s_would_fail_for_459_of_1199_sizes():
     scores = Path(tuple(layers)).then(convolution(7))
     upscore = scores.then(deconvolution(64, 32))
     assert sum(upscore.size(size) < size + 19 for size in range(1, 1200)) == 459
-    assert [size for size in range(1, 1200) if not scores.size(size)] == list(range(1, 26))  # images on which fc6 itself does not fit
+    assert [size for size in range(1, 1200) if not scores.size(size)] == list(
+        range(1, 26)
+    )  # images on which fc6 itself does not fit
 
 
 def test_an_unpadded_head_is_refused_on_an_encoder_that_does_not_pad():

@@ -1,6 +1,7 @@
 """Any stack of layers: sizes, coordinates and receptive fields are those that torch shows.
 
-The probe is the gradient of one output pixel with respect to the image, where every weight is 1: what is not 0 was seen.
+The probe is the gradient of one output pixel with respect to the image, where every weight is 1: what is not 0 was
+seen.
 """
 
 from fractions import Fraction
@@ -23,9 +24,13 @@ PIXELS = 3000  # so many that a pixel near the middle sees no border
 CONVOLUTIONS = st.builds(convolution, st.integers(1, 5), st.integers(1, 3), st.integers(0, 2), st.integers(1, 3))
 DECONVOLUTIONS = st.builds(deconvolution, st.integers(1, 5), st.integers(1, 3), st.integers(0, 2))
 POOLINGS = st.integers(1, 4).flatmap(
-    lambda k: st.builds(Layer, st.just(k), st.integers(1, 3), st.integers(0, k // 2), ceil=st.booleans())  # torch pads by half at most
+    lambda k: st.builds(
+        Layer, st.just(k), st.integers(1, 3), st.integers(0, k // 2), ceil=st.booleans()
+    )  # torch pads by half at most
 )
-ENLARGEMENTS = st.integers(1, 3).flatmap(lambda f: st.builds(deconvolution, st.sampled_from([2 * f - 1, 2 * f]), st.just(f)))
+ENLARGEMENTS = st.integers(1, 3).flatmap(
+    lambda f: st.builds(deconvolution, st.sampled_from([2 * f - 1, 2 * f]), st.just(f))
+)
 CROPS = st.integers(0, 3)
 
 
@@ -36,7 +41,8 @@ def stacks(*layers):
 def run(layer, x, *, bilinear=False):
     """One layer, or a crop of so many pixels, on [1, 1, W].
 
-    Weights are 1, but for enlargements that are to be `bilinear`; averages stand for maxima, so that every pixel counts.
+    Weights are 1, but for enlargements that are to be `bilinear`; averages stand for maxima, so that every pixel
+    counts.
     """
     if isinstance(layer, int):
         return x[..., layer:]
@@ -104,7 +110,9 @@ def test_nothing_is_seen_beyond_what_the_path_says(layers, position):
 @example([convolution(3), deconvolution(1, 2)], 0)  # one of the two neighbours lies in a gap, and sees nothing
 @example([convolution(3), deconvolution(1, 2)], 1)
 def test_the_first_and_the_last_pixel_seen_are_those_of_the_path(layers, position):
-    assume(not any(map(leaves_gaps, layers)) or all(layer.kernel >= layer.stride for layer in layers if layer.transposed))
+    assume(
+        not any(map(leaves_gaps, layers)) or all(layer.kernel >= layer.stride for layer in layers if layer.transposed)
+    )
     pixels, position = seen(layers, position)
     first, last = Path(tuple(layers)).sees(position)
     assert pixels == (None if last < first else (first, last))
@@ -155,7 +163,10 @@ def test_with_bilinear_enlargements_a_pixel_lies_at_the_centre_of_mass_of_what_i
 @MANY
 @given(stacks(CONVOLUTIONS, POOLINGS), st.data())
 def test_two_maps_are_aligned_by_the_crop_that_puts_what_they_saw_on_one_another(one, data):
-    windows = [st.builds(Layer, st.integers(1, 5), st.just(layer.stride), st.integers(0, 2)) for layer in data.draw(st.permutations(one))]
+    windows = [
+        st.builds(Layer, st.integers(1, 5), st.just(layer.stride), st.integers(0, 2))
+        for layer in data.draw(st.permutations(one))
+    ]
     other = data.draw(st.tuples(*windows))  # as many pixels to a pixel
     first, second = coordinates(one), coordinates(other)
     middles = []

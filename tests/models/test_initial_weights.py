@@ -1,4 +1,5 @@
-"""Where a model starts: torchvision's names fit, misfits are all listed, images suit the weights, and stages hand on what they learned."""
+"""Where a model starts: torchvision's names fit, misfits are all listed, images suit the weights, and stages hand on
+what they learned."""
 
 import os
 from http.client import IncompleteRead
@@ -58,7 +59,9 @@ def test_the_encoder_computes_what_torchvisions_does_with_the_same_weights(write
     ours = VGG16(width=WIDTH, batch_norm=batch_norm, weights=write(named(theirs), f"w{suffix}")).eval()
     image = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
-        torch.testing.assert_close(ours(image, Needs(pooled=frozenset({4}))).pooled[4], theirs(image), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(
+            ours(image, Needs(pooled=frozenset({4}))).pooled[4], theirs(image), rtol=1e-5, atol=1e-6
+        )
 
 
 @pytest.mark.parametrize(("build", "narrow"), [(vgg16, False), (vgg16_bn, True)], ids=["vgg16", "vgg16_bn"])
@@ -73,7 +76,9 @@ def test_weights_of_plain_vgg16_fit_batch_norm_which_starts_as_the_identity(writ
     ours = VGG16(width=WIDTH, batch_norm=True, weights=write(named(theirs))).eval()
     image = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
-        torch.testing.assert_close(ours(image, Needs(pooled=frozenset({4}))).pooled[4], theirs(image), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            ours(image, Needs(pooled=frozenset({4}))).pooled[4], theirs(image), rtol=1e-3, atol=1e-4
+        )
 
 
 def test_weights_of_batch_normalized_vgg16_do_not_fit_the_plain_one(write, refusal):
@@ -83,12 +88,17 @@ def test_weights_of_batch_normalized_vgg16_do_not_fit_the_plain_one(write, refus
 
 
 def test_the_classifier_in_a_file_is_left_out(write):
-    tensors = named(torchvision_features()) | {"classifier.0.weight": torch.zeros(4, 4), "classifier.0.bias": torch.zeros(4)}
+    tensors = named(torchvision_features()) | {
+        "classifier.0.weight": torch.zeros(4, 4),
+        "classifier.0.bias": torch.zeros(4),
+    }
     VGG16(width=WIDTH, weights=write(tensors))
 
 
 def test_batch_counters_may_be_missing(write):
-    tensors = {name: t for name, t in named(torchvision_features(True)).items() if not name.endswith("num_batches_tracked")}
+    tensors = {
+        name: t for name, t in named(torchvision_features(True)).items() if not name.endswith("num_batches_tracked")
+    }
     VGG16(width=WIDTH, batch_norm=True, weights=write(tensors))
 
 
@@ -154,7 +164,8 @@ def test_without_weights_images_are_divided_by_the_deviation():
 
 
 @pytest.mark.parametrize(
-    ("weights", "deviation"), [("IMAGENET1K_V1", 58.395), ("IMAGENET1K_FEATURES", 1), ("x.pt", 1), ("x.safetensors", 1), (None, 58.395)]
+    ("weights", "deviation"),
+    [("IMAGENET1K_V1", 58.395), ("IMAGENET1K_FEATURES", 1), ("x.pt", 1), ("x.safetensors", 1), (None, 58.395)],
 )
 def test_each_source_of_weights_has_its_normalization(weights, deviation):
     assert VGG16(True, width=WIDTH, weights=weights).normalization.deviation[0] == deviation
@@ -163,7 +174,9 @@ def test_each_source_of_weights_has_its_normalization(weights, deviation):
 @pytest.mark.parametrize(("normalization", "deviation"), [("caffe", 1), ("torchvision", 58.395)])
 @pytest.mark.parametrize("weights", [None, "x.pt"])
 def test_a_stated_normalization_wins(normalization, deviation, weights):
-    assert VGG16(True, width=WIDTH, weights=weights, normalization=normalization).normalization.deviation[0] == deviation
+    assert (
+        VGG16(True, width=WIDTH, weights=weights, normalization=normalization).normalization.deviation[0] == deviation
+    )
 
 
 # --- stages hand on ---
@@ -172,7 +185,9 @@ def test_a_stated_normalization_wins(normalization, deviation, weights):
 def model(decoder, *, seed=0, num_classes=3, trained=False, **options):
     torch.manual_seed(seed)
     encoder = VGG16(width=WIDTH, batch_norm=decoder is SegNet)
-    result = Segmenter(encoder, decoder(encoder.stages, num_classes, **({} if decoder is SegNet else {"head_width": 8}), **options))
+    result = Segmenter(
+        encoder, decoder(encoder.stages, num_classes, **({} if decoder is SegNet else {"head_width": 8}), **options)
+    )
     if trained:
         for parameter in result.parameters():
             nn.init.normal_(parameter, std=0.1)
@@ -194,7 +209,9 @@ CHAIN = [
 
 
 @pytest.mark.parametrize(("coarse", "fine", "copied", "zero"), CHAIN)
-def test_a_finer_stage_takes_over_what_the_coarser_has_and_its_new_scores_stay_zero(tmp_path, coarse, fine, copied, zero):
+def test_a_finer_stage_takes_over_what_the_coarser_has_and_its_new_scores_stay_zero(
+    tmp_path, coarse, fine, copied, zero
+):
     source, target = model(coarse, trained=True), model(fine, seed=1)
     initialize(target, saved(source, tmp_path / "w.safetensors"))
     old, new = source.state_dict(), target.state_dict()
@@ -240,7 +257,11 @@ def test_a_run_without_best_weights_is_refused(tmp_path, refusal):
 
 @pytest.mark.parametrize(
     "error",
-    [URLError("no network"), RuntimeError('invalid hash value (expected "397923af", got "00")'), IncompleteRead(b"half")],
+    [
+        URLError("no network"),
+        RuntimeError('invalid hash value (expected "397923af", got "00")'),
+        IncompleteRead(b"half"),
+    ],
     ids=lambda error: type(error).__name__,
 )
 def test_a_download_that_fails_is_explained_with_its_address(monkeypatch, refusal, error):
@@ -258,7 +279,9 @@ def test_a_download_that_fails_is_explained_with_its_address(monkeypatch, refusa
 # --- the real ones ---
 
 
-@pytest.mark.skipif(not IMAGENET.is_file(), reason=f"needs ImageNet weights: {IMAGENET}, or a path in SEGKIT_VGG16_WEIGHTS")
+@pytest.mark.skipif(
+    not IMAGENET.is_file(), reason=f"needs ImageNet weights: {IMAGENET}, or a path in SEGKIT_VGG16_WEIGHTS"
+)
 def test_the_imagenet_weights_arrive_in_their_layers():
     tensors = read_weights(IMAGENET)
     encoder = VGG16(weights=str(IMAGENET))

@@ -1,6 +1,8 @@
-"""Layer tables of the released nets, written out from their prototxts, and the size of every map by Caffe's own formulas.
+"""Layer tables of the released nets, written out from their prototxts, and the size of every map by Caffe's own
+formulas.
 
-Source: shelhamer/fcn.berkeleyvision.org voc-fcn*/train.prototxt, alexgkendall/SegNet-Tutorial Models/*_train.prototxt, bvlc_googlenet.
+Source: shelhamer/fcn.berkeleyvision.org voc-fcn*/train.prototxt, alexgkendall/SegNet-Tutorial Models/*_train.prototxt,
+    bvlc_googlenet.
 """
 
 import pytest
@@ -91,11 +93,24 @@ INCEPTION = """
 
 
 def googlenet():
-    table = [("conv1_7x7_s2", 3, 64, 7, 2, 3, 1), ("conv2_3x3_reduce", 64, 64, 1, 1, 0, 1), ("conv2_3x3", 64, 192, 3, 1, 1, 1)]
+    table = [
+        ("conv1_7x7_s2", 3, 64, 7, 2, 3, 1),
+        ("conv2_3x3_reduce", 64, 64, 1, 1, 0, 1),
+        ("conv2_3x3", 64, 192, 3, 1, 1, 1),
+    ]
     for name, into, one, reduce3, three, reduce5, five, pooled in rows(INCEPTION):
-        table += [(f"inception_{name}_1x1", into, one, 1, 1, 0, 1), (f"inception_{name}_pool_proj", into, pooled, 1, 1, 0, 1)]
-        table += [(f"inception_{name}_3x3_reduce", into, reduce3, 1, 1, 0, 1), (f"inception_{name}_3x3", reduce3, three, 3, 1, 1, 1)]
-        table += [(f"inception_{name}_5x5_reduce", into, reduce5, 1, 1, 0, 1), (f"inception_{name}_5x5", reduce5, five, 5, 1, 2, 1)]
+        table += [
+            (f"inception_{name}_1x1", into, one, 1, 1, 0, 1),
+            (f"inception_{name}_pool_proj", into, pooled, 1, 1, 0, 1),
+        ]
+        table += [
+            (f"inception_{name}_3x3_reduce", into, reduce3, 1, 1, 0, 1),
+            (f"inception_{name}_3x3", reduce3, three, 3, 1, 1, 1),
+        ]
+        table += [
+            (f"inception_{name}_5x5_reduce", into, reduce5, 1, 1, 0, 1),
+            (f"inception_{name}_5x5", reduce5, five, 5, 1, 2, 1),
+        ]
     return [*table, ("score_fr", 1024, 21, 1, 1, 0, 1)]
 
 
@@ -111,7 +126,8 @@ def test_every_convolution_is_that_of_the_released_net(name):
     with torch.device("meta"):
         layers = convolutions(net(name))
     table = {
-        key: (c.in_channels, c.out_channels, c.kernel_size, c.stride, c.padding, c.groups, c.bias is not None) for key, c in layers.items()
+        key: (c.in_channels, c.out_channels, c.kernel_size, c.stride, c.padding, c.groups, c.bias is not None)
+        for key, c in layers.items()
     }
     assert table == {n: (i, o, (k, k), (s, s), (p, p), g, True) for n, i, o, k, s, p, g in TABLES[name]}
 
@@ -168,8 +184,12 @@ def test_a_decoder_stage_has_the_size_that_its_encoder_stage_was_pooled_from(nam
     (heights, above), (widths, left) = (encoder_sizes(name, pixels) for pixels in size)
     stages = [*zip(above, left, strict=True)][: 4 if name == "SegNet" else 3]
     if name == "SegNet-Basic":
-        expected = {f"conv_decode{n}": side for n, side in enumerate([*stages, (heights[deepest], widths[deepest])], start=1)}
+        expected = {
+            f"conv_decode{n}": side for n, side in enumerate([*stages, (heights[deepest], widths[deepest])], start=1)
+        }
     else:
         sides = [*stages, (heights[deepest], widths[deepest])]
-        expected = {f"conv{n}_{i}_D": side for n, side in enumerate(sides, start=1) for i in ((1, 2) if n < 3 else (1, 2, 3))}
+        expected = {
+            f"conv{n}_{i}_D": side for n, side in enumerate(sides, start=1) for i in ((1, 2) if n < 3 else (1, 2, 3))
+        }
     assert {key: found[key] for key in expected} == expected

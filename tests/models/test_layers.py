@@ -57,7 +57,9 @@ def test_a_fixed_enlargement_is_bilinear_interpolation_away_from_the_border(scor
 
 @pytest.mark.parametrize("factor", FACTORS)
 def test_a_learned_enlargement_starts_as_the_fixed_one(scores, factor):
-    torch.testing.assert_close(Upsample(3, factor, learned=True)(scores), Upsample(3, factor, learned=False)(scores), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        Upsample(3, factor, learned=True)(scores), Upsample(3, factor, learned=False)(scores), rtol=1e-5, atol=1e-5
+    )
 
 
 def test_a_learned_enlargement_mixes_classes_and_all_its_weights_receive_gradient(scores):

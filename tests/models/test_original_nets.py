@@ -60,7 +60,8 @@ def test_logits_have_the_size_of_the_image(name, size):
 @pytest.mark.parametrize("build", [fcn32s, fcn16s, fcn8s])
 @torch.no_grad()
 def test_padding_100_and_same_padding_agree_where_no_pixel_sees_a_border(build):
-    """The grids of the two lie 99 pixels apart, that is 3 strides and 3 pixels: 29 pixels cut off the image bring them together."""
+    """The grids of the two lie 99 pixels apart, that is 3 strides and 3 pixels: 29 pixels cut off the image bring them
+    together."""
     nets = []
     for padding, head in ((100, "none"), (1, "same")):
         torch.manual_seed(0)
@@ -72,7 +73,9 @@ def test_padding_100_and_same_padding_agree_where_no_pixel_sees_a_border(build):
     nets[1].load_state_dict(nets[0].state_dict())
     image = torch.randn(1, 3, 704, 720)
     original, same = nets[0](image), nets[1](image[..., 29:, 29:])
-    reach = 29 + 404 // 2 + 32  # from a border to the centre of a score that sees none, and to the pixels it is enlarged to
+    reach = (
+        29 + 404 // 2 + 32
+    )  # from a border to the centre of a score that sees none, and to the pixels it is enlarged to
     inside = (..., slice(reach, -reach), slice(reach, -reach))
     assert original[inside].shape[-2:] == (704 - 2 * reach, 720 - 2 * reach)
     shifted = F.pad(same, (29, 0, 29, 0))
@@ -83,7 +86,9 @@ def test_padding_100_and_same_padding_agree_where_no_pixel_sees_a_border(build):
 @torch.no_grad()
 def test_grouped_and_dense_upsampling_are_the_same_function():
     stages = VGG16(width=1 / 32).stages
-    nets = {upsampling: fcn8s(stages, 5, head_width=4, upsampling=upsampling).eval() for upsampling in ("fixed", "learned")}
+    nets = {
+        upsampling: fcn8s(stages, 5, head_width=4, upsampling=upsampling).eval() for upsampling in ("fixed", "learned")
+    }
     fixed = {name: tensor for name, tensor in nets["learned"].state_dict().items() if not name.startswith("upscore")}
     for name, tensor in fixed.items():
         nn.init.normal_(tensor) if name.startswith("score") else None
@@ -113,7 +118,9 @@ def test_the_option_says_which_enlargements_are_trained(upsampling, learned):
 def test_alexnet_is_caffenet_with_its_groups_and_pooling_before_normalization():
     with torch.device("meta"):
         encoder = AlexNet()
-    shapes = {name: (tuple(m.weight.shape), m.stride[0], m.padding[0], m.groups) for name, m in encoder.named_children()}
+    shapes = {
+        name: (tuple(m.weight.shape), m.stride[0], m.padding[0], m.groups) for name, m in encoder.named_children()
+    }
     assert shapes == {
         "conv1": ((96, 3, 11, 11), 4, 100, 1),
         "conv2": ((256, 48, 5, 5), 1, 2, 2),
@@ -143,7 +150,10 @@ def test_googlenet_has_the_parameters_of_the_classification_net_without_its_clas
         encoder = GoogLeNet()
     assert sum(p.numel() for p in encoder.parameters()) == 6_998_552 - (1024 * 1000 + 1000)
     assert encoder.stages.channels == (64, 192, 480, 1024)
-    assert [(channels, int(path.coordinates.stride)) for channels, path in encoder.stages.auxiliary] == [(512, 16), (528, 16)]
+    assert [(channels, int(path.coordinates.stride)) for channels, path in encoder.stages.auxiliary] == [
+        (512, 16),
+        (528, 16),
+    ]
 
 
 def test_googlenets_auxiliary_classifiers_speak_in_training_only():
@@ -224,7 +234,9 @@ def test_dropout_is_where_the_released_nets_have_it(name, pools, layers):
     model = net(name, width=1 / 8)
     calls = []
     for part in (model.encoder, model.decoder):
-        part.dropout.register_forward_hook(lambda m, arguments, output, part=part: calls.append((part, arguments[0].shape[-1])))
+        part.dropout.register_forward_hook(
+            lambda m, arguments, output, part=part: calls.append((part, arguments[0].shape[-1]))
+        )
     model.train()(torch.randn(1, 3, 64, 64))
     sizes = {0: 32, 1: 16, 2: 8, 3: 4, 4: 2}
     assert {size for part, size in calls if part is model.encoder} == {sizes[pool] for pool in pools}
@@ -236,7 +248,9 @@ def test_pooling_indices_come_from_the_map_before_dropout():
     encoder = VGG16(width=1 / 8, dropout=0.5)
     everything = frozenset(range(5))
     torch.manual_seed(0)
-    features = encoder.train()(torch.randn(1, 3, 64, 64), Needs(pooled=everything, indices=everything, unpooled=everything))
+    features = encoder.train()(
+        torch.randn(1, 3, 64, 64), Needs(pooled=everything, indices=everything, unpooled=everything)
+    )
     _, expected = F.max_pool2d(features.unpooled[4], 2, 2, ceil_mode=True, return_indices=True)
     assert torch.equal(features.indices[4], expected)
 

@@ -80,7 +80,9 @@ def test_a_torchscript_program_is_refused(tmp_path, refusal):
     assert "TorchScript program" in refusal(read_weights, tmp_path / "w.pt")
 
 
-@pytest.mark.parametrize("content", [[torch.zeros(1)], {"model": {"a": torch.zeros(1)}}, {0: torch.zeros(1)}, {"epoch": 3}])
+@pytest.mark.parametrize(
+    "content", [[torch.zeros(1)], {"model": {"a": torch.zeros(1)}}, {0: torch.zeros(1)}, {"epoch": 3}]
+)
 def test_anything_but_a_mapping_from_names_to_tensors_is_refused(tmp_path, refusal, content):
     torch.save(content, tmp_path / "w.pt")
     assert "expected a mapping from names to tensors" in refusal(read_weights, tmp_path / "w.pt")

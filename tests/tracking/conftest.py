@@ -5,8 +5,8 @@ import os
 import pytest
 from wandb_runs import REPOSITORY, TINY, read_session, services
 
-from segkit.build import load_experiment
-from segkit.run import train_run
+from segkit.build import load_config
+from segkit.runs.train import train_run
 from segkit.tracking.run_dir import RunDir
 
 
@@ -31,9 +31,15 @@ def pair(tmp_path_factory):
         for key in [key for key in os.environ if key.startswith("WANDB_")]:
             patch.delenv(key)
         for mode in ("disabled", "offline"):
-            settings = [*TINY, "seed=3", "tracking.group=four decoders", "tracking.method=FCN-8s", f"tracking.wandb={mode}"]
-            experiment, _ = load_experiment(REPOSITORY / "configs/streets/fcn8s.yaml", settings)
-            train_run(experiment, RunDir(root / mode))
+            settings = [
+                *TINY,
+                "seed=3",
+                "tracking.group=four decoders",
+                "tracking.method=FCN-8s",
+                f"tracking.wandb={mode}",
+            ]
+            config, _ = load_config(REPOSITORY / "configs/streets/fcn8s.yaml", settings)
+            train_run(config, RunDir(root / mode))
     return root / "disabled", root / "offline"
 
 

@@ -31,7 +31,10 @@ def holder(tmp_path):
 
 def test_a_folder_that_another_process_holds_is_refused_by_its_number(holder, tmp_path):
     assert in_use(tmp_path / "run")
-    with pytest.raises(InputError, match=f"run is in use by process {holder.pid} on .*Wait for it, or end it"), locked(tmp_path / "run"):
+    with (
+        pytest.raises(InputError, match=f"run is in use by process {holder.pid} on .*Wait for it, or end it"),
+        locked(tmp_path / "run"),
+    ):
         pass
 
 

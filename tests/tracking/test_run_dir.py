@@ -33,7 +33,9 @@ def test_a_started_run_holds_its_config_and_environment(run):
     assert run.config_text() == "name: one\n"
     assert run.checkpoints.is_dir()
     environment = json.loads((run.path / "environment.json").read_text())
-    assert {"segkit", "commit", "command", "python", "torch", "threads", "machine", "processor", "accelerator"} <= set(environment)
+    assert {"segkit", "commit", "command", "python", "torch", "threads", "machine", "processor", "accelerator"} <= set(
+        environment
+    )
     assert run.require() is run
 
 
@@ -54,7 +56,9 @@ def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path):
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "run").write_text("precious")
     assert "exists and is no run folder" in refusal(RunDir(tmp_path / "run").start, {"config.yaml": "a: 1\n"})
-    assert "cannot be written (Not a directory)" in refusal(RunDir(tmp_path / "run" / "below").start, {"config.yaml": "a: 1\n"})
+    assert "cannot be written (Not a directory)" in refusal(
+        RunDir(tmp_path / "run" / "below").start, {"config.yaml": "a: 1\n"}
+    )
 
 
 def test_a_new_start_removes_everything_of_the_old_run(run):
@@ -93,7 +97,10 @@ def test_records_are_appended_and_read_back_by_kind(run):
     run.write("train", {"step": 1, "loss": 0.1})
     run.write("validation", {"step": 1, "iou": [0.5, math.nan]})
     RunDir(run.path).write("train", {"step": 2, "loss": 1e-30})
-    assert run.records("train") == [{"kind": "train", "step": 1, "loss": 0.1}, {"kind": "train", "step": 2, "loss": 1e-30}]
+    assert run.records("train") == [
+        {"kind": "train", "step": 1, "loss": 0.1},
+        {"kind": "train", "step": 2, "loss": 1e-30},
+    ]
     assert [record["kind"] for record in run.records()] == ["train", "validation", "train"]
     assert run.records("validation")[0]["iou"] == [0.5, None]  # JSON has no NaN
 
@@ -113,7 +120,12 @@ def test_a_resumed_run_forgets_later_steps_and_the_incomplete_line(run):
     path.write_text(path.read_text() + '{"kind": "tr')
     run.forget_after(2, 1)
     run.write("train", {"step": 3})
-    assert [(record["kind"], record["step"]) for record in run.records()] == [("train", 1), ("train", 2), ("validation", 2), ("train", 3)]
+    assert [(record["kind"], record["step"]) for record in run.records()] == [
+        ("train", 1),
+        ("train", 2),
+        ("validation", 2),
+        ("train", 3),
+    ]
     assert len(path.read_text().splitlines()) == 4
     run.forget_after(2, 0)  # step 2 is done, its validation is not
     assert [(record["kind"], record["step"]) for record in run.records()] == [("train", 1), ("train", 2)]
@@ -138,7 +150,9 @@ def test_a_finished_run_gives_its_result(run):
 
 
 def test_an_unfinished_run_has_no_result(run):
-    assert refusal(run.result) == (f"{run.path} has not finished: it has no result.json. Repeat the 'segkit train' command to go on.")
+    assert refusal(run.result) == (
+        f"{run.path} has not finished: it has no result.json. Repeat the 'segkit train' command to go on."
+    )
 
 
 def test_matrices_read_back_as_they_were_written(run):

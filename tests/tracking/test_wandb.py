@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from same_runs import differences
 
-from segkit.build import build_dataset, load_experiment
+from segkit.build import build_dataset, load_config
 from segkit.tracking.run_dir import RunDir
 
 
@@ -47,7 +47,12 @@ def test_only_two_names_are_added_to_the_run_folder(pair):
 
 def test_the_run_is_named_grouped_tagged_and_has_the_whole_config(pair, session):
     run = session.run
-    assert (run["display_name"], run["run_group"], run["job_type"], run["project"]) == ("streets-fcn8s", "four decoders", "train", "segkit")
+    assert (run["display_name"], run["run_group"], run["job_type"], run["project"]) == (
+        "streets-fcn8s",
+        "four decoders",
+        "train",
+        "segkit",
+    )
     assert set(run["tags"]) == {"FCN-8s", "seed 3", "streets"}
     assert run["run_id"] == json.loads((pair[1] / "wandb.json").read_text())["id"]
     assert (session.config["seed"], session.config["decoder"]) == (3, "fcn8s")
@@ -100,12 +105,15 @@ def test_the_confusion_chart_counts_every_pixel_and_its_rows_are_per_cent(pair, 
         assert [found[label, name][column("pixels")] for name in names] == matrix[i].tolist()
         shares = [found[label, name][column("nPredictions")] for name in names]
         assert sum(shares) == pytest.approx(100 if matrix[i].sum() else 0, abs=0.1)
-    assert session.config["_wandb.visualize.test/confusion_matrix"]["panel_config"]["panelDefId"] == "wandb/confusion_matrix/v1"
+    assert (
+        session.config["_wandb.visualize.test/confusion_matrix"]["panel_config"]["panelDefId"]
+        == "wandb/confusion_matrix/v1"
+    )
 
 
 def test_masks_name_every_class_with_the_first_and_void(pair, session):
-    experiment, _ = load_experiment(pair[1] / "config.yaml")
-    dataset, last = build_dataset(experiment, "val"), session.history[-1]
+    config, _ = load_config(pair[1] / "config.yaml")
+    dataset, last = build_dataset(config, "val"), session.history[-1]
     masks = last["predictions/masks.all_masks"]
     assert last["predictions/masks.captions"] == [dataset[0].id, dataset[2].id]
     for index, mask in zip((0, 2), masks, strict=True):
@@ -117,13 +125,15 @@ def test_masks_name_every_class_with_the_first_and_void(pair, session):
             assert np.asarray(stored).min() >= 1  # a prediction has no void
     names = session.config["_wandb"]["mask/class_labels"]
     expected = {"0": "void"} | {str(index): name for index, name in enumerate(dataset.class_names, start=1)}
-    assert [names[f"predictions/masks_wandb_delimeter_{kind}"]["value"] for kind in ("prediction", "ground_truth")] == [expected] * 2
+    assert [names[f"predictions/masks_wandb_delimeter_{kind}"]["value"] for kind in ("prediction", "ground_truth")] == [
+        expected
+    ] * 2
     assert expected["1"] == "sky"
 
 
 def test_pictures_in_the_palette_show_image_labels_and_prediction_side_by_side(pair, session):
-    experiment, _ = load_experiment(pair[1] / "config.yaml")
-    dataset = build_dataset(experiment, "val")
+    config, _ = load_config(pair[1] / "config.yaml")
+    dataset = build_dataset(config, "val")
     names = session.history[-1]["predictions/palette.filenames"]
     assert len(names) == 2
     with Image.open(session.folder / "files" / names[0]) as stored:
@@ -139,14 +149,20 @@ def test_the_best_weights_are_an_artifact_with_aliases(pair, session):
     result = RunDir(pair[1]).result()
     assert artifact["name"] == f"model-{session.run['run_id']}"
     assert sorted(artifact["aliases"]) == ["best", "latest"]
-    assert [content["path"] for content in artifact["manifest"]["contents"]] == ["best.safetensors", "classes.yaml", "config.yaml"]
+    assert [content["path"] for content in artifact["manifest"]["contents"]] == [
+        "best.safetensors",
+        "classes.yaml",
+        "config.yaml",
+    ]
     assert artifact["manifest"]["contents"][0]["local_path"] == str(pair[1] / "checkpoints/best.safetensors")
     metadata = json.loads(artifact["metadata"])
     assert (metadata["best_step"], metadata["test_mean_iou"]) == (result["best_step"], result["test"]["mean_iou"])
 
 
 def test_what_waits_for_its_upload_lies_in_the_run_folder(pair, session):
-    files = [content["local_path"] for artifact in session.of("artifact") for content in artifact["manifest"]["contents"]]
+    files = [
+        content["local_path"] for artifact in session.of("artifact") for content in artifact["manifest"]["contents"]
+    ]
     assert len(files) == 6
     assert all(file.startswith(str(pair[1])) for file in files)
 

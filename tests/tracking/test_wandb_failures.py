@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from wandb.sdk import wandb_setup
 from wandb_runs import REPOSITORY, TINY, read_session, services
 
-from segkit.build import load_experiment
-from segkit.sync import start_tracker
+from segkit.build import load_config
+from segkit.runs.wandb_sync import start_tracker
 from segkit.tracking.run_dir import RunDir
 
 LONGER = [*TINY, "training.epochs=12"]
@@ -25,7 +25,9 @@ def start(run, *settings, program=("-m", "segkit"), **environment):
     """`segkit train` in a process of its own."""
     command = [sys.executable, *program, "train", "configs/streets/fcn8s.yaml", *settings, "--run", str(run)]
     about = os.environ | {"SEGKIT_CACHE": str(run.parent / "cache")} | environment
-    return subprocess.Popen(command, cwd=REPOSITORY, env=about, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=REPOSITORY, env=about, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def wait_for(condition):
@@ -60,7 +62,7 @@ def undisturbed(tmp_path_factory):
     """The long run without W&B, in a process that ends with an error if anything imported it."""
     run = tmp_path_factory.mktemp("plain") / "run"
     code = (
-        "import sys; from segkit.cli import main\n"
+        "import sys; from segkit.cli.app import main\n"
         "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code\n"
         "assert 'torch' in sys.modules\n"
         "assert not [name for name in sys.modules if name.split('.')[0] == 'wandb']\n"
@@ -104,7 +106,7 @@ def test_a_service_that_dies_or_hangs_changes_nothing(undisturbed, tmp_path, sen
 
 def test_nothing_is_left_of_a_service_that_dies_just_before_the_end(finished):
     run = finished("fcn8s")
-    tracker = start_tracker(load_experiment(run / "config.yaml")[0], RunDir(run), "offline")
+    tracker = start_tracker(load_config(run / "config.yaml")[0], RunDir(run), "offline")
     (service,) = services(os.getpid())
     os.kill(service, signal.SIGKILL)
     os.waitid(os.P_PID, service, os.WEXITED | os.WNOWAIT)
@@ -126,7 +128,11 @@ def test_nothing_is_left_of_a_service_that_dies_just_before_the_end(finished):
             {"WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_INIT_TIMEOUT": "1"},
             "CommError: ",
         ),
-        (["tracking.wandb=offline"], {"WANDB_MODE": "shared"}, "WANDB_MODE = shared; expected online, offline or disabled."),
+        (
+            ["tracking.wandb=offline"],
+            {"WANDB_MODE": "shared"},
+            "WANDB_MODE = shared; expected online, offline or disabled.",
+        ),
         (["tracking.wandb=offline"], {"WANDB_FINISH_TIMEOUT": "soon"}, "ValueError: could not convert string to float"),
     ],
     ids=["no login", "bad key", "no network", "bad mode", "bad time"],
@@ -135,7 +141,9 @@ def test_a_start_that_fails_is_one_warning(segkit, monkeypatch, tmp_path, settin
     for key, value in environment.items():
         monkeypatch.setenv(key, value)
     run = tmp_path / "run"
-    code, out, errors = segkit("train", "configs/streets/fcn8s.yaml", *TINY, "training.epochs=1", *settings, "--run", run)
+    code, out, errors = segkit(
+        "train", "configs/streets/fcn8s.yaml", *TINY, "training.epochs=1", *settings, "--run", run
+    )
     assert code == 0
     assert_one_warning(errors, run, reason)
     assert "mean IoU" in out
@@ -172,7 +180,9 @@ def no_package(monkeypatch):
 
 def test_without_the_package_there_is_one_warning(segkit, no_package, tmp_path):
     run = tmp_path / "run"
-    code, _, errors = segkit("train", "configs/streets/fcn8s.yaml", *TINY, "training.epochs=1", "tracking.wandb=offline", "--run", run)
+    code, _, errors = segkit(
+        "train", "configs/streets/fcn8s.yaml", *TINY, "training.epochs=1", "tracking.wandb=offline", "--run", run
+    )
     assert code == 0
     assert_one_warning(errors, run, "ModuleNotFoundError: ")
 
@@ -185,7 +195,9 @@ def test_a_disabled_run_never_imports_it(undisturbed):
 def test_the_environment_can_disable_it(segkit, no_package, monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     run = tmp_path / "run"
-    code, _, errors = segkit("train", "configs/streets/fcn8s.yaml", *TINY, "training.epochs=1", "tracking.wandb=online", "--run", run)
+    code, _, errors = segkit(
+        "train", "configs/streets/fcn8s.yaml", *TINY, "training.epochs=1", "tracking.wandb=online", "--run", run
+    )
     assert (code, errors) == (0, "")
     assert not list(run.glob("wandb*"))
 
@@ -198,7 +210,9 @@ def assert_same_session(run, before):
     session = read_session(run)
     assert (run / "wandb.json").read_text() == before
     assert f'"{session.run["run_id"]}"' in before
-    assert [item["_step"] for item in session.history] == [item["step"] for item in session.history] == list(range(1, 25))
+    assert (
+        [item["_step"] for item in session.history] == [item["step"] for item in session.history] == list(range(1, 25))
+    )
     assert [item["step"] for item in session.history if "validation/mean_iou" in item] == list(range(2, 25, 2))
 
 

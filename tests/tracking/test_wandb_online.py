@@ -27,7 +27,9 @@ def test_steps_that_the_server_has_are_not_told_twice_and_missing_ones_are_added
     records = (whole / "metrics.jsonl").read_text()
     result = (whole / "result.json").read_bytes()
     (whole / "result.json").unlink()  # as if stopped after step 4 and the validation there
-    kept = [line for line in records.splitlines(keepends=True) if json.loads(line)["step"] <= 4 and '"test"' not in line]
+    kept = [
+        line for line in records.splitlines(keepends=True) if json.loads(line)["step"] <= 4 and '"test"' not in line
+    ]
     (whole / "metrics.jsonl").write_text("".join(kept))
     assert segkit("sync", whole)[0] == 0
     run_id = json.loads((whole / "wandb.json").read_text())["id"]

@@ -16,7 +16,9 @@ TINY = [
 
 def services(parent: int) -> list[int]:
     """Ids of the W&B services that a process started."""
-    found = subprocess.run(["pgrep", "-P", str(parent), "-x", "wandb-core"], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["pgrep", "-P", str(parent), "-x", "wandb-core"], capture_output=True, text=True, check=False
+    )
     return [int(line) for line in found.stdout.split()]
 
 
@@ -37,7 +39,10 @@ class Session:
     @property
     def config(self) -> dict[str, Any]:
         """The last state of the config: each update is the whole of it, or one dotted key."""
-        return {**self.run["config"]["update"], **{k: v for update in self.of("config") for k, v in update["update"].items()}}
+        return {
+            **self.run["config"]["update"],
+            **{k: v for update in self.of("config") for k, v in update["update"].items()},
+        }
 
     @property
     def history(self) -> list[dict[str, Any]]:

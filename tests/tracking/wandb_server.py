@@ -29,12 +29,22 @@ class Server(ThreadingHTTPServer):
             return {"model": project | {"bucket": self.bucket(given["name"])}}
         if name == "UpsertBucket":
             run = self.runs.setdefault(given["name"], {"history": [], "summary": {}, "exit": None})
-            bucket = {"id": "b", "name": given["name"], "displayName": "", "config": "{}", "sweepName": None, "project": project}
+            bucket = {
+                "id": "b",
+                "name": given["name"],
+                "displayName": "",
+                "config": "{}",
+                "sweepName": None,
+                "project": project,
+            }
             return {"upsertBucket": {"bucket": bucket | {"historyLineCount": len(run["history"])}, "inserted": True}}
         if name == "CreateRunFiles":
             files = [{"name": file, "uploadUrl": f"{self.url}/file"} for file in given["files"]]
             return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
-        return {"ArtifactType": {"project": {"artifact": None}}, "Viewer": {"viewer": {"id": "1", "entity": "team"}}}.get(name)
+        return {
+            "ArtifactType": {"project": {"artifact": None}},
+            "Viewer": {"viewer": {"id": "1", "entity": "team"}},
+        }.get(name)
 
     def bucket(self, run_id: str) -> dict[str, Any] | None:
         """What the SDK wants to know of a run before it goes on with it."""
@@ -42,8 +52,14 @@ class Server(ThreadingHTTPServer):
         if run is None:
             return None
         lines = {"historyLineCount": len(run["history"]), "logLineCount": 0, "eventsLineCount": 0}
-        tails = {"historyTail": json.dumps(run["history"][-1:]), "eventsTail": "[]", "summaryMetrics": json.dumps(run["summary"])}
-        return {"name": run_id, "displayName": "", "config": "{}", "tags": [], "wandbConfig": '{"t": 1}'} | lines | tails
+        tails = {
+            "historyTail": json.dumps(run["history"][-1:]),
+            "eventsTail": "[]",
+            "summaryMetrics": json.dumps(run["summary"]),
+        }
+        return (
+            {"name": run_id, "displayName": "", "config": "{}", "tags": [], "wandbConfig": '{"t": 1}'} | lines | tails
+        )
 
     def stream(self, run_id: str, sent: dict[str, Any]) -> None:
         """Lines of history replace what there is from their offset on."""
@@ -70,7 +86,9 @@ class _Handler(BaseHTTPRequestHandler):
         answer: dict[str, Any] = {}
         if self.path.endswith("/graphql"):
             asked = json.loads(body)
-            data = self.server.query(asked.get("operationName") or asked["query"].split("(")[0].split()[-1], asked.get("variables") or {})
+            data = self.server.query(
+                asked.get("operationName") or asked["query"].split("(")[0].split()[-1], asked.get("variables") or {}
+            )
             answer = {"data": data} if data else {"data": None, "errors": [{"message": "not known here"}]}
         elif self.path.endswith("/file_stream"):
             text = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body

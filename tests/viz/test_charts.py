@@ -15,7 +15,9 @@ def errorbars(axes):
     found = []
     for container in axes.containers:
         line, _, bars = container
-        lengths = [np.ptp(segment, axis=0).max() / 2 for bar in bars for segment in bar.get_segments()] or [None] * len(line.get_xdata())
+        lengths = [np.ptp(segment, axis=0).max() / 2 for bar in bars for segment in bar.get_segments()] or [None] * len(
+            line.get_xdata()
+        )
         found.append(list(zip(line.get_xdata(), line.get_ydata(), lengths, strict=True)))
     return found
 

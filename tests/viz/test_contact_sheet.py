@@ -25,7 +25,10 @@ def test_void_is_striped_and_padding_dotted_whatever_the_classes():
 @pytest.mark.parametrize("tiles", [1, 5])
 def test_tiles_and_legend_lie_within_the_sheet_and_apart(classes, width, tiles):
     shapes = [(30, 40), (40, 30), (32, 32), (30, 40), (10, 90)]
-    row = Row("a", tuple(Tile(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8), ("x", "y")) for shape in shapes[:tiles]))
+    row = Row(
+        "a",
+        tuple(Tile(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8), ("x", "y")) for shape in shapes[:tiles]),
+    )
     names = [f"class {index} {'M' * width}" for index in range(classes)]
     figure = contact_sheet("title", [row, row], class_names=names, palette=np.zeros((classes, 3), np.uint8))
     figure.draw_without_rendering()
@@ -35,7 +38,10 @@ def test_tiles_and_legend_lie_within_the_sheet_and_apart(classes, width, tiles):
     assert all(figure.bbox.x0 <= each.x0 < each.x1 <= figure.bbox.x1 and each.y1 <= figure.bbox.y1 for each in boxes)
     assert box.y1 <= min(each.y0 for each in boxes)
     assert max(each.y1 for each in boxes[tiles:]) < min(each.y0 for each in boxes[:tiles])
-    assert all(abs(each.width / each.height - shape[1] / shape[0]) < 1e-6 for each, shape in zip(boxes, 2 * shapes[:tiles], strict=True))
+    assert all(
+        abs(each.width / each.height - shape[1] / shape[0]) < 1e-6
+        for each, shape in zip(boxes, 2 * shapes[:tiles], strict=True)
+    )
     assert png(figure).startswith(b"\x89PNG")
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segkit.data.images import read_index_mask
-from segkit.data.road_classes import PALETTE
+from segkit.data.datasets.road_classes import PALETTE
+from segkit.data.files.images import read_index_mask
 from segkit.viz.overlay import overlay
 from segkit.viz.palette import colorize, palette_image
 

@@ -1,6 +1,7 @@
 """FCN-Basic and its variants in SegNet's Table 1: FCN's way of decoding on SegNet-Basic's encoder.
 
-Source: Badrinarayanan, Kendall and Cipolla 2015 (arXiv:1511.00561), section 3.1, Figure 3 and Table 1. No such net was released.
+Source: Badrinarayanan, Kendall and Cipolla 2015 (arXiv:1511.00561), section 3.1, Figure 3 and Table 1. No such net was
+    released.
 """
 
 import torch
@@ -17,8 +18,8 @@ KERNEL = 8
 class FCNBasic(nn.Module):
     """The deepest map, enlarged twice per stage by learned kernels; the pooled map of the stage reached is added.
 
-    With dimensionality reduction, every encoder map goes through a 1x1 convolution to K channels before it is used; without, maps keep
-    their 64 channels, and a 1x1 convolution gives the logits in the end. Computed in float32.
+    With dimensionality reduction, every encoder map goes through a 1x1 convolution to K channels before it is used;
+    without, maps keep their 64 channels, and a 1x1 convolution gives the logits in the end. Computed in float32.
 
     Args:
         stages: what the encoder states.
@@ -26,9 +27,11 @@ class FCNBasic(nn.Module):
         addition: add encoder maps.
         reduction: reduce them to K channels first.
     Raises:
-        InputError: if the encoder pads the image, its stages do not halve, or differ in width where maps are not reduced.
-    Source: see the module: kernels of 8x8 that start bilinear, maps after pooling are added, no other filters in the decoder. Differs:
-        an 8x8 bilinear kernel enlarges by 4; used at stride 2 it is divided by 4, so that a constant map stays what it is.
+        InputError: if the encoder pads the image, its stages do not halve, or differ in width where maps are not
+            reduced.
+    Source: see the module: kernels of 8x8 that start bilinear, maps after pooling are added, no other filters in the
+        decoder. Differs: an 8x8 bilinear kernel enlarges by 4; used at stride 2 it is divided by 4, so that a constant
+        map stays what it is.
     """
 
     minimum_size = 1

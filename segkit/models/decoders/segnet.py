@@ -1,6 +1,7 @@
 """SegNet: unpooling by stored indices, then convolutions.
 
-Source: Badrinarayanan, Kendall and Cipolla 2015 (arXiv:1511.00561), Kendall, Badrinarayanan and Cipolla 2015 (arXiv:1511.02680), and
+Source: Badrinarayanan, Kendall and Cipolla 2015 (arXiv:1511.00561), Kendall, Badrinarayanan and Cipolla 2015
+    (arXiv:1511.02680), and
 alexgkendall/SegNet-Tutorial Models/segnet_train.prototxt and bayesian_segnet_train.prototxt.
 """
 
@@ -8,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from segkit.config.ranges import Probability
 from segkit.models.features import Features, Needs, Stages
 from segkit.models.layers import BatchNormKind, batch_norm_layer, he_convolution, unpool
-from segkit.ranges import Probability
 from segkit.tensors import Logits
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
@@ -19,20 +20,21 @@ CONVOLUTIONS = (2, 2, 3, 3, 3)
 class SegNet(nn.Module):
     """Mirror of VGG16: each stage puts its map back to where the maxima came from and convolves it dense again.
 
-    3x3 convolutions with bias, batch norm and ReLU after each but the last; the last convolution of a stage changes the number of
-    channels to the next finer stage's, and the very last gives the logits, bare and in float32.
+    3x3 convolutions with bias, batch norm and ReLU after each but the last; the last convolution of a stage changes the
+    number of channels to the next finer stage's, and the very last gives the logits, bare and in float32.
 
     Args:
         stages: what the encoder states; it must give pooling indices.
         num_classes: K.
-        batch_norm: `torch`, or `caffe` as the authors have it; Bayesian SegNet's shifts start at 0 (`caffe_zero_shift`).
+        batch_norm: `torch`, or `caffe` as the authors have it; Bayesian SegNet's shifts start at 0
+            (`caffe_zero_shift`).
         dropout: probability of element-wise dropout after conv5_1_D, conv4_1_D and conv3_1_D (Bayesian SegNet: 0.5).
-        extra_convolution: conv1_1_D keeps its channels, with batch norm and ReLU, and a 3x3 convolution `camvid` gives the logits: the net
-            of the published weights bayesian_segnet_camvid.
+        extra_convolution: conv1_1_D keeps its channels, with batch norm and ReLU, and a 3x3 convolution `camvid` gives
+            the logits: the net of the published weights bayesian_segnet_camvid.
     Raises:
         InputError: if the encoder pads the image.
-    Source: see the module. Differs: batch norm of torch by default; input normalization is the encoder's, where the released net takes raw
-        BGR (`normalization: raw`).
+    Source: see the module. Differs: batch norm of torch by default; input normalization is the encoder's, where the
+        released net takes raw BGR (`normalization: raw`).
     """
 
     minimum_size = 1

@@ -22,8 +22,8 @@ class AlexNet(nn.Module):
         width: multiplier of every channel count.
         padding: pixels around the image in conv1: 100 in FCN-AlexNet, 0 in the classification net.
         normalization: input convention; FCN's mean by default.
-    Source: Krizhevsky, Sutskever and Hinton 2012, in the order of BVLC's CaffeNet that FCN-AlexNet uses: pooling before local response
-        normalization (5 channels, alpha 1e-4, beta 0.75, k 1), two groups in conv2, conv4 and conv5.
+    Source: Krizhevsky, Sutskever and Hinton 2012, in the order of BVLC's CaffeNet that FCN-AlexNet uses: pooling before
+        local response normalization (5 channels, alpha 1e-4, beta 0.75, k 1), two groups in conv2, conv4 and conv5.
     """
 
     def __init__(

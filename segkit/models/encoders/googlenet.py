@@ -39,8 +39,8 @@ class GoogLeNet(nn.Module):
         width: multiplier of every channel count.
         padding: pixels around the image in conv1: 3 in the classification net.
         normalization: input convention; FCN's mean by default.
-    Source: Szegedy et al. 2014 (arXiv:1409.4842), BVLC's bvlc_googlenet. Long et al. 2015 build FCN-GoogLeNet from it without its 7x7
-        average pooling; no such net was ever released.
+    Source: Szegedy et al. 2014 (arXiv:1409.4842), BVLC's bvlc_googlenet. Long et al. 2015 build FCN-GoogLeNet from it
+        without its 7x7 average pooling; no such net was ever released.
     """
 
     def __init__(
@@ -78,7 +78,9 @@ class GoogLeNet(nn.Module):
         self.normalization = NORMALIZATIONS[normalization]
         self.pretrained_names: frozenset[str] = frozenset()
 
-    def _add_module(self, name: str, incoming: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pooled: int) -> int:
+    def _add_module(
+        self, name: str, incoming: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pooled: int
+    ) -> int:
         """Adds the six convolutions of an inception module; the channels that it gives."""
         shapes = {
             "1x1": (incoming, one),

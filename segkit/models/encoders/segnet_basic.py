@@ -6,27 +6,31 @@ from annotated_types import Gt, Le
 from torch import nn
 from torch.nn import functional as F
 
+from segkit.config.ranges import Probability
 from segkit.models.features import NORMALIZATIONS, Features, Needs, NormalizationName, Stages
 from segkit.models.geometry import Path, convolution, pooling
 from segkit.models.layers import BatchNormKind, batch_norm_layer, he_convolution, response_normalization, size_of
-from segkit.ranges import Probability
 from segkit.tensors import Image
 
 STAGES = 4
 
 
 class SegNetBasicEncoder(nn.Module):
-    """Local response normalization, then four times: 7x7 convolution, batch norm, ReLU, 2x2 max pooling with ceil rounding.
+    """Local response normalization, then four times: 7x7 convolution, batch norm, ReLU, 2x2 max pooling with ceil
+    rounding.
 
     Args:
         restore: a checkpoint follows; there is nothing else to read.
         width: multiplier of the 64 channels.
-        batch_norm: `torch`, or `caffe` as the authors have it; Bayesian SegNet's shifts start at 0 (`caffe_zero_shift`).
-        response_normalization: whether the image goes through local response normalization (5 channels, alpha 1e-4, beta 0.75, k 1).
+        batch_norm: `torch`, or `caffe` as the authors have it; Bayesian SegNet's shifts start at 0
+            (`caffe_zero_shift`).
+        response_normalization: whether the image goes through local response normalization (5 channels, alpha 1e-4,
+            beta 0.75, k 1).
         dropout: probability of element-wise dropout after pool3 and pool4 (Bayesian SegNet-Basic: 0.5).
         normalization: input convention; the released net takes `raw` 0..255.
-    Source: alexgkendall/SegNet-Tutorial Models/segnet_basic_train.prototxt and bayesian_segnet_basic_train.prototxt. The paper has
-        local contrast normalization instead, and convolutions without bias. Differs: RGB, where the released net has BGR.
+    Source: alexgkendall/SegNet-Tutorial Models/segnet_basic_train.prototxt and bayesian_segnet_basic_train.prototxt.
+        The paper has local contrast normalization instead, and convolutions without bias. Differs: RGB, where the
+        released net has BGR.
     """
 
     def __init__(

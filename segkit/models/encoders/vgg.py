@@ -8,13 +8,13 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from segkit.config.ranges import Probability
 from segkit.errors import InputError
 from segkit.models.features import NORMALIZATIONS, Features, Needs, NormalizationName, Stages
 from segkit.models.geometry import Path as LayerPath
 from segkit.models.geometry import convolution, pooling
 from segkit.models.layers import BatchNormKind, batch_norm_layer, he_convolution, size_of
 from segkit.models.weights import load_exactly, read_weights
-from segkit.ranges import Probability
 from segkit.tensors import Image
 
 CONVOLUTIONS = (2, 2, 3, 3, 3)
@@ -24,21 +24,23 @@ CHANNELS = (64, 128, 256, 512, 512)
 class VGG16(nn.Module):
     """The 13 convolutions of VGG16 in five stages, each closed by 2x2 max pooling with ceil rounding.
 
-    Takes any input size from 1x1 on: a stage of n pixels becomes ceil(n / 2). Training with batch norm needs two values per
-    channel, so at least 17 pixels in height or width, or two images.
+    Takes any input size from 1x1 on: a stage of n pixels becomes ceil(n / 2). Training with batch norm needs two values
+    per channel, so at least 17 pixels in height or width, or two images.
 
     Args:
         restore: a checkpoint follows: declare `weights`, do not read them.
         width: multiplier of every channel count; 1.0 is VGG16.
-        batch_norm: batch normalization after every convolution: `torch` (or true), or as SegNet's authors have it: `caffe`, or
-            `caffe_zero_shift` (Bayesian SegNet).
+        batch_norm: batch normalization after every convolution: `torch` (or true), or as SegNet's authors have it:
+            `caffe`, or `caffe_zero_shift` (Bayesian SegNet).
         padding: pixels around the image in conv1_1. FCN's released nets have 100: 2.2 times the work at 360x480.
         dropout: probability of element-wise dropout after pool3, pool4 and pool5 (Bayesian SegNet: 0.5).
-        weights: a .safetensors, .pt or .pth file with torchvision's `features.N` names, or a name of torchvision's VGG16_Weights; null:
-            He initialisation. A file of plain VGG16 also fits `batch_norm`, which then keeps its start.
-        normalization: input convention: RGB, 0..255, minus VGG's mean (`caffe`), minus that of FCN's VOC nets (`fcn`), as it is (`raw`), or
-            minus mean and by deviation (`torchvision`). null: the one that belongs to the weights, `caffe` for files and
-            IMAGENET1K_FEATURES, `torchvision` otherwise; a file of torchvision's IMAGENET1K_V1 needs `torchvision`.
+        weights: a .safetensors, .pt or .pth file with torchvision's `features.N` names, or a name of torchvision's
+            VGG16_Weights; null: He initialisation. A file of plain VGG16 also fits `batch_norm`, which then keeps its
+            start.
+        normalization: input convention: RGB, 0..255, minus VGG's mean (`caffe`), minus that of FCN's VOC nets (`fcn`),
+            as it is (`raw`), or minus mean and by deviation (`torchvision`). null: the one that belongs to the weights,
+            `caffe` for files and IMAGENET1K_FEATURES, `torchvision` otherwise; a file of torchvision's IMAGENET1K_V1
+            needs `torchvision`.
     Raises:
         InputError: if the weights are missing, unreadable, or do not fit.
     Source: Simonyan and Zisserman 2014 (arXiv:1409.1556), configuration D; ceil pooling as in Caffe.
@@ -70,7 +72,9 @@ class VGG16(nn.Module):
                 incoming = outgoing
         belongs = "caffe" if weights is not None and weights != "IMAGENET1K_V1" else "torchvision"
         self.normalization = NORMALIZATIONS[normalization or belongs]
-        self.pretrained_names = frozenset(f"{n}.{p}" for s in self.names for n in s for p in ("weight", "bias") if weights is not None)
+        self.pretrained_names = frozenset(
+            f"{n}.{p}" for s in self.names for n in s for p in ("weight", "bias") if weights is not None
+        )
         if weights is not None and not restore:
             self._load(weights)
 

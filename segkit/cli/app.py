@@ -1,0 +1,279 @@
+"""The command line: parses, calls, prints. Everything heavy is imported inside the commands."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from segkit import __version__
+from segkit.cli import data as cli_data
+from segkit.cli import runs as cli_runs
+from segkit.cli.runs import Config, Overrides, SetOverrides
+from segkit.errors import InputError
+
+app = typer.Typer(
+    name="segkit",
+    help="Train and compare semantic-segmentation decoders.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Run = Annotated[
+    Path,
+    typer.Argument(
+        help="Run folder that 'segkit train' wrote, or a config together with --weights.", show_default=False
+    ),
+]
+Weights = Annotated[Path | None, typer.Option(help="Weight file to use instead of the run's best.", show_default=False)]
+Split = Literal["train", "val", "test"]
+Competition = Literal["comp5", "comp6"]
+Convention = Literal["fcn", "segnet", "voc", "detectron2", "paddleseg", "all"]
+
+
+app.command()(cli_runs.train)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"segkit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    pass
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    split: Annotated[Split, typer.Option(help="Split to score.")] = "test",
+    convention: Annotated[
+        Convention,
+        typer.Option(
+            help="Also score as another system does, which differs in classes that the labels lack; all: side by side."
+        ),
+    ] = "fcn",
+    boundary: Annotated[
+        bool,
+        typer.Option(
+            "--boundary", help="Also measure boundaries: BF (tolerance 0.75% of the diagonal), boundary IoU, trimaps."
+        ),
+    ] = False,
+    weights: Weights = None,
+    overrides: SetOverrides = None,
+) -> None:
+    """Score the best weights of a run on a split, at the labels' own resolution."""
+    from dataclasses import asdict
+
+    from segkit.diagnostics.tables import BoundaryMeasures, convention_rows
+    from segkit.metrics.confusion import scores
+    from segkit.metrics.conventions import CONVENTIONS, explain
+    from segkit.runs.trained import evaluate_trained, open_trained
+    from segkit.tracking.console import print_scores, print_table
+
+    trained = open_trained(run, overrides or [], weights=weights)
+    names = trained.class_names
+    measures = BoundaryMeasures(len(names))
+    found = evaluate_trained(trained, split, observe=measures.add if boundary else None)
+    name = run if weights is None else f"{run} with {weights}"
+    print_scores(f"{name}: {split}, {len(found.ids)} images", asdict(scores(found.matrix)), names)
+    if convention != "fcn":
+        print_table(
+            "conventions, per cent",
+            *convention_rows(found.matrix, CONVENTIONS if convention == "all" else ["fcn", convention]),
+        )
+        print("\n".join(explain(found.matrix, names)))
+    if boundary:
+        print_table("boundaries, per cent", ["measure", "value"], measures.rows())
+
+
+@app.command()
+def predict(
+    run: Run,
+    out: Annotated[
+        Path, typer.Option(help="Folder for NAME.png (class ids with palette) and NAME_overlay.png, or for results.")
+    ],
+    images: Annotated[list[Path] | None, typer.Argument(help="PNG or JPEG files.", show_default=False)] = None,
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="Average so many passes with dropout on, and write NAME_uncertainty.png.", show_default=False
+        ),
+    ] = None,
+    voc_submission: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LIST",
+            help="Instead of files, label a list of VOC, such as test, for its evaluation server.",
+            show_default=False,
+        ),
+    ] = None,
+    competition: Annotated[
+        Competition, typer.Option(help="Of VOC: comp5 if nothing but its own data was used.")
+    ] = "comp6",
+    weights: Weights = None,
+    overrides: SetOverrides = None,
+) -> None:
+    """Label images with the best weights of a run.
+
+    Files of an earlier call are replaced; nothing is written unless every image can be read.
+    """
+    from segkit.runs.predict import Predictor, prediction_files
+
+    if voc_submission is not None:
+        from segkit.runs.voc_submission import write_submission
+
+        if images or samples:
+            raise InputError(
+                "--voc-submission names a list of VOC; expected neither image files nor --samples. Leave them out."
+            )
+        print(
+            write_submission(
+                Predictor(run, overrides or [], weights=weights), voc_submission, out, competition=competition
+            )
+        )
+        return
+    if not images:
+        raise InputError("no image was given; expected PNG or JPEG files, or --voc-submission LIST. Add the files.")
+    files = prediction_files(images, out, uncertainty=samples is not None)
+    predictor = Predictor(run, overrides or [], weights=weights, samples=samples)
+    for image, written in zip(images, files, strict=True):
+        predictor.write(image, written)
+        print(*written, sep="  ")
+
+
+@app.command(name="bn-statistics")
+def bn_statistics(
+    run: Run,
+    out: Annotated[Path, typer.Option(help="Weight file to write (.safetensors), for evaluate and predict --weights.")],
+    authors: Annotated[
+        bool, typer.Option("--authors", help="Count as SegNet's released script does, slips included.")
+    ] = False,
+    weights: Weights = None,
+    overrides: SetOverrides = None,
+) -> None:
+    """Replace the running averages of batch norm by averages over batches of the training split, as SegNet's authors do
+    before testing.
+
+    Every image counts once, in batches of training.batch_size.
+    """
+    from segkit.runs.trained import compute_statistics, open_trained
+
+    compute_statistics(open_trained(run, overrides or [], weights=weights), out, authors=authors)
+    print(out)
+
+
+@app.command(name="import-caffe")
+def import_caffe(
+    file: Annotated[Path, typer.Argument(help="Weights of a Caffe net (.caffemodel).", show_default=False)],
+    config: Annotated[Path, typer.Option(help="Config of the same net here.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Weight file to write (.safetensors).", show_default=False)],
+    backbone_only: Annotated[
+        bool,
+        typer.Option(
+            "--backbone-only", help="The file is a classification net: what it lacks of the decoder keeps its start."
+        ),
+    ] = False,
+    overrides: SetOverrides = None,
+) -> None:
+    """Turn original Caffe weights into a weight file, for evaluate and predict --weights or model.initialize_from.
+
+    Batch norm of a SegNet snapshot must hold statistics already (compute_bn_statistics.py), as in the released files.
+    """
+    from segkit.build import load_config
+    from segkit.runs.trained import import_weights
+
+    found = import_weights(load_config(config, overrides or [])[0], file, out, backbone_only=backbone_only)
+    print(f"{out}: {len(found.tensors)} tensors")
+    for title, names in (
+        ("kept their start", found.kept_initial),
+        ("not needed, or equal already", found.dropped),
+        ("look out", found.warnings),
+    ):
+        if names:
+            print(f"{title}: {', '.join(names)}")
+
+
+@app.command()
+def show(config: Config, overrides: Overrides = None) -> None:
+    """Print the resolved config, and where each value came from."""
+    from segkit.build import load_config
+    from segkit.diagnostics.tables import shown_values
+
+    run_config, resolved = load_config(config, overrides or [])
+    for line in shown_values(run_config, resolved.sources):
+        print(line)
+
+
+@app.command(name="class-weights")
+def class_weights(config: Config, overrides: Overrides = None) -> None:
+    """Count the pixels of each class in the training labels, and print variants of class weights.
+
+    Counts are kept for the next time; 'segkit data stats' shows them, and reads the images too.
+    """
+    from segkit.build import load_config
+    from segkit.diagnostics.stats import weight_table
+    from segkit.tracking.console import print_table
+
+    print_table(*weight_table(load_config(config, overrides or [])[0]))
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(help="Config file (YAML) to look at too.", show_default=False)
+    ] = None,
+    overrides: Overrides = None,
+    runs: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("runs"),
+    step: Annotated[
+        bool, typer.Option("--step/--no-step", help="Do one training step: of the config, else of a tiny one.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Look whether training would work here: versions, devices, memory, folders, and a config's data, weights and first
+    step.
+
+    Exit code 0: it would; 2: it would not. Paste what it prints into a report of a problem.
+    """
+    import json
+    import shlex
+    from dataclasses import asdict
+
+    from segkit.diagnostics.doctor import advice, examine
+
+    found = []
+    for finding in examine(config, overrides or [], runs=runs, step=step):
+        found.append(finding)
+        if not as_json:
+            print(f"{finding.level:<9}{finding.topic:<15}{finding.text}", flush=True)
+    works = not any(finding.level == "problem" for finding in found)
+    line = advice(found, shlex.join(["segkit", "train", str(config), *(overrides or [])]) if config else None)
+    print(
+        json.dumps({"works": works, "findings": list(map(asdict, found)), "next": line}, indent=2) if as_json else line
+    )
+    if not works:
+        raise typer.Exit(2)
+
+
+for command in (cli_runs.compare, cli_runs.costs, cli_runs.runs, cli_runs.sync):
+    app.command()(command)
+app.add_typer(cli_runs.experiments, name="experiment")
+app.add_typer(cli_data.data, name="data")
+
+
+def main() -> None:
+    """Runs the command line. What was given wrong ends in one message and exit code 2, what failed outside in one and
+    exit code 1."""
+    try:
+        app()
+    except Exception as error:
+        from segkit.system.failures import explain
+
+        found = explain(error)
+        if found is None:
+            raise
+        sys.stderr.write(f"segkit: {found[1]}\n")  # one write: processes that train together share the terminal
+        sys.exit(found[0])

@@ -1,0 +1,336 @@
+"""Commands that make runs and compare them. `segkit.cli.app` joins them to the others."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from segkit.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from segkit.config.schema import RunConfig
+    from segkit.engine.distributed import Processes
+    from segkit.experiments.experiment import Member
+
+experiments = typer.Typer(help="Runs that belong together, from one file.", no_args_is_help=True)
+
+Config = Annotated[Path, typer.Argument(help="Config file (YAML).", show_default=False)]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the config: a.b=c ...", show_default=False)]
+SetOverrides = Annotated[list[str] | None, typer.Option("--set", help="Change to the config: a.b=c. Repeatable.")]
+
+
+def train(
+    config: Config,
+    overrides: Overrides = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in that folder first.")] = False,
+) -> None:
+    """Train, keep the best weights by validation mean IoU, and score them on the test split.
+
+    The same command goes on with an interrupted run.
+    """
+    from segkit.build import load_config
+    from segkit.engine.distributed import joined
+
+    with joined() as processes:
+        run_config = processes.lead(lambda: load_config(config, overrides or [])[0])
+        train_and_print(run_config, run or Path("runs") / run_config.name, overwrite, processes)
+
+
+def train_and_print(run_config: "RunConfig", path: Path, overwrite: bool, processes: "Processes | None" = None) -> None:
+    """Trains in a run folder, or says that it is finished, and prints the test scores."""
+    from segkit.engine.distributed import ALONE
+    from segkit.runs.train import check_folder, train_run
+    from segkit.system.machine import require_writable
+    from segkit.system.signals import Interrupted
+    from segkit.tracking.console import print_scores
+    from segkit.tracking.run_dir import RunDir
+
+    folder, processes = RunDir(path), processes or ALONE
+    if overwrite or not folder.finished:
+        processes.lead(lambda: require_writable(folder.path.parent, "--run"))
+    if not overwrite:
+        processes.lead(lambda: check_folder(run_config, folder))
+    if folder.finished and not overwrite:
+        print(f"{folder.path} is finished; nothing was trained. --overwrite starts it again.")
+        result = folder.result()
+    else:
+        print(
+            f"{run_config.name}: {run_config.model.title} on {run_config.data.name}, run folder {folder.path}",
+            flush=True,
+        )
+        try:
+            result = train_run(run_config, folder, overwrite=overwrite, processes=processes)
+        except Interrupted as stop:
+            command = processes.command(
+                [word for word in sys.argv[1:] if word != "--overwrite" or not folder.was_started]
+            )
+            if not processes.rank:
+                print(
+                    f"segkit: {stop.name}: stopped; this goes on after step {folder.saved_step or 0}: {command}",
+                    file=sys.stderr,
+                )
+            raise typer.Exit(stop.exit_code) from None
+    print_scores(f"test, best weights (step {result['best_step']})", result["test"], result["class_names"])
+
+
+Runs = Annotated[Path, typer.Option(help="Where run folders go: RUNS/NAME/MEMBER.")]
+ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML).", show_default=False)]
+
+
+@experiments.command(name="run")
+def run_experiment(
+    file: ExperimentFile,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="AXIS=VALUE[,VALUE]: leave out other members. Repeatable.")
+    ] = None,
+    show: Annotated[
+        bool, typer.Option("--list", help="List the members and what they have in common; train nothing.")
+    ] = False,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Processes at a time, each with its share of the cores and one of the GPUs.")
+    ] = 1,
+    launcher: Annotated[
+        Literal["processes", "slurm"], typer.Option(help="Train here, or submit a job per chain of stages.")
+    ] = "processes",
+    slurm: Annotated[
+        list[str] | None, typer.Option("--slurm", help="KEY=VALUE for submitit: timeout_min=600. Repeatable.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the members' runs first.")] = False,
+) -> None:
+    """Train what is missing of an experiment; go on with what was interrupted, skip what is finished.
+
+    A member that fails does not stop the others; it is named at the end, and the exit code is 1.
+    """
+    from segkit.experiments.experiment import prepare, read_experiment, select
+    from segkit.experiments.launch import run_members, submit_members
+
+    if slurm and launcher != "slurm":
+        raise InputError("--slurm is for --launcher slurm. Add it, or leave --slurm out.")
+    changes = overrides or []
+    members = select(read_experiment(file, changes, runs=runs), only or [])
+    if show:
+        _list_members(members)
+        return
+    prepare(members, overwrite=overwrite)
+    _print_treatment(members)
+    if launcher == "slurm":
+        for line in submit_members(members, file, changes, runs, slurm or []):
+            print(line)
+        return
+    try:
+        failures = run_members(members, file, changes, runs, jobs, lambda line: print(line, flush=True))
+    except (KeyboardInterrupt, SystemExit) as stop:
+        print("segkit: interrupted, members too; the same command without --overwrite goes on.", file=sys.stderr)
+        raise typer.Exit(int(stop.code or 1) if isinstance(stop, SystemExit) else 130) from None
+    finished = sum(member.run.finished for member in members)
+    print("\n".join([*failures, f"{finished} of {len(members)} members are finished."]))
+    if finished < len(members):
+        raise typer.Exit(1)
+    where = "" if runs == Path("runs") else f" --runs {shlex.quote(str(runs))}"
+    print(f"Compare them: segkit compare {shlex.quote(str(file))}{where} --out report/")
+
+
+def _list_members(members: "Sequence[Member]") -> None:
+    """Prints how far members have come, which were trained otherwise than the file says, and what they have in
+    common."""
+    from segkit.runs.train import check_folder
+
+    print_runs([each.run.path for each in members])
+    for each in members:
+        try:
+            check_folder(each.config, each.run)
+        except InputError as error:
+            print(error)
+    try:
+        _print_treatment(members)
+    except InputError as error:
+        print(f"whether they are treated alike cannot be told: {error}")
+
+
+def _print_treatment(members: "Sequence[Member]") -> None:
+    from segkit.experiments.treatment import check_treatment
+    from segkit.tracking.console import print_table
+
+    treatment = check_treatment(members)
+    if treatment.settings:
+        print_table("what differs", ["key", *treatment.methods], treatment.rows())
+    if lines := treatment.lines():
+        print("\n".join(lines), flush=True)
+
+
+@experiments.command()
+def member(
+    file: ExperimentFile,
+    choices: Annotated[list[str] | None, typer.Argument(help="AXIS=VALUE for each axis.", show_default=False)] = None,
+    runs: Runs = Path("runs"),
+    overrides: SetOverrides = None,
+) -> None:
+    """Train one member of an experiment in this process, stage after stage: what 'run', sweeps and clusters call."""
+    from segkit.experiments.experiment import chains, prepare, read_experiment, select
+
+    members = select(read_experiment(file, overrides or [], runs=runs), choices or [])
+    found = list(chains(members))
+    if len(found) > 1:
+        raise InputError(
+            f"{len(members)} members are {' and '.join(choices or ['here'])}; expected one. Give AXIS=VALUE for each axis."
+        )
+    prepare(members)
+    for each in members:
+        train_and_print(each.config, each.run.path, overwrite=False)
+
+
+@experiments.command()
+def sweep(file: ExperimentFile, overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
+    """Print a Weights & Biases sweep over the axes: save it as sweep.yaml, then 'wandb sweep sweep.yaml' and 'wandb
+    agent ID'."""
+    from segkit.config.yaml import dump
+    from segkit.experiments.experiment import read_experiment
+    from segkit.experiments.launch import sweep_values
+
+    changes = ["tracking.wandb=online", *(overrides or [])]
+    print(dump(sweep_values(read_experiment(file, changes, runs=runs), file, changes, runs)), end="")
+
+
+def runs(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="Folders with run folders in or below them. Default: runs.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List run folders: how far each has come, its scores, and when it last wrote something."""
+    import json
+    from dataclasses import asdict
+
+    from segkit.compare.listing import find_runs, run_state
+
+    found = find_runs(folders or [Path("runs")])
+    if as_json:
+        print(json.dumps([asdict(run_state(path)) for path in found], indent=2))
+    else:
+        print_runs(found)
+
+
+def print_runs(paths: "Sequence[Path]") -> None:
+    """Prints a table of run folders; what does not exist yet is new."""
+    from segkit.compare.listing import COLUMNS, run_state
+    from segkit.tracking.console import print_table
+    from segkit.tracking.run_dir import RunDir
+
+    started = [path for path in paths if RunDir(path).exists]
+    rows = [
+        run_state(path).row() if path in started else (str(path), "", "", "new", *[""] * (len(COLUMNS) - 4))
+        for path in paths
+    ]
+    print_table(f"{len(paths)} runs, scores in per cent", COLUMNS, rows)
+
+
+def sync(
+    run: Annotated[Path, typer.Argument(help="Run folder that 'segkit train' wrote.", show_default=False)],
+    mode: Annotated[
+        Literal["online", "offline"], typer.Option(help="offline: into RUN/wandb, for a later 'wandb sync'.")
+    ] = "online",
+    overrides: SetOverrides = None,
+) -> None:
+    """Send a run to Weights & Biases: curves, scores, pictures and best weights. Sending it again changes nothing
+    there.
+
+    A run that was tracked during training stays the same W&B run. The id is in RUN/wandb.json.
+    """
+    from segkit.runs.wandb_sync import sync as send
+
+    print(send(run, mode, overrides or []))
+
+
+def compare(
+    paths: Annotated[
+        list[Path],
+        typer.Argument(help="Run folders, folders of run folders, or an experiment file.", show_default=False),
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder for tables, figures and a page (index.html).")] = None,
+    images: Annotated[int, typer.Option(min=1, help="Test images in the picture of predictions.")] = 4,
+    browser_images: Annotated[int, typer.Option(min=1, help="Test images in the page, at most.")] = 240,
+    block: Annotated[
+        int, typer.Option(min=1, help="Test images in a row that count as one, such as frames of a drive.")
+    ] = 1,
+    measure: Annotated[bool, typer.Option("--measure", help="Also measure time and memory on this machine.")] = False,
+    runs: Annotated[Path, typer.Option(help="Where the runs of an experiment file are.")] = Path("runs"),
+    overrides: SetOverrides = None,
+) -> None:
+    """Compare finished runs: scores, costs, and which differences are real; with --out also as figures and a page.
+
+    Runs that differ in their seed only are repetitions of one method. No model is scored again: the page needs the
+    dataset, and the predictions that training and 'segkit evaluate' store.
+    """
+    from segkit.experiments.comparison import finished_runs, open_comparison
+    from segkit.system.machine import require_writable
+    from segkit.tracking.console import print_table
+
+    changes = overrides or []
+    if out is not None:
+        require_writable(out, "--out")
+    finished, others = finished_runs(paths, changes, runs=runs)
+    comparison = open_comparison(finished, changes, block=block, measure=measure)
+    for _, table in comparison.tables():
+        print_table(table.title, table.columns, table.rows)
+    print(
+        "\n".join([*comparison.verdicts(), *comparison.notes, *(f"Not finished, left out: {path}" for path in others)])
+    )
+    if out is None:
+        return
+    report = comparison.write(out, changes, pictures=images, browser_images=browser_images)
+    print(*report.left_out, *report.files, sep="\n")
+    print("Open the last one in a browser: it holds everything, and needs no network.")
+
+
+def costs(
+    paths: Annotated[list[Path], typer.Argument(help="Config files (YAML) or run folders.", show_default=False)],
+    measure: Annotated[bool, typer.Option("--measure", help="Also measure time and memory on this machine.")] = False,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HxW",
+            help="Image as the network gets it, pixels. Default: the first test image.",
+            show_default=False,
+        ),
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="With --measure: how often each time is measured.")] = 10,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="With --measure: images of a training step. Default: the config's.", show_default=False
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, in bytes and seconds, and nothing else.")
+    ] = False,
+    overrides: SetOverrides = None,
+) -> None:
+    """Count what models cost: parameters, multiplications, memory kept for the decoder, weight file; or also measure
+    it.
+
+    With --size no dataset is needed.
+    """
+    import json
+    from dataclasses import asdict
+
+    from segkit.compare.ledger import cost_tables, legend
+    from segkit.experiments.costs import costs_of, read_size
+    from segkit.tracking.console import print_table
+
+    wanted = None if size is None else read_size(size)
+    found = costs_of(
+        paths, measure=measure, size=wanted, rounds=rounds, batch_size=batch_size, overrides=overrides or []
+    )
+    if as_json:
+        print(json.dumps([asdict(each) for each in found], indent=2))
+        return
+    for table in cost_tables(found):
+        print_table(table.title, table.columns, table.rows)
+    print("\n".join(legend(measured=measure)))

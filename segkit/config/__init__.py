@@ -1,0 +1,1 @@
+"""Config files: read, resolved, checked."""

@@ -1,0 +1,211 @@
+"""What a RunConfig is made of. Knows no concrete component and no torch."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, field_validator
+from pydantic_core import PydanticCustomError
+
+from segkit.config.ranges import Count, NotNegative, Positive, Share
+from segkit.config.titles import model_title
+
+_STRICT = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+# Where a config holds a component, and what one is called in messages. `model` holds one where it has a name of its
+# own: it has no encoder and no decoder then.
+COMPONENTS = {
+    "data": "dataset",
+    "model": "whole model",
+    "model.encoder": "encoder",
+    "model.decoder": "decoder",
+    "loss.function": "loss function",
+    "loss.class_weights": "class weighting",
+    "optimizer": "optimizer",
+    "schedule": "schedule",
+}
+
+Tables = Mapping[str, Mapping[str, Callable[..., Any]]]  # dotted path of COMPONENTS -> name -> constructor
+
+
+FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise PydanticCustomError("rule", "expected [low, high] with low <= high.")
+    return pair
+
+
+@dataclass(frozen=True)
+class Component:
+    """A name of one of the tables and every option of its constructor, defaults filled in."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "options", MappingProxyType(dict(self.options)))
+
+    def __reduce__(self) -> tuple:
+        return Component, (self.name, dict(self.options))  # a mapping proxy cannot be pickled
+
+
+class Section(BaseModel):
+    """A part of the config with fixed keys: strict types, frozen, no unknown keys."""
+
+    model_config = _STRICT
+
+
+class Model(Section):
+    """What is trained: an encoder and, on top of it, a decoder; or a whole model, whose name and options stand in their
+    place."""
+
+    encoder: Component | None = None
+    decoder: Component | None = None
+    whole: Component | None = Field(default=None, alias="name")
+    initialize_from: Annotated[Path, Strict(False)] | None = None  # checkpoint whose weights are loaded first
+
+    @property
+    def title(self) -> str:
+        """What comparisons call it."""
+        return model_title(_plain(self))
+
+
+class Loss(Section):
+    """What is minimized."""
+
+    function: Component
+    class_weights: Component  # how much each class counts
+
+
+class Transforms(Section):
+    """What happens to an image before the network; all but `resolution` and `backend` in training only."""
+
+    resolution: Annotated[float, Gt(0), Le(4)] = 1.0  # network input / file on disk, as a ratio of sides
+    scale: Annotated[tuple[Positive, Positive], Strict(False), AfterValidator(_ordered)] = (1.0, 1.0)  # random zoom
+    rotate: Annotated[float, Ge(0), Le(180)] = 0.0  # largest angle to either side, in degrees
+    crop: Annotated[tuple[Count, Count], Strict(False)] | None = None  # (height, width) in pixels, after resizing
+    class_max_ratio: Annotated[float, Gt(0), Le(1)] = 1.0  # largest share of a crop for one class, in ten tries; 1: any
+    flip: Share = 0.5  # probability of a left-right flip
+    color_jitter: Share = 0.0  # largest relative change of brightness, contrast and saturation
+    blur: Share = 0.0  # probability of a Gaussian blur
+    pca_noise: NotNegative = 0.0  # standard deviation of AlexNet's colour noise
+    backend: Literal["albumentations", "torchvision"] = "albumentations"  # the library that does it
+
+    @field_validator("class_max_ratio")
+    @classmethod
+    def _of_a_crop(cls, ratio: float, info: Any) -> float:
+        if ratio < 1 and info.data.get("crop", ()) is None:
+            raise PydanticCustomError("rule", "expected 1.0 without transforms.crop. Set that too.")
+        return ratio
+
+
+class Training(Section):
+    """How long, on what and in which arithmetic. Exactly one of `epochs` and `steps` is given."""
+
+    epochs: Count | None = None  # passes over the training split
+    steps: Count | None = None  # optimizer updates
+    batch_size: Count = 4  # images an update, over all devices
+    replacement: bool = False  # draw samples with replacement instead of going through a shuffled split
+    accumulation: Count = 1  # equal parts that a batch is computed in
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the forward pass; weights stay float32
+    deterministic: bool = False  # the same bits each time on one machine, by algorithms that may be slower
+    channels_last: bool = True  # memory layout of images
+    workers: Annotated[int, Ge(0)] = 0  # processes that load data; 0: the main one
+    cache: bool = False  # keep decoded images in memory
+    gradient_clip: Positive | None = None  # largest norm of the gradient
+    skip_nonfinite: Annotated[int, Ge(0)] = 0  # steps that may be left out because loss or gradient is not finite
+    log_every: Count = 10  # steps
+
+    @field_validator("steps")
+    @classmethod
+    def _one_length(cls, steps: int | None, info: Any) -> int | None:
+        if "epochs" in info.data and (info.data["epochs"] is None) == (steps is None):
+            raise PydanticCustomError("no_length" if steps is None else "two_lengths", "epochs or steps")
+        return steps
+
+    @field_validator("accumulation")
+    @classmethod
+    def _divides(cls, accumulation: int, info: Any) -> int:
+        batch = info.data.get("batch_size", accumulation)
+        if batch % accumulation:
+            message = "expected a divisor of training.batch_size, which is {batch}."
+            raise PydanticCustomError("rule", message, {"batch": batch})
+        return accumulation
+
+
+class Evaluation(Section):
+    """When and how the validation split is scored."""
+
+    every_epochs: Count = 1  # epochs between evaluations
+    batch_size: Count = 1  # images
+
+
+class Checkpoints(Section):
+    """When the state of training is saved, besides the end of each epoch. Nothing here changes a result."""
+
+    every_minutes: Positive = 15.0  # in the middle of an epoch
+    keep: Count = 2  # the latest ones, besides the best weights
+
+
+class Tracking(Section):
+    """What a run is called, and who else is told of it. Nothing here changes a result, so it is no part of a run's
+    identity."""
+
+    method: Annotated[str, Field(min_length=1)] | None = (
+        None  # what comparisons call it; null: its decoder or whole model
+    )
+    group: Annotated[str, Field(min_length=1)] | None = None  # the experiment that it belongs to
+    wandb: Literal["disabled", "offline", "online", "required"] = (
+        "disabled"  # required: online, and no training without it
+    )
+    project: Annotated[str, Field(min_length=1)] = "segkit"  # in Weights & Biases
+    entity: Annotated[str, Field(min_length=1)] | None = None  # user or team in Weights & Biases; null: the default
+    images: Annotated[int, Ge(0)] = 8  # validation images whose predictions are shown in Weights & Biases
+
+
+class RunConfig(Section):
+    """Everything that decides the result of a run, and what to call it."""
+
+    name: Annotated[str, Field(pattern=FOLDER_NAME)] = Field(
+        description="text of letters, digits, '.', '_' and '-' that starts with a letter or digit"
+    )
+    seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 0
+    data: Component
+    transforms: Transforms = Transforms()
+    model: Model
+    loss: Loss
+    optimizer: Component
+    schedule: Component
+    training: Training
+    evaluation: Evaluation = Evaluation()
+    checkpoints: Checkpoints = Checkpoints()
+    tracking: Tracking = Tracking()
+
+
+def config_values(config: RunConfig) -> dict[str, Any]:
+    """The complete plain dict of a config: every default written out, ready to save and to `validate` again."""
+    return _plain(config)
+
+
+def identity(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a config's values decides the result: all but `checkpoints` and `tracking`."""
+    return {key: value for key, value in values.items() if key not in ("checkpoints", "tracking")}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Model):
+        whole = {"encoder": value.encoder, "decoder": value.decoder} if value.whole is None else _plain(value.whole)
+        return {key: _plain(item) for key, item in {**whole, "initialize_from": value.initialize_from}.items()}
+    if isinstance(value, Section):
+        return {key: _plain(getattr(value, key)) for key in type(value).model_fields}
+    if isinstance(value, Component):
+        return {"name": value.name} | {key: _plain(item) for key, item in value.options.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value

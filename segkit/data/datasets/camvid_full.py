@@ -1,0 +1,126 @@
+"""CamVid as it was published: 701 images of 720x960 with 32 classes, which SegNet's authors grouped into 11 and
+void."""
+
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from segkit.data.classes import Classes, Color
+from segkit.data.dataset import Pair
+from segkit.data.datasets import road_classes
+from segkit.data.datasets.camvid import SIZES
+from segkit.data.layout import SPLITS, Layout, Listed, require_root
+from segkit.tensors import IGNORE
+
+VOID = "Void"
+# name -> colour and, of the 11, the class that it belongs to. Ids on disk are places in this alphabetical order.
+# Source: colours from the dataset (Brostow, Fauqueur and Cipolla 2008). SegNet's authors released no table of their
+# grouping: this is the one that MathWorks' SegNet example and other users of their labels give. The 32nd class, Void,
+# is ignored.
+ORIGINAL: dict[str, tuple[Color, str]] = {
+    "Animal": ((64, 128, 64), "pedestrian"),
+    "Archway": ((192, 0, 128), "building"),
+    "Bicyclist": ((0, 128, 192), "bicyclist"),
+    "Bridge": ((0, 128, 64), "building"),
+    "Building": ((128, 0, 0), "building"),
+    "Car": ((64, 0, 128), "car"),
+    "CartLuggagePram": ((64, 0, 192), "pedestrian"),
+    "Child": ((192, 128, 64), "pedestrian"),
+    "Column_Pole": ((192, 192, 128), "pole"),
+    "Fence": ((64, 64, 128), "fence"),
+    "LaneMkgsDriv": ((128, 0, 192), "road"),
+    "LaneMkgsNonDriv": ((192, 0, 64), "road"),
+    "Misc_Text": ((128, 128, 64), "sign"),
+    "MotorcycleScooter": ((192, 0, 192), "bicyclist"),
+    "OtherMoving": ((128, 64, 64), "car"),
+    "ParkingBlock": ((64, 192, 128), "pavement"),
+    "Pedestrian": ((64, 64, 0), "pedestrian"),
+    "Road": ((128, 64, 128), "road"),
+    "RoadShoulder": ((128, 128, 192), "pavement"),
+    "Sidewalk": ((0, 0, 192), "pavement"),
+    "SignSymbol": ((192, 128, 128), "sign"),
+    "Sky": ((128, 128, 128), "sky"),
+    "SUVPickupTruck": ((64, 128, 192), "car"),
+    "TrafficCone": ((0, 0, 64), "pole"),
+    "TrafficLight": ((0, 64, 64), "sign"),
+    "Train": ((192, 64, 128), "car"),
+    "Tree": ((128, 128, 0), "tree"),
+    "Truck_Bus": ((192, 128, 192), "car"),
+    "Tunnel": ((64, 0, 64), "building"),
+    "VegetationMisc": ((192, 192, 0), "tree"),
+    VOID: ((0, 0, 0), ""),
+    "Wall": ((64, 192, 0), "building"),
+}
+IMAGES = ("images", "701_StillsRaw_full", *SPLITS)  # folders of the archives that are about
+LABELS = (
+    "labels",
+    "LabeledApproved_full",
+    *(f"{split}_labels" for split in SPLITS),
+    *(f"{split}annot" for split in SPLITS),
+)
+ENDINGS = ("", "_L", "_P")  # of the names of label files, after the image's
+
+
+def _grouped() -> Classes:
+    names = road_classes.CLASS_NAMES
+    ids = [IGNORE if name == VOID else names.index(group) for name, (_, group) in ORIGINAL.items()]
+    return Classes(
+        names,
+        road_classes.PALETTE,
+        dict(enumerate(ids)),
+        tuple(zip([c for c, _ in ORIGINAL.values()], ids, strict=True)),
+    )
+
+
+def _original() -> Classes:
+    names = tuple(name for name in ORIGINAL if name != VOID)
+    ids = [IGNORE if name == VOID else names.index(name) for name in ORIGINAL]
+    colors = [color for color, _ in ORIGINAL.values()]
+    palette = np.array([color for name, (color, _) in ORIGINAL.items() if name != VOID], np.uint8)
+    return Classes(names, palette, dict(enumerate(ids)), tuple(zip(colors, ids, strict=True)))
+
+
+CLASSES = {"segnet": _grouped(), "none": _original()}
+
+
+def camvid_full(*, root: Path, grouping: Literal["segnet", "none"] = "segnet", halve: bool = False) -> Layout:
+    """CamVid at full resolution, in the splits of the SegNet tutorial.
+
+    Images are in ROOT/images, labels in ROOT/labels, under any of the names of the archives that are about; in RGB, or
+    as ids in alphabetical order of the classes. Which folder of `train`, `val` and `test` an image lies in is no
+    matter.
+
+    Args:
+        root: folder of the archive.
+        grouping: `segnet`: the 11 classes of the papers; `none`: the 31 original ones. Void is ignored.
+        halve: 360x480: images as means of 2x2 pixels, labels of every other pixel; scores are then those of 360x480.
+    Raises:
+        InputError: if there is no such folder.
+    """
+    require_root(root, "CamVid at full resolution, with folders of images and labels")
+    images, labels = _files(root, IMAGES, ("",)), _files(root, LABELS, ENDINGS)
+    splits = {split: _split(root, split, images, labels) for split in SPLITS}
+    return Layout(CLASSES[grouping], splits, global_ids=True, sizes=SIZES, reduction=2 if halve else 1)
+
+
+def _split(root: Path, split: str, images: dict[str, Path], labels: dict[str, Path]) -> Listed:
+    names = (files("segkit.data") / "lists" / f"camvid_{split}.txt").read_text(encoding="utf-8").split()
+    image, label = root / "images", root / "labels"  # where a file is said to be missing
+    pairs = [
+        Pair(name, images.get(name, image / f"{name}.png"), labels.get(name, label / f"{name}_L.png")) for name in names
+    ]
+    return Listed(root, tuple(pairs))
+
+
+def _files(root: Path, folders: tuple[str, ...], endings: tuple[str, ...]) -> dict[str, Path]:
+    """Image id -> its file in one of the folders."""
+    found = {}
+    for folder in folders:
+        if os.path.isdir(root / folder):
+            for path in sorted((root / folder).glob("*.png")):
+                stem = next((path.stem.removesuffix(e) for e in endings if e and path.stem.endswith(e)), path.stem)
+                found.setdefault(stem, path)
+    return found

@@ -1,0 +1,92 @@
+"""A user's own images and masks in folders."""
+
+import os
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+from segkit.data.dataset import Pair
+from segkit.data.datasets.class_file import read_classes
+from segkit.data.layout import SPLITS, Layout, Listed, listed, require_root
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+def folder(*, root: Path, classes: Path | None = None) -> Layout:
+    """A folder: `ROOT/SPLIT/images/NAME.png|jpg` with `ROOT/SPLIT/labels/NAME.png`, at any depth, or lists over common
+    folders.
+
+    Where there is a list `ROOT/SPLIT.txt`, it names images of `ROOT/images`, one a line, with or without their ending;
+    their labels are in `ROOT/labels`. Labels hold class ids (one 8-bit channel, palette or grey), 255 = ignored; or, as
+    RGB, the classes' exact colours.
+
+    Args:
+        root: folder that holds the splits.
+        classes: class file, see `read_classes`; null: `ROOT/classes.yaml`.
+    Raises:
+        InputError: if the folder is missing, or the class file is missing or malformed.
+    """
+    require_root(root, "a folder with classes.yaml, images and labels")
+    splits = {
+        split: _by_list(root, split) if os.path.lexists(root / f"{split}.txt") else _by_folder(root / split)
+        for split in SPLITS
+    }
+    return Layout(read_classes(classes or root / "classes.yaml"), splits)
+
+
+def _by_list(root: Path, split: str) -> Listed:
+    """The images that a list names."""
+    return listed(root / f"{split}.txt", "the name of an image, below 'images'", partial(_pairs, root))
+
+
+def _pairs(root: Path, line: str) -> list[Pair]:
+    name = Path(line)
+    if not name.name or name.is_absolute() or ".." in name.parts:
+        return []
+    has_ending = name.suffix.lower() in SUFFIXES
+    endings = [ending for suffix in SUFFIXES for ending in (suffix, suffix.upper())]
+    images = [name] if has_ending else [name.with_name(name.name + ending) for ending in endings]
+    image = next(
+        (root / "images" / each for each in images if os.path.isfile(root / "images" / each)),
+        root / "images" / images[0],
+    )
+    stem = name.with_suffix("") if has_ending else name
+    return [Pair(stem.as_posix(), image, root / "labels" / f"{stem}.png")]
+
+
+def _by_folder(folder: Path) -> Listed:
+    """The images of ROOT/SPLIT/images, at any depth, and the labels that they should have."""
+    images, labels = folder / "images", folder / "labels"
+    for path in (images, labels):
+        if not os.path.isdir(path):
+            expected = f"expected the images and labels of a split, or a list {folder}.txt"
+            return Listed(images, problems=(f"{path} does not exist; {expected}. Create it, or set data.root.",))
+    try:
+        found = images_below(images)
+    except OSError as error:
+        return Listed(
+            images,
+            problems=(f"{images} cannot be read: {error.strerror}; expected a folder of images. Change its rights.",),
+        )
+    stems = [path.with_suffix("") for path in found]
+    twice = [stem for stem, count in Counter(stems).items() if count > 1]
+    problems = [f"{images} holds '{stem}' with two endings; expected one image per name. Remove one." for stem in twice]
+    if not found:
+        problems = [
+            f"{images} holds no image; expected files ending in {', '.join(SUFFIXES)}. Add them or set data.root."
+        ]
+    pairs = [
+        Pair(stem.as_posix(), images / path, labels / f"{stem}.png") for path, stem in zip(found, stems, strict=True)
+    ]
+    return Listed(images, tuple(pairs), problems=tuple(problems))
+
+
+def images_below(folder: Path) -> list[Path]:
+    """Images below a folder, at any depth, relative to it; hidden files, such as those that macOS adds, are none.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    os.scandir(folder).close()  # rglob passes over what it may not read
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return sorted(path for path in found if not any(part.startswith(".") for part in path.parts))

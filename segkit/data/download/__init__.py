@@ -1,0 +1,1 @@
+"""Public datasets, fetched and unpacked. Nothing else depends on this."""

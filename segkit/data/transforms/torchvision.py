@@ -1,0 +1,108 @@
+"""Transforms by torchvision.transforms.v2: tensors uint8 or float32 [3, H, W] (0..255 or 0..1) and uint8 [1, H, W]."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
+
+from segkit.data.transforms.geometry import Box, View, blur_kernel_size
+from segkit.tensors import Size
+
+
+class Torchvision:
+    """See `segkit.data.transforms.training.Backend`. Differs from albumentations where torchvision does: smaller images
+    are made by a triangle filter in place of area, and colours are not rounded between steps."""
+
+    def loaded(self, array: np.ndarray) -> Tensor:
+        pixels = torch.tensor(array)  # a copy: what was decoded may be read-only
+        return pixels[None] if array.ndim == 2 else pixels.permute(2, 0, 1)
+
+    def resized(self, pixels: Tensor, size: Size, *, labels: bool = False) -> Tensor:
+        """Images linearly, with a wider filter where they shrink."""
+        return F.resize(pixels, list(size), InterpolationMode.NEAREST_EXACT if labels else InterpolationMode.BILINEAR)
+
+    def cropped(self, pixels: Tensor, box: Box) -> Tensor:
+        return F.crop(pixels, *box)
+
+    def jittered(
+        self, image: Tensor, brightness: float, contrast: float, saturation: float, hue: float, order: list[int]
+    ) -> Tensor:
+        steps = (
+            (F.adjust_brightness, brightness),
+            (F.adjust_contrast, contrast),
+            (F.adjust_saturation, saturation),
+            (F.adjust_hue, hue),
+        )
+        image = F.to_dtype(image, torch.float32, scale=True)
+        with _one_thread():
+            for index in order:
+                step, factor = steps[index]
+                image = step(image, factor)
+        return image
+
+    def blurred(self, image: Tensor, sigma: float) -> Tensor:
+        kernel_size = blur_kernel_size(sigma, (image.shape[-2], image.shape[-1]))
+        image = F.to_dtype(image, torch.float32, scale=True)
+        for lengths in (
+            [kernel_size, 1],
+            [1, kernel_size],
+        ):  # one after the other: torchvision would compute their product
+            image = F.gaussian_blur(image, lengths, [sigma, sigma])
+        return image
+
+    def turned(self, pixels: Tensor, view: View, *, outside: int | None = None) -> Tensor:
+        (height, width), window = pixels.shape[-2:], view.window
+        matrix = view.matrix((height, width))
+        corners = matrix @ np.array(
+            [[0, window.width, 0, window.width], [0, 0, window.height, window.height], [1, 1, 1, 1]]
+        )
+        left, top = (int(first) - 1 for first in np.floor(corners.min(1)))
+        right, bottom = (int(last) + 1 for last in np.ceil(corners.max(1)))
+        # what is seen of the pixels, at least one, and around it what is seen beyond: torchvision's result is as large
+        # as what it is given
+        rows, columns = _seen(top, bottom, height), _seen(left, right, width)
+        top, left = min(top, rows.start), min(left, columns.start)
+        bottom, right = max(bottom, rows.stop, top + window.height), max(right, columns.stop, left + window.width)
+        sides = [columns.start - left, rows.start - top, right - columns.stop, bottom - rows.stop]
+        pixels = F.pad(
+            pixels[..., rows, columns], sides, fill=outside, padding_mode="edge" if outside is None else "constant"
+        )
+        matrix[:, 2] -= left, top
+        method, fill = (
+            (InterpolationMode.BILINEAR, None) if outside is None else (InterpolationMode.NEAREST, [float(outside)])
+        )
+        pixels = F.perspective(pixels, None, None, method, fill, coefficients=[*matrix.ravel().tolist(), 0.0, 0.0])
+        return pixels[..., : window.height, : window.width]
+
+    def mirrored(self, pixels: Tensor) -> Tensor:
+        return F.horizontal_flip(pixels)
+
+    def padded(self, pixels: Tensor, sides: tuple[int, int, int, int], value: int) -> Tensor:
+        return F.pad(pixels, list(sides), fill=value)
+
+    def normalized(self, image: Tensor, mean: np.ndarray, deviation: np.ndarray) -> Tensor:
+        image = image.float() if image.dtype == torch.uint8 else image * 255
+        return F.normalize(image, mean.tolist(), deviation.tolist()).contiguous()
+
+    def ids(self, labels: Tensor) -> Tensor:
+        return labels[0].long().contiguous()
+
+
+def _seen(start: int, stop: int, length: int) -> slice:
+    first = max(min(start, length - 1), 0)
+    return slice(first, max(min(stop, length), first + 1))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """The mean of an image, which contrast is about, would depend on how many threads add it up."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,1 @@
+"""Looking at a config, its data and this machine."""

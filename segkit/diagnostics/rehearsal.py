@@ -1,0 +1,218 @@
+"""What one config needs, tried out without a run folder: its data, weights, room for checkpoints, and a training
+step."""
+
+import importlib.util
+import netrc
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from shutil import disk_usage
+from time import perf_counter
+from urllib.parse import urlsplit
+
+import torch
+
+from segkit import build
+from segkit.config.schema import Component, RunConfig
+from segkit.config.yaml import mapping_of, parse
+from segkit.data.class_weights import ClassCounts, NoWeights
+from segkit.data.dataset import Dataset
+from segkit.diagnostics.findings import Finding, looked_at
+from segkit.engine.checkpoint import Trainee
+from segkit.engine.device import choose_device, choose_precision
+from segkit.engine.train import training_step
+from segkit.models.segmenter import Segmenter
+from segkit.runs.wandb_sync import MODES
+from segkit.system.machine import SHARED_MEMORY, cores, shared_memory, size
+
+BUILT_IN = """
+name: built-in
+data: {name: streets, size: [64, 96], train_images: 4, val_images: 1, test_images: 1}
+model: {encoder: {name: vgg16, width: 0.125}, decoder: {name: fcn8s, head_width: 32}}
+loss: {function: cross_entropy, class_weights: none}
+optimizer: {name: adamw, lr: 0.001}
+schedule: constant
+training: {epochs: 1, batch_size: 2}
+"""
+AHEAD = 2  # batches that torch lets each worker prepare
+
+
+@dataclass
+class _Parts:
+    """What was found so far of the parts of an experiment."""
+
+    config: RunConfig
+    device: torch.device | None = None
+    training: Dataset | None = None
+    model: Segmenter | None = None
+
+
+def rehearse(config: Path | None, overrides: Sequence[str] = (), *, runs: Path, step: bool) -> Iterator[Finding]:
+    """Tries out what a config needs; None: a built-in one.
+
+    Args:
+        overrides: changes to it, `a.b=c`.
+        runs: where its checkpoints would go.
+        step: also do one training step.
+    Raises:
+        InputError: if the config is not valid.
+    """
+    layers = [mapping_of(parse(BUILT_IN, "built-in"), "built-in")] if config is None else config
+    run_config, _ = build.load_config(layers, overrides, title=None if config else "the built-in config")
+    parts = _Parts(run_config)
+    if config is not None:
+        yield Finding("ok", "config", f"{config}: {run_config.model.title} on {run_config.data.name}")
+    yield from looked_at("W&B", lambda: _wandb(run_config.tracking.wandb))
+    yield from looked_at("device", lambda: _device(parts))
+    for split in ("train", "val", "test"):
+        yield from looked_at(f"data {split}", lambda split=split: _split(parts, split))
+    yield from looked_at("model", lambda: _model(parts, runs))
+    yield from looked_at("workers", lambda: _workers(parts))
+    if step and parts.device is not None and parts.model is not None and parts.training is not None:
+        yield from looked_at("training step", lambda: _step(parts))
+
+
+def _wandb(asked: str) -> Iterator[Finding]:
+    """Whether Weights & Biases can be told of the run. Nobody is asked over the network, and no key is shown."""
+    mode, where = os.environ.get("WANDB_MODE"), os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
+    text = f"WANDB_MODE = {mode}" if mode and asked != "disabled" else f"tracking.wandb = {asked}"
+    login = _login(where)
+    if "disabled" in (asked, mode):
+        yield Finding("ok", "W&B", f"{text}; {login or 'no login'} for {where}")
+    elif importlib.util.find_spec("wandb") is None:
+        yield Finding(
+            "note", "W&B", f"{text}, but wandb is not installed: the run would go on without. pip install wandb"
+        )
+    elif (mode or asked) not in MODES:
+        yield Finding("note", "W&B", f"{text}; expected online, offline or disabled: the run would go on without")
+    elif MODES[mode or asked] == "online" and login is None:
+        yield Finding(
+            "note",
+            "W&B",
+            f"{text}, but no login for {where}: the run would go on without. 'wandb login', or set WANDB_API_KEY",
+        )
+    else:
+        yield Finding("ok", "W&B", f"{text}; {login or 'no login'} for {where}")
+
+
+def _login(url: str) -> str | None:
+    """Where a key for a server of W&B lies."""
+    if os.environ.get("WANDB_API_KEY"):
+        return "a key in WANDB_API_KEY"
+    for name in [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]:
+        try:
+            return (
+                f"a key in {name}"
+                if netrc.netrc(os.path.expanduser(name)).authenticators(urlsplit(url).netloc)
+                else None
+            )
+        except (netrc.NetrcParseError, OSError, ValueError):  # W&B passes over such a file too
+            continue
+    return None
+
+
+def _device(parts: _Parts) -> Iterator[Finding]:
+    """Where training would go on, and in which arithmetic."""
+    settings = parts.config.training
+    parts.device = choose_device(settings.device)
+    precision = str(choose_precision(settings.precision, parts.device)).removeprefix("torch.")
+    text = f"training.device = {settings.device} is {parts.device.type}, training.precision = {settings.precision} is {precision}"
+    yield Finding("ok", "device", text)
+
+
+def _split(parts: _Parts, split: str) -> Iterator[Finding]:
+    """One split of the dataset, and its first sample."""
+    dataset = build.build_dataset(parts.config, split)
+    height, width = dataset[0].labels.shape
+    if split == "train":
+        parts.training = dataset
+    root = parts.config.data.options.get("root")
+    where = f" in {root}" if root else ""
+    yield Finding(
+        "ok", f"data {split}", f"{len(dataset)} images{where}, the first is {height}x{width} (height x width)"
+    )
+
+
+def _model(parts: _Parts, runs: Path) -> Iterator[Finding]:
+    """The model with its starting weights, and room for its checkpoints."""
+    run_config = parts.config
+    names = parts.training.class_names if parts.training is not None else build.build_classes(run_config).names
+    parts.model = build.build_model(run_config, len(names))
+    count = sum(parameter.numel() for parameter in parts.model.parameters())
+    sources = {key: component.options.get("weights") for key, component in _components(run_config).items()}
+    sources["model.initialize_from"] = run_config.model.initialize_from
+    loaded = "; ".join(f"{key} = {source} fits" for key, source in sources.items() if source)
+    yield Finding("ok", "model", f"{run_config.model.title}, {count} parameters{'; ' if loaded else ''}{loaded}")
+    states, best = 3 * 4 * count, 4 * count  # bytes of float32 weights with two moments, and of weights alone
+    needed = (run_config.checkpoints.keep + 1) * states + 2 * best  # each also beside the one that it replaces
+    above = next(each for each in (runs, *runs.absolute().parents) if each.exists())
+    free = disk_usage(above).free
+    text = f"a run needs about {size(needed)}, {size(free)} are free at {runs}"
+    if needed > free:
+        yield Finding(
+            "problem", "checkpoints", f"{text}. Make room, or train into another folder (segkit train --run)."
+        )
+    else:
+        yield Finding("ok", "checkpoints", text)
+
+
+def _components(run_config: RunConfig) -> dict[str, Component]:
+    parts = {
+        "model": run_config.model.whole,
+        "model.encoder": run_config.model.encoder,
+        "model.decoder": run_config.model.decoder,
+    }
+    return {f"{key}.weights": component for key, component in parts.items() if component is not None}
+
+
+def _workers(parts: _Parts) -> Iterator[Finding]:
+    """Shared memory that data workers would fill."""
+    settings, found = parts.config.training, shared_memory(SHARED_MEMORY)
+    if not settings.workers or found is None or parts.training is None:
+        return
+    height, width = parts.config.transforms.crop or parts.training[0].labels.shape
+    pixel = 3 * 4 + 8  # bytes of a float32 image and int64 labels
+    if settings.workers > cores():
+        yield Finding(
+            "note",
+            "workers",
+            f"training.workers = {settings.workers} are more than the {cores()} cores that can be used",
+        )
+    needed = settings.workers * AHEAD * settings.batch_size * height * width * pixel
+    text = f"{settings.workers} of them need about {size(needed)} of shared memory, {size(found[0])} are free in {SHARED_MEMORY}"
+    if needed > found[0]:
+        yield Finding(
+            "problem", "workers", f"{text}. Set training.workers=0, or fewer, or enlarge it: docker run --shm-size=8g."
+        )
+    else:
+        yield Finding("ok", "workers", text)
+
+
+def _step(parts: _Parts) -> Iterator[Finding]:
+    """One training step as the config has it, but for class weights that are counted."""
+    run_config, training, model, device = parts.config, parts.training, parts.model, parts.device
+    assert training is not None
+    assert model is not None
+    assert device is not None
+    settings, function = run_config.training, run_config.loss.function
+    precision = choose_precision(settings.precision, device)
+    optimizer = build.build_optimizer(run_config, model.to(device).train())
+    trainee = Trainee(model, optimizer, build.build_schedule(run_config, optimizer, len(training)))
+    loss = build.LOSSES[function.name](_weights(run_config, training.class_names), **function.options).to(device)
+    steps = iter(build.build_steps(run_config, model, training, first_step=0, device=device))
+    started = perf_counter()
+    value, norm = training_step(trainee, loss, next(steps), device, precision, settings.gradient_clip)
+    seconds = perf_counter() - started
+    said = (
+        f"on {device.type}: loss {value:.3f}, gradient norm {norm:.3g}, {seconds:.1f} s (the first one is the slowest)"
+    )
+    yield Finding("ok", "training step", said)
+
+
+def _weights(run_config: RunConfig, class_names: tuple[str, ...]) -> torch.Tensor | None:
+    """Class weights as if every class had as many pixels: counting them would read all labels."""
+    weighting, evenly = build.build_class_weights(run_config), (1,) * (len(class_names) + 1)
+    if isinstance(weighting, NoWeights):
+        return None
+    return torch.tensor(weighting(ClassCounts(evenly, evenly, evenly, evenly, 1), class_names), dtype=torch.float32)

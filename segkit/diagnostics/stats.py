@@ -1,0 +1,168 @@
+"""What the splits of an experiment's dataset hold: as values for JSON, as tables and as a figure."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from segkit import build
+from segkit.config.schema import RunConfig
+from segkit.data.class_weights import ClassCounts
+from segkit.data.layout import SPLITS
+from segkit.data.statistics import SplitStatistics, split_statistics
+from segkit.diagnostics.tables import class_weight_rows, class_weight_variants, mean_weight
+from segkit.models.features import NORMALIZATIONS
+from segkit.system.files import write_text
+from segkit.tracking.console import progress_bar
+from segkit.viz.charts import write_figure
+from segkit.viz.data_charts import dataset_figure
+
+Rows = tuple[str, list[str], list[list[str]]]  # title, columns, rows of a table
+
+
+def read_splits(config: RunConfig, splits: Sequence[str] | None = None) -> dict[str, SplitStatistics]:
+    """Statistics of some splits, with a progress bar while they are read.
+
+    Args:
+        splits: None: all, but for a test split that is the val split.
+    Raises:
+        InputError: if a file of them is bad.
+    """
+    layout = build.build_layout(config)
+    splits = splits or (SPLITS if layout is None else layout.distinct)
+    found = {}
+    for split, dataset in build.build_splits(config, layout, splits).items():
+        with progress_bar(f"reading {split}", len(dataset)) as advance:
+            found[split] = split_statistics(dataset, lambda _, advance=advance: advance(1))
+    return found
+
+
+def stats_values(config: RunConfig, found: dict[str, SplitStatistics]) -> dict[str, Any]:
+    """All that was counted, ready for JSON. Shares are of 1; null stands for what does not exist.
+
+    dataset: its name in the config; class_names: [K].
+    splits: split -> {
+      images: N;
+      sizes: [{height, width, images}], most frequent first;
+      height, width: {min, median, max}, pixels;
+      classes: [{name, pixels, share (of all pixels), images (that hold it), share_of_images, median_share (of an
+          image's pixels, over the
+        images that hold it)}], the last one void;
+      mean, deviation: RGB, of all pixels, 0..255 scale; mean_of_1, deviation_of_1: the same, 0..1 scale}
+    class_weights: null without the train split, else {
+      labelled_pixels_per_image: a learning rate for the loss's valid_pixels is divided by it for batch;
+      variants: variant -> {weights: class -> weight, mean: over labelled pixels: a rate is multiplied by it for
+          weight_sum}}
+    normalizations: name of an encoder's normalization -> {mean, deviation}, RGB, 0..255 scale.
+    """
+    names = build.build_classes(config).names
+    training, weights = found.get("train"), None
+    if training is not None:
+        counts = training.counts
+        weights = {
+            "labelled_pixels_per_image": sum(counts.pixels[:-1]) / counts.total_images,
+            "variants": {
+                variant: {
+                    "weights": dict(zip(names, values.tolist(), strict=True)),
+                    "mean": mean_weight(values, counts),
+                }
+                for variant, values in class_weight_variants(config, counts).items()
+            },
+        }
+    return {
+        "dataset": config.data.name,
+        "class_names": list(names),
+        "splits": {split: _split_values(statistics, names) for split, statistics in found.items()},
+        "class_weights": weights,
+        "normalizations": {
+            name: {"mean": list(each.mean), "deviation": list(each.deviation)} for name, each in NORMALIZATIONS.items()
+        },
+    }
+
+
+def _split_values(found: SplitStatistics, names: Sequence[str]) -> dict[str, Any]:
+    counts, medians = found.counts, found.median_shares
+    sizes = sorted(Counter(map(tuple, found.sizes.tolist())).items(), key=lambda item: (-item[1], item[0]))
+    classes = [
+        {
+            "name": name,
+            "pixels": counts.pixels[index],
+            "share": counts.pixels[index] / sum(counts.pixels),
+            "images": counts.images[index],
+            "share_of_images": counts.images[index] / counts.total_images,
+            "median_share": medians[index],
+        }
+        for index, name in enumerate([*names, "void"])
+    ]
+    return {
+        "images": counts.total_images,
+        "sizes": [{"height": height, "width": width, "images": images} for (height, width), images in sizes],
+        **{
+            side: {"min": int(column.min()), "median": float(np.median(column)), "max": int(column.max())}
+            for side, column in zip(("height", "width"), found.sizes.T, strict=True)
+        },
+        "classes": classes,
+        "mean": list(found.mean),
+        "deviation": list(found.deviation),
+        "mean_of_1": [value / 255 for value in found.mean],
+        "deviation_of_1": [value / 255 for value in found.deviation],
+    }
+
+
+def stats_tables(config: RunConfig, found: dict[str, SplitStatistics]) -> list[Rows]:
+    """The same as tables that fit 80 columns of a terminal while names of classes are short."""
+    values = stats_values(config, found)
+    sizes = []
+    for split, each in values["splits"].items():
+        most, sides = each["sizes"][0], (each["height"], each["width"])
+        ranges = ("{min}..{max} ({median:g})".format(**side) for side in sides)
+        common = f"{most['height']}x{most['width']} ({most['images']})"
+        sizes.append([split, f"{each['images']:,}", f"{len(each['sizes']):,}", *ranges, common])
+    columns = ["split", "images", "sizes", "height\n(median)", "width\n(median)", "most common\nheight x width"]
+    tables = [("sizes, pixels", columns, sizes)]
+    for split, each in values["splits"].items():
+        rows = [
+            [
+                one["name"],
+                f"{one['pixels']:,}",
+                f"{100 * one['share']:.2f}",
+                f"{one['images']:,}",
+                f"{100 * one['share_of_images']:.1f}",
+                "-" if one["median_share"] is None else f"{100 * one['median_share']:.2f}",
+            ]
+            for one in each["classes"]
+        ]
+        columns = ["class", "pixels", "% of pixels", "images", "% of images", "median % in\nthose images"]
+        tables.append((f"{split}: classes", columns, rows))
+    for scale, decimals in ((255, 2), (1, 4)):
+        rows = [
+            [
+                name,
+                *(
+                    " ".join(f"{value * scale / 255:.{decimals}f}" for value in each[key])
+                    for key in ("mean", "deviation")
+                ),
+            ]
+            for name, each in (values["splits"] | values["normalizations"]).items()
+        ]
+        title = f"pixel values and encoders' normalizations, 0 to {scale}"
+        tables.append((title, ["split or normalization", "mean of R, G, B", "deviation of R, G, B"], rows))
+    if "train" in found:
+        tables.append(weight_table(config, found["train"].counts))
+    return tables
+
+
+def weight_table(config: RunConfig, counts: ClassCounts | None = None) -> Rows:
+    """`class_weight_rows` as a narrow table, without the shares of pixels."""
+    columns, rows = class_weight_rows(config, counts)
+    words = [column.replace(" ", "\n") for column in (columns[0], *columns[2:])]
+    return "class weights, from the training labels", words, [[row[0], *row[2:]] for row in rows]
+
+
+def write_stats(values: dict[str, Any], out: Path) -> list[Path]:
+    """Writes OUT/stats.json, and OUT/stats.png and OUT/stats.pdf with its figure; the files."""
+    write_text(out / "stats.json", json.dumps(values, indent=2))
+    return [out / "stats.json", *write_figure(dataset_figure(values["splits"]), out / "stats")]

@@ -1,0 +1,145 @@
+"""Rows of the tables that the command line prints."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from segkit import build
+from segkit.config.resolve import flat
+from segkit.config.schema import RunConfig, config_values
+from segkit.config.signatures import show
+from segkit.data.class_weights import ClassCounts, MedianFrequency, SegNetPublished
+from segkit.metrics import boundary
+from segkit.metrics.boundary import TRIMAP_WIDTHS
+from segkit.metrics.confusion import scores
+from segkit.metrics.conventions import CONVENTIONS, convention_scores
+from segkit.runs.train import count_labels
+from segkit.tracking.console import percent
+
+PUBLISHED = "SegNet"  # what the variant of its prototxts' weights is called
+
+
+def shown_values(config: RunConfig, sources: dict[str, str]) -> list[str]:
+    """`key = value  # source` for every value of an experiment."""
+    values = flat(config_values(config))
+    lines = [f"{key} = {show(value)}" for key, value in values.items()]
+    width = min(72, max(map(len, lines)))
+    found = [sources.get(key) or sources.get(key.removesuffix(".name")) or "default" for key in values]
+    return [f"{line:<{width}}  # {source}" for line, source in zip(lines, found, strict=True)]
+
+
+def class_weight_variants(config: RunConfig, counts: ClassCounts) -> dict[str, np.ndarray]:
+    """Weights, float64 [K], of the experiment's own weighting and of others, by what they are called.
+
+    Args:
+        counts: of the training labels.
+    """
+    names = build.build_classes(config).names
+    weightings = {
+        "this config": build.build_class_weights(config),
+        "median over classes": MedianFrequency(),
+        "median incl. void": MedianFrequency(median_over="classes_and_void"),
+        "void left out": MedianFrequency(pixels="labelled"),
+        "all images": MedianFrequency(images="all"),
+        "all images incl. void": MedianFrequency(images="all", median_over="classes_and_void"),
+    }
+    if names == tuple(SegNetPublished.weights):
+        weightings[PUBLISHED] = SegNetPublished()
+    return {variant: weighting(counts, names) for variant, weighting in weightings.items()}
+
+
+def mean_weight(weights: np.ndarray, counts: ClassCounts) -> float:
+    """Mean of class weights [K] over the labelled pixels: by so much the loss's `valid_pixels` is larger than its
+    `weight_sum`."""
+    labelled = np.array(counts.pixels[:-1])
+    return float(weights @ labelled / labelled.sum())
+
+
+def class_weight_rows(config: RunConfig, counts: ClassCounts | None = None) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the table of class weights: a row per class, and one for void.
+
+    Then the largest difference from SegNet's published weights, and what each normalizer of the loss does to a learning
+    rate that was
+    found with `valid_pixels`: multiplied (x) or divided (/) so, its steps stay as long.
+
+    Args:
+        counts: of the training labels; None: they are counted.
+    """
+    counts = counts or count_labels(build.build_dataset(config, "train"), "train")
+    variants, names = class_weight_variants(config, counts), build.build_classes(config).names
+    rows = []
+    for index, name in enumerate([*names, "void"]):
+        share = f"{100 * counts.pixels[index] / sum(counts.pixels):.2f}"
+        rows.append(
+            [name, share, *(f"{weights[index]:.4f}" if index < len(weights) else "-" for weights in variants.values())]
+        )
+    if PUBLISHED in variants:
+        off = (np.abs(weights - variants[PUBLISHED]).max() for weights in variants.values())
+        rows.append(["off SegNet's", "", *(f"{difference:.2f}" for difference in off)])
+    rows.append(["rate, weight_sum", "", *(f"x{mean_weight(weights, counts):.3f}" for weights in variants.values())])
+    per_image = sum(counts.pixels[:-1]) / counts.total_images
+    rows.append(
+        ["rate, batch", "", *[f"/{per_image / 1000:.0f}k" if per_image >= 1e5 else f"/{per_image:.0f}"] * len(variants)]
+    )
+    return ["class", "% of pixels", *variants], rows
+
+
+def convention_rows(matrix: np.ndarray, wanted: Iterable[str]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the table of scores of an int64 confusion matrix [K, K] under some conventions."""
+    rows = []
+    for name in wanted:
+        found = convention_scores(matrix, CONVENTIONS[name])
+        values = map(percent, (found.global_accuracy, found.class_average_accuracy, found.mean_iou))
+        rows.append([name, *values, str(found.classes_averaged), CONVENTIONS[name].source])
+    return ["convention", "global accuracy", "class average accuracy", "mean IoU", "classes averaged", "source"], rows
+
+
+@dataclass
+class BoundaryMeasures:
+    """Boundary measures of one image after the other; pass `add` to `evaluate_trained` as its observer.
+
+    Attributes:
+        num_classes: K.
+        scripted: counts of BF as in SegNet's script, where what is predicted in void counts as wrong, [K, 4] per image.
+        exact: counts of BF without void, [K, 4] per image.
+        fast: counts of BF by distance alone, [K, 4] per image.
+        bands: counts of boundary IoU, [K, 2] per image.
+        trimaps: confusion matrices near boundaries, summed over images, [D, K, K].
+    """
+
+    num_classes: int
+    scripted: list[np.ndarray] = field(default_factory=list)
+    exact: list[np.ndarray] = field(default_factory=list)
+    fast: list[np.ndarray] = field(default_factory=list)
+    bands: list[np.ndarray] = field(default_factory=list)
+    trimaps: np.ndarray | int = 0
+
+    def add(self, _: str, predicted: np.ndarray, labels: np.ndarray) -> None:
+        """Measures one image: class ids [H, W] twice, 255 = ignored in `labels`."""
+        self.scripted.append(boundary.bf_counts(predicted, labels, num_classes=self.num_classes, void="predicted"))
+        self.exact.append(boundary.bf_counts(predicted, labels, num_classes=self.num_classes))
+        self.fast.append(boundary.bf_counts(predicted, labels, num_classes=self.num_classes, matching="distance"))
+        self.bands.append(boundary.band_counts(predicted, labels, num_classes=self.num_classes))
+        matrices = boundary.trimap_matrices(predicted, labels, num_classes=self.num_classes, widths=TRIMAP_WIDTHS)
+        self.trimaps = self.trimaps + matrices
+
+    def rows(self) -> list[list[str]]:
+        """Name and value in per cent of each measure."""
+        kept = ((self.scripted, 4), (self.exact, 4), (self.fast, 4), (self.bands, 2))
+        scripted, exact, fast, bands = (
+            np.array(counts).reshape(-1, self.num_classes, width) for counts, width in kept
+        )  # also of no image
+        trimaps = self.trimaps + np.zeros((len(TRIMAP_WIDTHS), self.num_classes, self.num_classes), np.int64)
+        rows = [
+            ["BF of SegNet's script: what is predicted in void is wrong", percent(boundary.bf(scripted))],
+            ["BF, void left out", percent(boundary.bf(exact))],
+            ["BF, void left out, classes in the labels (SegNet's paper)", percent(boundary.bf(exact, variant="paper"))],
+            ["BF, void left out, by distance alone", percent(boundary.bf(fast))],
+            ["boundary IoU", percent(boundary.boundary_iou(bands))],
+        ]
+        for width, matrix in zip(TRIMAP_WIDTHS, trimaps, strict=True):
+            near = scores(matrix)
+            rows.append([f"global accuracy within {width} pixels of a boundary", percent(near.global_accuracy)])
+            rows.append([f"mean IoU within {width} pixels of a boundary", percent(near.mean_iou)])
+        return rows

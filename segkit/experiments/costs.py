@@ -1,0 +1,203 @@
+"""What the models of configs and runs cost."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from segkit import build
+from segkit.compare.ledger import Costs, Spread, count, interleaved
+from segkit.compare.memory import Work, added_memory, in_child
+from segkit.config.schema import RunConfig, config_values
+from segkit.config.titles import distinct_titles, method_title
+from segkit.data.datasets.class_file import read_classes
+from segkit.data.loader import Batch
+from segkit.engine.batch_norm import absorb_batch_norm
+from segkit.engine.checkpoint import BEST, Trainee
+from segkit.engine.device import choose_device, choose_precision
+from segkit.engine.inference import labels_at, predict_logits
+from segkit.engine.optim import constant
+from segkit.engine.train import training_step
+from segkit.errors import InputError
+from segkit.models.segmenter import Segmenter
+from segkit.tensors import Size
+from segkit.tracking.console import progress_bar
+from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
+
+WARM_UP = 2  # rounds
+SIZE_HINT = " Or give the size of images: --size HEIGHTxWIDTH."
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """A model whose costs are asked for: where its config lies, and the weights of a run that has some."""
+
+    path: Path
+    config: RunConfig
+    num_classes: int
+    weights: Path | None
+    size: Size = (0, 0)
+
+
+def costs_of(
+    paths: Sequence[Path],
+    *,
+    measure: bool = False,
+    size: Size | None = None,
+    rounds: int = 10,
+    batch_size: int | None = None,
+    overrides: Sequence[str] = (),
+) -> list[Costs]:
+    """Costs of the models of some configs or run folders, in their order.
+
+    Args:
+        measure: also measure time and memory on this machine, on each experiment's device and in its precision.
+        size: (height, width) of images and training crops in network pixels; None: that of the first test image.
+        rounds: measurements of each time.
+        batch_size: images of a training step; None: as the experiment says.
+        overrides: changes to every config, `a.b=c`.
+    Raises:
+        InputError: if a path is neither, a config is not valid, an image is too small, or there is none and no `size`.
+    """
+    changes = [*overrides, *([] if batch_size is None else [f"training.batch_size={batch_size}"])]
+    subjects = [_open(path, changes) for path in paths]
+    found = []
+    for index, (subject, title) in enumerate(zip(subjects, _titles(subjects), strict=True)):
+        with torch.device("meta"):
+            model = build.build_model(subject.config, subject.num_classes, restore=True).eval()
+        subjects[index] = replace(subject, size=size or _test_image_size(subject.config, model))
+        costs = count(title, model, subjects[index].size)
+        found.append(replace(costs, file_bytes=subject.weights.stat().st_size) if subject.weights else costs)
+    return _measured(subjects, found, rounds) if measure else found
+
+
+def read_size(text: str) -> Size:
+    """`360x480` as (height, width).
+
+    Raises:
+        InputError: if it is no such text.
+    """
+    sides = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if sides is None:
+        raise InputError(f"--size {text}: expected HEIGHTxWIDTH in pixels, such as --size 360x480.")
+    return int(sides[1]), int(sides[2])
+
+
+def _open(path: Path, overrides: Sequence[str]) -> _Subject:
+    if not path.exists():
+        raise InputError(
+            f"{path} does not exist; expected a config file, or a folder that 'segkit train' wrote. Check the path."
+        )
+    if path.is_file():
+        config, _ = build.load_config(path, overrides)
+        return _Subject(path, config, len(build.build_classes(config).names), None)
+    run = RunDir(path).require()
+    config, _ = build.load_config(path / CONFIG, overrides)
+    best = run.checkpoints / BEST
+    return _Subject(path, config, len(read_classes(path / CLASSES).names), best if best.is_file() else None)
+
+
+def _titles(subjects: Sequence[_Subject]) -> list[str]:
+    """What each is called, as in a comparison."""
+    titles = [method_title(config_values(each.config)) for each in subjects]
+    return distinct_titles(titles, [each.path for each in subjects])
+
+
+def _test_image_size(config: RunConfig, model: Segmenter) -> Size:
+    """(height, width) of the first test image, as the network gets it."""
+    try:
+        image = build.build_dataset(config, "test")[0].image
+    except InputError as error:
+        raise InputError(f"{error}{SIZE_HINT}") from None
+    height, width = build.build_evaluation_transform(config, model)(image).shape[-2:]
+    return height, width
+
+
+def _measured(subjects: Sequence[_Subject], costs: Sequence[Costs], rounds: int) -> list[Costs]:
+    """The costs with what is measured: memory of one model after the other, then times of all, which are in memory
+    together."""
+    threads, kinds = torch.get_num_threads(), (_inference, _training)
+    with progress_bar("measuring", len(subjects) * len(kinds) + (rounds + WARM_UP) * len(kinds)) as progress:
+        peaks: list[list[int | None]] = []
+        times: list[list[Spread]] = []
+        for prepare in kinds:
+            peaks.append([])
+            for subject in subjects:
+                alone = _device(subject).type == "cpu"
+                peaks[-1].append(
+                    in_child(_peak, subject, prepare, threads) if alone else _peak(subject, prepare, threads)
+                )
+                progress(1)
+        for prepare in kinds:
+            tasks = [prepare(subject).run for subject in subjects]
+            times.append(interleaved(tasks, rounds, warm_up=WARM_UP, progress=progress))
+    return [
+        replace(
+            cost,
+            measured_on=_conditions(subject),
+            peak_inference_bytes=peaks[0][index],
+            peak_training_bytes=peaks[1][index],
+            forward_seconds=times[0][index],
+            step_seconds=times[1][index],
+        )
+        for index, (cost, subject) in enumerate(zip(costs, subjects, strict=True))
+    ]
+
+
+def _peak(subject: _Subject, prepare: Callable[[_Subject], Work], threads: int) -> int | None:
+    torch.set_num_threads(threads)
+    return added_memory(prepare(subject), _device(subject).type)
+
+
+def _device(subject: _Subject) -> torch.device:
+    return choose_device(subject.config.training.device)
+
+
+def _conditions(subject: _Subject) -> str:
+    device, settings = _device(subject), subject.config.training
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    threads = f" (threads: {torch.get_num_threads()})" if device.type == "cpu" else ""
+    precision = str(choose_precision(settings.precision, device)).removeprefix("torch.")
+    return f"{name}{threads}, {precision}, images in a training step: {settings.batch_size}"
+
+
+def _inference(subject: _Subject) -> Work:
+    """One image to class ids at its own size, as a run is scored."""
+    device = _device(subject)
+    precision = choose_precision(subject.config.training.precision, device)
+    model = absorb_batch_norm(build.build_model(subject.config, subject.num_classes, restore=True).to(device))
+    image = torch.randn(1, 3, *subject.size)
+
+    def run() -> None:
+        labels_at(predict_logits(model, image, device=device, precision=precision), subject.size).cpu()
+
+    return Work(run, forget=lambda: None)
+
+
+def _training(subject: _Subject) -> Work:
+    """One training step of the experiment on random images, at rate 0: the weights stay, so that no loss diverges."""
+    settings, device = subject.config.training, _device(subject)
+    precision = choose_precision(settings.precision, device)
+    model = build.build_model(subject.config, subject.num_classes, restore=True).to(device).train()
+    optimizer = build.build_optimizer(subject.config, model)
+    trainee = Trainee(model, optimizer, constant(optimizer, 1, 1))
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+    function = subject.config.loss.function
+    loss = build.LOSSES[function.name](torch.ones(subject.num_classes), **function.options).to(device)
+    images = settings.batch_size // settings.accumulation
+    labels = torch.randint(subject.num_classes, (images, *subject.size), device=device)
+    part = Batch(torch.randn(images, 3, *subject.size), labels, tuple(map(str, range(images))))
+
+    def run() -> None:
+        training_step(trainee, loss, [part] * settings.accumulation, device, precision, settings.gradient_clip)
+        if device.type != "cpu":
+            torch.accelerator.synchronize(device)
+
+    def forget() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        optimizer.state.clear()
+
+    return Work(run, forget)

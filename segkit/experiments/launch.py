@@ -1,0 +1,291 @@
+"""Where the members of an experiment are trained: processes on this machine, or jobs on a cluster."""
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from segkit.errors import InputError
+from segkit.experiments.experiment import STAGE, Member, chains
+from segkit.system.signals import SIGNALS, Interrupted
+
+GRACE_SECONDS = 30  # for processes to end by themselves
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one process ended; `log` is None where its output went to the terminal."""
+
+    members: list[Member]
+    exit_code: int
+    log: Path | None
+
+    @property
+    def name(self) -> str:
+        """The member that did not finish, else the first one."""
+        return next((member for member in self.members if not member.run.finished), self.members[0]).name
+
+    def last_words(self) -> str:
+        """Where its output is, and how it ended."""
+        if self.log is None:
+            return ""
+        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return f" ({self.log}: {lines[-1]})" if lines else f" ({self.log})"
+
+
+def run_members(
+    members: Sequence[Member], file: Path, overrides: Sequence[str], runs: Path, jobs: int, say: Callable[[str], None]
+) -> list[str]:
+    """Trains what is unfinished on this machine, `jobs` chains at a time.
+
+    Args:
+        say: takes a line about each member and each failure, as they come.
+    Returns:
+        The lines about failures.
+    """
+    failures = []
+
+    def report(outcome: Outcome) -> None:
+        for member in outcome.members:
+            if member.run.finished:
+                say(f"{member.name} finished: test mean IoU {100 * member.run.result()['test']['mean_iou']:.1f}")
+        if outcome.exit_code:
+            how = (
+                f"exit code {outcome.exit_code}"
+                if outcome.exit_code > 0
+                else f"signal {-outcome.exit_code} (killed: out of memory?)"
+            )
+            failures.append(f"FAILED: {outcome.name} ended with {how}{outcome.last_words()}")
+            say(failures[-1])
+
+    for member in members:
+        if member.run.finished:
+            say(f"{member.name} is finished")
+    logs = members[0].run.path.parent / "logs"
+    if jobs > 1:
+        say(f"What members print goes to {logs}; 'segkit runs {logs.parent}' shows how far they are.")
+    Processes(jobs, logs).run(members, lambda chain: member_command(chain, file, overrides, runs), report)
+    return failures
+
+
+def submit_members(
+    members: Sequence[Member], file: Path, overrides: Sequence[str], runs: Path, slurm: Sequence[str]
+) -> Iterator[str]:
+    """Submits what is unfinished to Slurm; a line about each job."""
+    parameters = {}
+    for setting in slurm:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise InputError(f"--slurm {setting}: expected KEY=VALUE, such as timeout_min=600.")
+        parameters[key] = int(text) if text.isdigit() else text
+    jobs = submit(
+        members,
+        lambda chain: member_command(chain, file, overrides, runs),
+        members[0].run.path.parent / "slurm",
+        cluster="slurm",
+        parameters=parameters,
+    )
+    if not jobs:
+        yield "all members are finished; no job was submitted"
+    for job in jobs:
+        yield f"job {job.job_id}: {job.paths.stdout}"
+
+
+def member_command(members: Sequence[Member], file: Path, overrides: Sequence[str], runs: Path) -> list[str]:
+    """The command that trains some members of one chain, one after the other."""
+    choices = [f"{axis}={title}" for axis, title in members[0].chain]
+    if STAGE in members[0].choices:
+        choices.append(f"{STAGE}={','.join(member.choices[STAGE] for member in members)}")
+    settings = [word for override in overrides for word in ("--set", override)]
+    return [sys.executable, "-m", "segkit", "experiment", "member", str(file), *choices, "--runs", str(runs), *settings]
+
+
+@dataclass
+class Processes:
+    """Trains chains of members in processes of their own, so that none can take another down.
+
+    Each has a process group of its own, so that Ctrl-C reaches this process alone, which passes it on.
+    With several at a time, each has its share of the processor's cores and, where there are GPUs, one of them; its
+    output goes to LOGS.
+
+    Args:
+        jobs: processes at a time.
+        logs: folder.
+    """
+
+    jobs: int
+    logs: Path
+    running: set[subprocess.Popen] = field(default_factory=set)
+    stopping: bool = False
+
+    def run(
+        self,
+        members: Sequence[Member],
+        command: Callable[[Sequence[Member]], list[str]],
+        report: Callable[[Outcome], None],
+    ) -> None:
+        """Trains what is unfinished; `report` hears of each process that ends. A signal to this one ends them all."""
+        slots: queue.SimpleQueue[int] = queue.SimpleQueue()
+        for slot in range(self.jobs):
+            slots.put(slot)
+        work = _unfinished(members)
+        futures: list[Future[Outcome]] = []
+        with _terminated_as_an_exception(), ThreadPoolExecutor(self.jobs) as pool:
+            try:
+                futures += [pool.submit(self._one, chain, command(chain), slots) for chain in work]
+                for future in as_completed(futures):
+                    report(future.result())
+            except BaseException as stop:
+                self.stopping = True
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._end(signal.SIGINT if isinstance(stop, KeyboardInterrupt) else signal.SIGTERM)
+                raise
+
+    def _end(self, number: signal.Signals) -> None:
+        """Passes a signal on, and gives the processes time to write down what they have; a second Ctrl-C ends them at
+        once."""
+        try:
+            for process in list(self.running):
+                process.send_signal(number)
+            for process in list(self.running):
+                process.wait(GRACE_SECONDS)
+        except (KeyboardInterrupt, SystemExit, subprocess.TimeoutExpired):
+            pass
+        for process in list(self.running):
+            process.terminate()
+
+    def _one(self, members: list[Member], command: list[str], slots: queue.SimpleQueue) -> Outcome:
+        slot, log = slots.get(), None
+        try:
+            if self.jobs == 1:
+                process = subprocess.Popen(command, process_group=0)
+            else:
+                self.logs.mkdir(parents=True, exist_ok=True)
+                log = self.logs / f"{members[0].name}.log"
+                with log.open("w") as file:
+                    process = subprocess.Popen(
+                        command, stdout=file, stderr=subprocess.STDOUT, env=_share(slot, self.jobs), process_group=0
+                    )
+            self.running.add(process)
+            if self.stopping:  # it was started while the others were ended
+                process.terminate()
+            exit_code = process.wait()
+            self.running.discard(process)
+            return Outcome(members, exit_code, log)
+        finally:
+            slots.put(slot)
+
+
+def _share(slot: int, jobs: int) -> dict[str, str]:
+    """The environment of one of several processes: its share of the cores, and its GPU."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = str(max(1, cores // jobs))
+    shared = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
+    return {**os.environ, **shared} | ({"CUDA_VISIBLE_DEVICES": visible[slot % len(visible)]} if visible[0] else {})
+
+
+@contextmanager
+def _terminated_as_an_exception() -> Iterator[None]:
+    """Signals other than Ctrl-C raise SystemExit inside, with the exit code of a run that can go on, so that children
+    are ended too."""
+
+    def stop(number: int, _: object) -> None:
+        raise SystemExit(Interrupted(number).exit_code)
+
+    before = {number: signal.getsignal(number) for number in SIGNALS if number != signal.SIGINT}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # nohup ignores SIGHUP
+            signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A chain as a job of a cluster: submitit calls it there, and puts it back into the queue if the job was cut
+    off."""
+
+    command: list[str]
+
+    def __call__(self) -> int:
+        """Trains to the end, or raises CalledProcessError."""
+        return subprocess.run(self.command, check=True).returncode
+
+    def checkpoint(self) -> Any:
+        """What submitit puts into the queue again: the same command goes on from the last checkpoint."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def submit(
+    members: Sequence[Member],
+    command: Callable[[Sequence[Member]], list[str]],
+    folder: Path,
+    *,
+    cluster: str,
+    parameters: dict[str, Any],
+) -> list[Any]:
+    """Submits a job for each chain that is unfinished; what submitit gives for each.
+
+    Args:
+        folder: for logs of the jobs.
+        cluster: "slurm", or "local" for processes of this machine.
+        parameters: of submitit, such as timeout_min, gpus_per_node or slurm_partition.
+    Raises:
+        InputError: if there is no such cluster here, or a parameter is not known.
+    """
+    import submitit
+
+    left = _unfinished(members)
+    if not left:
+        return []
+    try:
+        executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+        executor.update_parameters(**parameters)
+        with executor.batch():
+            return [executor.submit(Job(command(chain))) for chain in left]
+    except (RuntimeError, NameError, ValueError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"--launcher {cluster}: {reason}. Expected a machine with sbatch, and parameters of submitit such as --slurm timeout_min=600."
+        ) from None
+
+
+def _unfinished(members: Sequence[Member]) -> list[list[Member]]:
+    """What is left to train of each chain that has not come to its end."""
+    left = ([member for member in chain if not member.run.finished] for chain in chains(members))
+    return [chain for chain in left if chain]
+
+
+def sweep_values(members: Sequence[Member], file: Path, overrides: Sequence[str], runs: Path) -> dict[str, Any]:
+    """A sweep of Weights & Biases over the axes: its agents train one combination after the other with `segkit
+    experiment member`."""
+    axes = dict.fromkeys(axis for axis, _ in members[0].chain)
+    if not axes:
+        raise InputError(f"{file} has no axes: there is nothing to sweep over. Use 'segkit experiment run'.")
+    titles = {axis: list(dict.fromkeys(member.choices[axis] for member in members)) for axis in axes}
+    settings = [word for override in overrides for word in ("--set", override)]
+    tracking = members[0].config.tracking
+    return {
+        "name": tracking.group,
+        "project": tracking.project,
+        **({"entity": tracking.entity} if tracking.entity else {}),
+        "method": "grid",
+        "metric": {"name": "validation/mean_iou", "goal": "maximize"},
+        "parameters": {axis: {"values": values} for axis, values in titles.items()},
+        "command": ["segkit", "experiment", "member", str(file), "${args_no_hyphens}", "--runs", str(runs), *settings],
+    }

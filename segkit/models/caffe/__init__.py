@@ -1,0 +1,1 @@
+"""Released Caffe nets: their weights and layers."""

@@ -1,0 +1,1 @@
+"""Models and encoders of segmentation-models-pytorch."""

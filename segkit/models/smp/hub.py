@@ -1,0 +1,129 @@
+"""What segmentation-models-pytorch (smp) and the hub know of an encoder: its name, its weights, the input that they
+expect."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from segkit.errors import InputError, nearest
+from segkit.models.features import NORMALIZATIONS, Normalization, NormalizationName
+from segkit.models.weights import load_exactly, read_weights
+
+TIMM = "tu-"  # before names of timm's encoders
+CLASSIFIERS = ("classifier.", "fc.")  # of torchvision's VGG and ResNet: no encoder has them
+
+
+def require_encoder(name: str, key: str) -> None:
+    """Raises InputError, calling the option `key`, unless smp or timm has an encoder of that name."""
+    import timm
+    from segmentation_models_pytorch.encoders import get_encoder_names
+
+    known = [
+        each for each in get_encoder_names() if not each.startswith("timm-")
+    ]  # smp deprecates these in favour of tu-
+    models = timm.list_models() if name.startswith(TIMM) else []
+    if name not in known and name.removeprefix(TIMM).split(".")[0] not in models:
+        guess = nearest(name, known + [TIMM + each for each in models])
+        raise InputError(
+            f"{key} = '{name}': segmentation-models-pytorch has no such encoder.{guess} "
+            f"Use one of its own, such as resnet18 or vgg16_bn, or {TIMM}NAME for one of timm's."
+        )
+
+
+@contextmanager
+def refused(what: str) -> Iterator[None]:
+    """Options that smp, timm or torch refuse become an InputError about `what`, with their reason."""
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, RuntimeError, AssertionError, AttributeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:200].rstrip(".")
+        raise InputError(
+            f"{what} cannot be built ({reason}). Choose another encoder or architecture, or leave the options out."
+        ) from None
+
+
+def load_encoder(
+    network: nn.Module, name: str, weights: str, normalization: NormalizationName, *, depth: int, section: str
+) -> None:
+    """Copies weights into an encoder of smp.
+
+    Args:
+        network: the encoder.
+        name: what smp calls it.
+        weights: a .safetensors, .pt or .pth file with its names, a classifier apart; or a name that smp has for it,
+            such as imagenet, or `timm` for timm's default ones, which are downloaded.
+        normalization: the input that the model will get.
+        depth: stages of the encoder.
+        section: where the options stand in the config, for messages.
+    Raises:
+        InputError: if a file cannot be read or does not fit; if a name is not known, cannot be downloaded, or expects
+            another input.
+    """
+    if Path(weights).suffix in (".safetensors", ".pt", ".pth"):
+        tensors = {n: t for n, t in read_weights(Path(weights)).items() if not n.startswith(CLASSIFIERS)}
+    else:
+        tensors = _from_hub(name, weights, normalization, depth, section)
+    load_exactly(network, tensors, source=f"weights {weights}")
+
+
+def _from_hub(name: str, weights: str, normalization: NormalizationName, depth: int, section: str) -> dict[str, Tensor]:
+    from segmentation_models_pytorch.encoders import encoders, get_encoder, get_preprocessing_params
+
+    known = ["timm"] if name.startswith(TIMM) else list(encoders[name]["pretrained_settings"])
+    key = f"{section}.weights = '{weights}'"
+    if weights not in known:
+        raise InputError(
+            f"{key}: expected a path ending in .safetensors, .pt or .pth, or one of {', '.join(known) or 'none'} for {name}."
+        )
+    log = logging.getLogger("huggingface_hub")
+    level = log.level
+    log.setLevel(logging.ERROR)  # it comments on each of its attempts
+    try:
+        require_fit(get_preprocessing_params(name, weights), normalization, key=key, section=section)
+        return get_encoder(name, depth=depth, weights=True if weights == "timm" else weights).state_dict()
+    except (OSError, RuntimeError, ValueError) as error:  # no network; a damaged file; no weights of that name
+        raise InputError(
+            f"{key} could not be downloaded ({(str(error).splitlines() or ['no reason given'])[0][:150]}); expected network access to "
+            "huggingface.co. Fetch the file elsewhere and give its path, or set null."
+        ) from None
+    finally:
+        log.setLevel(level)
+
+
+def require_fit(settings: dict[str, Any], normalization: NormalizationName, *, key: str, section: str) -> None:
+    """Raises InputError unless weights that smp's `settings` describe were trained on images of that `normalization`.
+
+    Args:
+        settings: input_space RGB or BGR; input_range [0, 1] or [0, 255]; mean and std on that range, in that order of
+            channels.
+        normalization: the input that the model will get.
+        key: the option and its value, for the message.
+        section: where the options stand in the config.
+    """
+    scale = 255.0 if settings["input_range"][-1] == 1 else 1.0
+    mean, deviation = (tuple(scale * value for value in settings[name]) for name in ("mean", "std"))
+    fitting = [
+        name
+        for name, known in NORMALIZATIONS.items()
+        if _alike(known, mean, deviation) and settings["input_space"] == "RGB"
+    ]
+    if normalization not in fitting:
+        words = [", ".join(f"{value:g}" for value in values) for values in (mean, deviation)]
+        advice = (
+            f"Set {section}.normalization={fitting[0]}."
+            if fitting
+            else "No normalization here fits; choose other weights."
+        )
+        raise InputError(
+            f"{key}: these weights expect {settings['input_space']} images of 0..255 minus {words[0]}, divided by {words[1]}; "
+            f"{section}.normalization is '{normalization}'. {advice}"
+        )
+
+
+def _alike(known: Normalization, mean: tuple[float, ...], deviation: tuple[float, ...]) -> bool:
+    pairs = zip((*known.mean, *known.deviation), (*mean, *deviation), strict=True)
+    return all(abs(ours - theirs) < 0.05 for ours, theirs in pairs)

@@ -1,0 +1,192 @@
+"""Whole models of segmentation-models-pytorch (smp), as baselines under the same recipe."""
+
+import inspect
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge, Le
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from segkit.config.ranges import Count
+from segkit.config.signatures import show
+from segkit.errors import InputError
+from segkit.models.features import Features, Needs, NormalizationName, Stages
+from segkit.models.geometry import Path, pooling
+from segkit.models.layers import size_of
+from segkit.models.segmenter import Segmenter
+from segkit.models.smp.encoder import MULTIPLE, SMPEncoder, padded_size
+from segkit.models.smp.hub import load_encoder, refused, require_encoder
+from segkit.tensors import Logits, Size
+
+Architecture = Literal[
+    "Unet",
+    "UnetPlusPlus",
+    "MAnet",
+    "Linknet",
+    "FPN",
+    "PSPNet",
+    "DeepLabV3",
+    "DeepLabV3Plus",
+    "PAN",
+    "UPerNet",
+    "Segformer",
+]
+CHANNELS = {
+    "FPN": "decoder_pyramid_channels",
+    "PSPNet": "psp_out_channels",
+    "Segformer": "decoder_segmentation_channels",
+}
+PROBE = (256, 512)  # (height, width) of an image that every model must give logits of that size for, pixels
+# Levels of smp's list of maps, fine to coarse, that a decoder reads besides the deepest; a decoder that is not here
+# reads all
+SKIPS = {"DeepLabV3": (), "DeepLabV3Plus": (2,), "FPN": (2, 3, 4), "PAN": (2, 3, 4), "PSPNet": (), "UPerNet": (2, 3, 4)}
+SMALLEST_MAP = {"PAN": 8}  # pixels of the deepest map that a decoder takes: PAN halves it three times
+
+
+class SMPDecoder(nn.Module):
+    """A decoder of smp and its head, as a `Decoder`; the head is computed in float32.
+
+    Args:
+        network: what smp built: a list of maps to one map.
+        head: that map to logits at the size of the padded image.
+        channels: of each level of the list.
+        levels: the level of each stage. A level without a stage, or whose stage is not needed, is a placeholder: smp's
+            decoders look at the size of it, at most.
+        needs: the stages that `network` reads.
+        minimum_size: pixels of the smallest image.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        head: nn.Module,
+        channels: tuple[int, ...],
+        levels: tuple[int, ...],
+        *,
+        needs: Needs,
+        minimum_size: int,
+    ):
+        super().__init__()
+        self.minimum_size = minimum_size
+        self.needs = needs
+        self.network, self.head = network, head
+        self.channels, self.levels = channels, levels
+
+    def forward(self, features: Features) -> Logits:
+        """[B, K, H, W] float32 logits at image size."""
+        height, width = padded_size(features.image_size)
+        some = next(iter(features.pooled.values()))
+        maps = [some.new_zeros(1).expand(len(some), c, height >> n, width >> n) for n, c in enumerate(self.channels)]
+        for stage, x in features.pooled.items():
+            maps[self.levels[stage]] = x
+        x = self.network(maps)
+        with torch.autocast(x.device.type, enabled=False):
+            logits: Tensor = self.head(x.float())
+        height, width = features.image_size
+        return logits[..., :height, :width]
+
+
+def smp_model(
+    num_classes: int,
+    restore: bool = False,
+    *,
+    architecture: Architecture,
+    encoder: str,
+    weights: str | None = None,
+    normalization: NormalizationName = "torchvision",
+    depth: Annotated[int, Ge(3), Le(5)] | None = None,
+    output_stride: Literal[8, 16, 32] | None = None,
+    decoder_channels: Count | tuple[Count, ...] | None = None,
+) -> Segmenter:
+    """A model of segmentation-models-pytorch: logits at the size of any image, by padding.
+
+    An image is padded at its right and bottom, edge pixels repeated, to a multiple of 32 pixels, and the logits are cut
+    back. Training needs two images a batch where the decoder pools to 1x1 under batch norm (DeepLabV3, DeepLabV3Plus,
+    PAN, UPerNet). Layers that smp builds and does not use, such as the deeper half of PSPNet's encoder, count as
+    parameters and stay untrained.
+
+    Args:
+        num_classes: K.
+        restore: a checkpoint follows: declare `weights`, do not read or download them.
+        architecture: smp's class. DPT is left out: it takes vision transformers of one image size.
+        encoder: smp's name, such as resnet34 or vgg16_bn, or `tu-` and timm's.
+        weights: a .safetensors, .pt or .pth file with the encoder's names, a classifier apart; a name of smp, such as
+            imagenet, or `timm` for timm's default, which is downloaded; null: smp's random initialisation.
+        normalization: input convention; downloaded weights are refused if they expect another.
+        depth: stages of the encoder; null: smp's default, 5, and 3 for PSPNet.
+        output_stride: pixels of the image per pixel of the deepest map, by dilation, for DeepLabV3, DeepLabV3Plus and
+            PAN; null: smp's default of 8, 16 and 16.
+        decoder_channels: one number (FPN: of its pyramid), or for Unet, UnetPlusPlus and MAnet one per stage, deepest
+            first; null: smp's default.
+    Raises:
+        InputError: if smp has no such encoder, or encoder, architecture and options do not go together, or the weights
+            do not fit.
+    Source: Iakubovskii, segmentation_models.pytorch 0.6.
+    """
+    import segmentation_models_pytorch as smp
+
+    require_encoder(encoder, "model.encoder")
+    constructor = getattr(smp, architecture)
+    options = _options(constructor, depth, output_stride, decoder_channels)
+    what = f"model.architecture = '{architecture}' with model.encoder = '{encoder}'"
+    with refused(what):
+        whole = constructor(encoder_name=encoder, encoder_weights=None, classes=num_classes, **options)
+        found = _logits_size(whole)
+    if found != PROBE:
+        raise InputError(
+            f"{what} gives logits of {show(found)} pixels for an image of {show(PROBE)}. Leave depth and output_stride out."
+        )
+    if weights is not None and not restore:
+        load_encoder(
+            whole.encoder, encoder, weights, normalization, depth=len(whole.encoder.out_channels) - 1, section="model"
+        )
+    return _in_parts(whole, architecture, normalization, pretrained=weights is not None)
+
+
+def _options(
+    constructor: Any, depth: int | None, output_stride: int | None, decoder_channels: int | tuple | None
+) -> dict[str, Any]:
+    """The options that are set, in the words of smp's constructor."""
+    architecture, known = constructor.__name__, inspect.signature(constructor).parameters
+    given = {
+        "depth": ("encoder_depth", depth),
+        "output_stride": ("encoder_output_stride", output_stride),
+        "decoder_channels": (CHANNELS.get(architecture, "decoder_channels"), decoder_channels),
+    }
+    for ours, (theirs, value) in given.items():
+        if value is not None and theirs not in known:
+            raise InputError(f"model.{ours} = {show(value)}: {architecture} has no such option. Set it to null.")
+    options: dict[str, Any] = {theirs: value for theirs, value in given.values() if value is not None}
+    return options | ({"upsampling": 2**depth} if architecture == "PSPNet" and depth else {})
+
+
+def _in_parts(
+    whole: Any, architecture: Architecture, normalization: NormalizationName, *, pretrained: bool
+) -> Segmenter:
+    """The same layers as encoder and decoder.
+
+    Positions of maps are nominal, as after 2x2 pooling: smp's decoders enlarge by interpolation and ask for none.
+    """
+    channels, stride = tuple(whole.encoder.out_channels), whole.encoder.output_stride
+    levels = tuple(level for level, count in enumerate(channels) if level and count)
+    paths = tuple(Path((pooling(s, s),)) for s in (min(2**level, stride) for level in levels))
+    stages = Stages(tuple(channels[level] for level in levels), paths, has_indices=False)
+    minimum_size = max(SMALLEST_MAP.get(architecture, 1) * stride - MULTIPLE + 1, 1)
+    read = {*SKIPS.get(architecture, levels), levels[-1]}
+    needs = Needs(pooled=frozenset(stage for stage, level in enumerate(levels) if level in read))
+    decoder = SMPDecoder(
+        whole.decoder, whole.segmentation_head, channels, levels, needs=needs, minimum_size=minimum_size
+    )
+    return Segmenter(
+        SMPEncoder(whole.encoder, levels, stages, normalization, pretrained=pretrained, crops=False), decoder
+    )
+
+
+@torch.no_grad()
+def _logits_size(whole: nn.Module) -> Size:
+    """(height, width) of the logits of an image of size `PROBE`; nothing is computed."""
+    state = {name: tensor.to("meta") for name, tensor in (*whole.named_parameters(), *whole.named_buffers())}
+    logits = functional_call(whole.eval(), state, (torch.zeros(1, 3, *PROBE, device="meta"),))
+    whole.train()
+    return size_of(logits)

@@ -1,0 +1,1 @@
+"""Files, signals, failures and this machine."""

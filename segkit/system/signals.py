@@ -1,0 +1,125 @@
+"""Signals: a run stops where it can go on."""
+
+import os
+import signal
+import stat
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TypeVar
+
+Item = TypeVar("Item")
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # Ctrl-C; end it; its terminal is gone; a cluster needs the machine
+TOGETHER_SECONDS = (
+    1.0  # within which a second signal is the first one by another way: from a cluster, and from who passes it on
+)
+SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked this process to stop.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.number = number
+
+    @property
+    def name(self) -> str:
+        """`Ctrl-C`, or the signal's name."""
+        return "Ctrl-C" if self.number == signal.SIGINT else signal.Signals(self.number).name
+
+    @property
+    def exit_code(self) -> int:
+        """130 for Ctrl-C, else 143: the run can go on."""
+        return 130 if self.number == signal.SIGINT else 143
+
+
+class Stop:
+    """Turns signals into `Interrupted`: at once, or, in a `deferred` block, where `check` is called. A second signal
+    ends the process.
+
+    Args:
+        quiet: says nothing of the first.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.number: int | None = None
+        self.received = 0.0
+        self.quiet = quiet
+        self._deferred = False
+
+    def _handle(self, number: int, _: object) -> None:
+        if self.number is not None:
+            if time.monotonic() - self.received > TOGETHER_SECONDS:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+            return
+        self.number, self.received = number, time.monotonic()
+        if number == getattr(signal, "SIGHUP", None):
+            _leave_terminal()
+        if not self._deferred:
+            self.check()
+        line = f"\nsegkit: {Interrupted(number).name}: stopping after this step, then saving; a second signal leaves at once.\n"
+        if not self.quiet:
+            with suppress(OSError):  # who read it may be gone
+                os.write(2, line.encode())  # print is not safe in a handler
+
+    def check(self) -> None:
+        """Raises Interrupted if there was a signal."""
+        if self.number is not None:
+            raise Interrupted(self.number)
+
+    def between(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items; `check` before each."""
+        iterator = iter(items)
+        while True:
+            self.check()
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            yield item
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Within it, only `check` raises; a signal that nothing checked raises at its end.
+
+        An error that leaves it ends the run, and no signal cuts that any more.
+        """
+        self._deferred = True
+        yield
+        self._deferred = False
+        self.check()
+
+
+def _leave_terminal() -> None:
+    """What is printed goes nowhere from now on: the terminal is closed, and every attempt would fail."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for output in (1, 2):
+        if stat.S_ISCHR(os.fstat(output).st_mode):
+            os.dup2(nowhere, output)
+    os.close(nowhere)
+
+
+@contextmanager
+def stoppable(*, quiet: bool = False) -> Iterator[Stop]:
+    """Signals are turned into `Interrupted` within it, but for those that this process was told to ignore (nohup), and
+    outside of the main thread, where Python allows no handler."""
+    stop = Stop(quiet=quiet)
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {
+            number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN
+        }
+    for number in before:
+        signal.signal(number, stop._handle)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,207 @@
+"""What the command line refuses: one sentence that names the mistake, exit code 2, and nothing is written over."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("training.epohs=3", "training.epohs = 3 (command line): unknown key. Did you mean 'epochs'?"),
+        ("training.batch_size=four", "training.batch_size = 'four' (command line): expected an integer >= 1."),
+        ("model.decoder=fcn9s", "model.decoder.name = 'fcn9s' (command line): unknown decoder. Did you mean 'fcn8s'?"),
+        (
+            "model.decoder.head_width=wide",
+            "model.decoder.head_width = 'wide' (command line): expected an integer >= 1.",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_explained(segkit, change, sentence):
+    code, _, errors = segkit("train", "configs/streets/fcn8s.yaml", change)
+    assert code == 2
+    assert errors.splitlines()[0] == "segkit: configs/streets/fcn8s.yaml has 1 problem:"
+    assert errors.splitlines()[1].strip().startswith(sentence)
+
+
+def test_every_problem_of_a_config_is_named_at_once(segkit):
+    code, _, errors = segkit("show", "configs/streets/fcn8s.yaml", "seed=-1", "training.workers=x", "optimizer=adam")
+    assert code == 2
+    assert len(errors.splitlines()) == 5 - 1
+    assert "has 3 problems:" in errors
+
+
+def test_at_most_fifty_problems_of_a_config_are_listed(segkit):
+    code, _, errors = segkit("show", "configs/streets/fcn8s.yaml", *[f"k{index}=1" for index in range(60)])
+    first, *lines, last = errors.splitlines()
+    assert (code, first, len(lines), last) == (
+        2,
+        "segkit: configs/streets/fcn8s.yaml has 60 problems:",
+        50,
+        "  and 10 more",
+    )
+
+
+def test_weights_that_do_not_exist_are_named_and_nothing_is_left_behind(segkit, tiny, tmp_path):
+    settings = [*tiny, "model.encoder.weights=nowhere/vgg16.safetensors"]
+    code, _, errors = segkit("train", "configs/streets/fcn8s.yaml", *settings, "--run", tmp_path / "run")
+    assert code == 2
+    assert errors == (
+        "segkit: weights nowhere/vgg16.safetensors do not exist; expected a .safetensors, .pt or .pth file. Fetch them or set null.\n"
+    )
+
+
+def bad_camvid(folder: Path, *, labels: np.ndarray | None = None, without: str = "") -> Path:
+    """CamVid's layout with one image per split, and something wrong with it."""
+    image = np.zeros((32, 48, 3), np.uint8)
+    labels = np.zeros((32, 48), np.uint8) if labels is None else labels
+    for split in ("train", "val", "test"):
+        for name, array in ((split, image), (f"{split}annot", labels)):
+            (folder / name).mkdir(parents=True)
+            if name != without:
+                Image.fromarray(array).save(folder / name / "a.png")
+        (folder / f"{split}.txt").write_text(f"/SegNet/CamVid/{split}/a.png /SegNet/CamVid/{split}annot/a.png\n")
+    return folder
+
+
+def camvid_error(segkit, root: Path, tmp_path: Path) -> str:
+    settings = ["model.encoder.weights=null", "model.encoder.width=0.1", "training.batch_size=1", "training.epochs=1"]
+    code, _, errors = segkit(
+        "train", "configs/camvid/fcn8s.yaml", f"data.root={root}", *settings, "--run", tmp_path / "run"
+    )
+    assert code == 2
+    assert "Traceback" not in errors
+    assert errors.count("\n") == 1
+    return errors.removeprefix("segkit: ").rstrip("\n").replace(str(root), "ROOT")
+
+
+def test_a_missing_folder_is_named(segkit, tmp_path):
+    assert camvid_error(segkit, tmp_path / "nowhere", tmp_path) == (
+        "data.root = 'ROOT' is no folder; expected CamVid with train.txt and train/. Set data.root=PATH."
+    )
+
+
+def test_a_missing_test_split_is_found_before_training(segkit, tmp_path):
+    root = bad_camvid(tmp_path / "data")
+    (root / "test.txt").unlink()
+    assert camvid_error(segkit, root, tmp_path).startswith("ROOT/test.txt does not exist")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_image_without_label_is_named(segkit, tmp_path):
+    assert camvid_error(segkit, bad_camvid(tmp_path / "data", without="trainannot"), tmp_path) == (
+        "ROOT/train.txt names a missing file, ROOT/trainannot/a.png; "
+        "expected an image and a label for every sample. Copy the dataset again, or take these samples out."
+    )
+
+
+def test_a_label_of_another_size_is_named(segkit, tmp_path):
+    assert camvid_error(segkit, bad_camvid(tmp_path / "data", labels=np.zeros((32, 40), np.uint8)), tmp_path) == (
+        "ROOT/train/a.png: image and label differ in size: 32x48 (height x width), its label 32x40. Find the file that belongs; "
+        "to scale a label, repeat pixels and never average. So it is with 2 more. 'segkit data verify CONFIG' shows everything."
+    )
+
+
+def test_a_label_id_out_of_range_is_named(segkit, tmp_path):
+    labels = np.zeros((32, 48), np.uint8)
+    labels[:2, :3] = 17
+    assert camvid_error(segkit, bad_camvid(tmp_path / "data", labels=labels), tmp_path) == (
+        "ROOT/trainannot/a.png: label ids that no class has: 17 (6 pixels); expected 0..10, or 11 or 255 for void. Fix the labels, "
+        "or name every class of the dataset: is the background among them? So it is with 2 more. "
+        "'segkit data verify CONFIG' shows everything."
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_that_is_all_void_is_found_before_training(segkit, tmp_path, split):
+    root = bad_camvid(tmp_path / "data")
+    Image.fromarray(np.full((32, 48), 11, np.uint8)).save(root / f"{split}annot/a.png")
+    assert camvid_error(segkit, root, tmp_path) == (
+        f"the '{split}' split has no labelled pixel: all 1 label maps are void. Check the labels."
+    )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_damaged_test_label_is_found_before_training(segkit, tmp_path):
+    root = bad_camvid(tmp_path / "data")
+    (root / "testannot/a.png").write_bytes(b"no picture")
+    assert camvid_error(segkit, root, tmp_path).startswith("ROOT/testannot/a.png: label is no PNG file. ")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_truncated_image_is_named(segkit, tmp_path):
+    root = bad_camvid(tmp_path / "data")
+    noise = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
+    Image.fromarray(noise).save(root / "train/a.png")
+    whole = (root / "train/a.png").read_bytes()
+    (root / "train/a.png").write_bytes(whole[: len(whole) // 2])
+    assert camvid_error(segkit, root, tmp_path).startswith("ROOT/train/a.png cannot be decoded (")
+
+
+def test_a_folder_that_is_no_run_is_refused(segkit, tmp_path):
+    code, _, errors = segkit("evaluate", tmp_path)
+    assert code == 2
+    assert errors == (
+        f"segkit: {tmp_path} is no run folder: it lacks config.yaml or environment.json. Expected a folder that 'segkit train' wrote.\n"
+    )
+
+
+def test_a_run_of_another_config_is_never_overwritten(segkit, finished):
+    run = finished("fcn32s")
+    code, _, errors = segkit("train", run / "config.yaml", "seed=1", "--run", run)
+    assert code == 2
+    assert errors == (
+        f"segkit: {run} holds a run of another config; different: seed (0 there, 1 here). "
+        "Choose another folder with --run (of an experiment: --runs), or --overwrite it. "
+        f"A new run can start from its weights: model.initialize_from={run}.\n"
+    )
+
+
+def test_predict_never_writes_over_an_image_or_twice(segkit, finished, tmp_path):
+    run = finished("fcn32s")
+    for name in ("a/x.png", "b/x.png"):
+        (tmp_path / name).parent.mkdir()
+        Image.fromarray(np.zeros((32, 32, 3), np.uint8)).save(tmp_path / name)
+    before = (tmp_path / "a/x.png").read_bytes()
+    code, _, errors = segkit("predict", run, tmp_path / "a/x.png", "--out", tmp_path / "a")
+    assert (code, (tmp_path / "a/x.png").read_bytes()) == (2, before)
+    assert (
+        errors
+        == f"segkit: {tmp_path}/a/x.png is one of the images; nothing was written. Choose another folder with --out.\n"
+    )
+    code, _, errors = segkit("predict", run, tmp_path / "a/x.png", tmp_path / "b/x.png", "--out", tmp_path / "out")
+    assert code == 2
+    assert "would both be written to" in errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_that_were_scored_on_different_images_are_not_compared(segkit, finished, tmp_path):
+    one = finished("fcn32s")
+    assert segkit("train", one / "config.yaml", "data.seed=1", "--run", tmp_path / "other")[0] == 0
+    code, _, errors = segkit("compare", one, tmp_path / "other")
+    assert code == 2
+    assert "were scored on different test labels" in errors
+
+
+def test_too_little_memory_is_said_with_what_helps(segkit, monkeypatch):
+    monkeypatch.setattr(
+        "segkit.build.load_config", lambda *_: torch.empty(2**60, dtype=torch.uint8)
+    )  # torch's own error
+    code, _, errors = segkit("train", "configs/streets/fcn8s.yaml")
+    assert (code, errors) == (
+        1,
+        "segkit: out of memory. Lower training.batch_size, transforms.crop or training.workers, or raise training.accumulation; "
+        "for scoring, lower evaluation.batch_size. Checkpoints are kept.\n",
+    )
+
+
+def test_a_mistake_in_the_code_keeps_its_traceback(segkit, monkeypatch):
+    def mistake(*_):
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr("segkit.build.load_config", mistake)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        segkit("train", "configs/streets/fcn8s.yaml")

@@ -1,0 +1,242 @@
+"""Config files: which layer wins, where each value was set, and how a file or override that is wrong is refused."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from segkit.config.resolve import resolve
+from segkit.config.schema import COMPONENTS
+from segkit.config.validate import validate
+from segkit.errors import InputError
+
+BASE = """\
+name: run
+data: {name: folder, root: images}
+model:
+  encoder: plain
+  decoder: {name: fcn8s, width: 64}
+loss: {function: plain, class_weights: plain}
+optimizer:
+  name: sgd
+  lr: 1e-3
+schedule: plain
+training: {epochs: 3}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a.yaml").write_text(BASE)
+    return tmp_path
+
+
+def write(name: str, text: str) -> Path:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def refusal(*overrides: str, path: str = "a.yaml") -> str:
+    with pytest.raises(InputError) as caught:
+        resolve(Path(path), overrides)
+    return str(caught.value)
+
+
+def test_later_bases_win_and_the_file_wins_over_its_bases(folder):
+    write("parts/one.yaml", "seed: 1\ntraining: {workers: 1, cache: true}\ntransforms: {scale: [1, 2]}")
+    write("parts/two.yaml", "base: one.yaml\nseed: 2\ntraining: {workers: 2}")
+    write("parts/three.yaml", "training: {workers: 3}\ntransforms: {scale: [3, 4]}")
+    write("b.yaml", "base: [a.yaml, parts/two.yaml, parts/three.yaml]\nname: b")
+    found = resolve(Path("b.yaml"), ["seed=5", "seed=6"])
+    assert found.values["name"] == "b"
+    assert found.values["seed"] == 6
+    assert found.values["training"] == {"epochs": 3, "workers": 3, "cache": True}
+    assert found.values["transforms"] == {"scale": [3, 4]}
+    assert "base" not in found.values
+
+
+def test_each_value_knows_where_it_was_set(folder):
+    write("b.yaml", "base: a.yaml\nname: b\ntransforms:\n  crop: [1,\n    2]\n")
+    sources = resolve(Path("b.yaml"), ["training.epochs=4"]).sources
+    assert sources["name"] == "b.yaml:2"
+    assert sources["transforms.crop"] == "b.yaml:4"
+    assert sources["optimizer.lr"] == "a.yaml:9"
+    assert sources["model.encoder.name"] == "a.yaml:4"
+    assert sources["training.epochs"] == "command line: training.epochs=4"
+    assert "seed" not in sources
+
+
+@pytest.mark.parametrize(
+    "override", ["model.decoder=segnet", "model.decoder.name=segnet", "model.decoder={name: segnet}"]
+)
+def test_another_component_does_not_inherit_options(folder, override):
+    found = resolve(Path("a.yaml"), [override])
+    assert found.values["model"]["decoder"] == {"name": "segnet"}
+    assert "model.decoder.width" not in found.sources
+
+
+def test_the_same_component_keeps_its_options(folder):
+    write("b.yaml", "base: a.yaml\nmodel: {decoder: fcn8s}")
+    assert resolve(Path("b.yaml")).values["model"]["decoder"] == {"name": "fcn8s", "width": 64}
+
+
+def test_a_file_replaces_the_component_of_its_base(folder):
+    write("b.yaml", "base: a.yaml\nname: other\nmodel: {decoder: {name: fcn32s, mode: learned}}")
+    values = resolve(Path("b.yaml")).values
+    assert values["model"]["decoder"] == {"name": "fcn32s", "mode": "learned"}
+    assert values["training"] == {"epochs": 3}  # the experiment's own name is no component's
+
+
+def test_the_order_of_overrides_does_not_matter(folder):
+    overrides = ["model.decoder.mode=learned", "model.decoder=fcn32s", "model.encoder=plain"]
+    expected = {"encoder": {"name": "plain"}, "decoder": {"name": "fcn32s", "mode": "learned"}}
+    assert resolve(Path("a.yaml"), overrides).values["model"] == expected
+    assert resolve(Path("a.yaml"), overrides[::-1]).values["model"] == expected
+
+
+def test_a_reference_is_the_value_of_another_key(folder):
+    overrides = ["name=${model.decoder.name}-${optimizer.lr}", "training.log_every=${training.epochs}", "seed=2"]
+    values = resolve(Path("a.yaml"), [*overrides, "transforms.crop=[1, '${seed}']"]).values
+    assert values["name"] == "fcn8s-0.001"
+    assert values["training"]["log_every"] == 3
+    assert values["transforms"]["crop"] == [1, 2]
+
+
+def test_a_reference_in_text_is_spelled_as_in_a_config_and_one_alone_keeps_its_type(folder):
+    overrides = [
+        "seed=null",
+        "name=a-${seed}-${training.epochs}",
+        "loss=${model}",
+        "transforms.crop=${transforms.scale}",
+        "transforms.scale=[1, 2]",
+    ]
+    values = resolve(Path("a.yaml"), overrides).values
+    assert values["name"] == "a-null-3"
+    assert values["loss"] == values["model"]
+    assert values["transforms"]["crop"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x0: aaaaaaaaaa\n" + "".join(f"x{i}: {f'${{x{i - 1}}}' * 10}\n" for i in range(1, 20)),
+        "x0: [a]\n" + "".join(f"x{i}: ['${{x{i - 1}}}', '${{x{i - 1}}}']\n" for i in range(1, 40)),
+        "x0: {y: a}\n" + "".join(f"x{i}: {{a: '${{x{i - 1}}}', b: '${{x{i - 1}}}'}}\n" for i in range(1, 40)),
+    ],
+    ids=["text", "lists", "mappings"],
+)
+def test_references_that_multiply_are_refused(folder, text):
+    sentence = refusal(path=str(write("b.yaml", text)))
+    assert sentence.endswith(" holds more than 1000 characters. Write ${a.b} for the value of a.b.")
+
+
+def test_a_long_chain_of_references_is_refused(folder):
+    text = "x0: a\n" + "".join(f"x{i}: ${{x{i - 1}}}\n" for i in range(1, 3000))
+    assert resolve(write("b.yaml", text)).values["x2999"] == "a"  # each was found when the next was read
+    backwards = "\n".join(reversed(text.splitlines()))
+    assert "leads back to itself, or through more than 50 others" in refusal(path=str(write("b.yaml", backwards)))
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("seed", "seed: expected KEY=VALUE, such as training.epochs=10."),
+        ("--seed 3", "--seed 3: expected KEY=VALUE, such as training.epochs=10."),
+        ("a..b=3", "a..b=3: expected KEY=VALUE, such as training.epochs=10."),
+        ("seed=", "seed=: the value is empty. Write seed=null for no value."),
+        ("seed=#3", "seed=#3: the value is empty. Write seed=null for no value."),
+        ("name.x=1", "name.x=1: 'name' holds 'run' and has no keys of its own. Did you mean name=...?"),
+        ("base=b.yaml", "base=b.yaml: `base` can be set in a file only. Write a file with this base."),
+        ("seed=010", "seed=010: readers disagree on what 010 is. Write 10 or '010'."),
+        ("seed=[1", "seed=[1: not valid YAML: expected ',' or ']', but got '<stream end>'."),
+        ("seed={a: 1, a: 2}", "seed={a: 1, a: 2}: key 'a' is given twice. Keep one."),
+        (
+            "name=${nam}",
+            "name=${nam}: name: there is no value at 'nam'. Did you mean 'name'? Write ${a.b} for the value of a.b.",
+        ),
+        (
+            "seed=${b.c}",
+            "seed=${b.c}: seed: there is no value at 'b.c'. Write ${a.b} for the value of a.b.",
+        ),
+        (
+            "name=a${name}",
+            "name=a${name}: name: ${name} leads back to itself, or through more than 50 others. Write ${a.b} for the value of a.b.",
+        ),
+        ("name=${name", "name=${name: name: '${name' is no reference. Write ${a.b} for the value of a.b."),
+        (
+            "name=${oc.env:HOME}",
+            "name=${oc.env:HOME}: name: there is no value at 'oc.env:HOME'. Write ${a.b} for the value of a.b.",
+        ),
+        ("name=${${name}}", "name=${${name}}: name: '${${name}}' is no reference. Write ${a.b} for the value of a.b."),
+        ("a" + ".a" * 50 + "=1", "a" + ".a" * 50 + "=1: expected KEY=VALUE, such as training.epochs=10."),
+    ],
+)
+def test_an_override_that_cannot_be_used_is_refused(folder, override, sentence):
+    assert refusal(override) == f"command line: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("base: 3", "b.yaml:1: base = 3: expected a path, or a list of paths, relative to this file."),
+        ("base: camvid", "b.yaml:1: the base 'camvid' does not exist. '.' has a.yaml, b.yaml."),
+        ("base: a.yml", "b.yaml:1: the base 'a.yml' does not exist. Did you mean 'a.yaml'?"),
+        ("base: no/a.yaml", "b.yaml:1: the base 'no/a.yaml' does not exist. Neither does its folder 'no'."),
+        ("base: .", "b.yaml:1: the base '.' is a folder; expected a YAML file. '.' has a.yaml, b.yaml."),
+        ("base: b.yaml", "b.yaml:1: the base 'b.yaml' leads back to itself. Remove one of the `base:` lines."),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused(folder, text, sentence):
+    assert refusal(path=str(write("b.yaml", text))) == sentence
+
+
+def test_a_circle_of_bases_names_both_files(folder):
+    write("b.yaml", "base: c.yaml")
+    write("c.yaml", "\nbase: b.yaml")
+    assert refusal(path="b.yaml") == (
+        "c.yaml:2: the base 'b.yaml' leads back to itself. Remove one of the `base:` lines."
+    )
+
+
+def test_a_missing_file_suggests_its_neighbour(folder):
+    assert refusal(path="aa.yaml") == "The config file 'aa.yaml' does not exist. Did you mean 'a.yaml'?"
+
+
+def test_a_file_that_is_not_utf8_is_refused(folder):
+    Path("b.yaml").write_bytes(b"a: \xff")
+    assert refusal(path="b.yaml") == "The config file 'b.yaml' is not UTF-8 text (byte 3). Save it as UTF-8."
+
+
+def test_an_empty_file_holds_nothing(folder):
+    assert resolve(write("b.yaml", "# nothing\n")).values == {}
+    assert resolve(write("b.yaml", "\ufeffseed: 1")).values == {"seed": 1}
+
+
+def plain(): ...
+
+
+yaml_like = st.lists(
+    st.sampled_from(
+        [*"abc01:-[]{},&*!?|>#%@`'\"\\. \n\t", ": ", "\n  ", "- ", "<<: ", "${", "}", "base: ", "name: ", "*a", "&a "]
+    )
+).map("".join)
+
+
+@settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=(st.text(st.characters(exclude_categories=["Cs"])) | yaml_like).map(str.encode) | st.binary(max_size=40),
+    override=yaml_like,
+)
+def test_any_file_and_override_resolve_or_are_refused(tmp_path, content, override):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(content)
+    for overrides in ([], [f"model.decoder={override}"], [override]):
+        try:
+            resolved = resolve(path, overrides)
+            validate(resolved.values, resolved.sources, dict.fromkeys(COMPONENTS, {"plain": plain}))
+        except InputError:
+            pass  # anything else would fail the test

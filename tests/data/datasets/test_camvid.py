@@ -1,0 +1,186 @@
+"""CamVid's lists lead to its files, wherever they were written."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segkit.data.datasets.camvid import camvid
+from segkit.data.datasets.road_classes import CLASS_NAMES, PALETTE
+from segkit.data.layout import Listed
+from segkit.errors import InputError
+
+
+def refusal(root, split="train"):
+    with pytest.raises(InputError) as caught:
+        camvid(root=root).checked(split)
+    return str(caught.value)
+
+
+def test_every_split_of_the_list_is_there(tiny_camvid):
+    assert [len(camvid(root=tiny_camvid).checked(split)) for split in ("train", "val", "test")] == [7, 3, 4]
+    dataset = camvid(root=tiny_camvid).checked("val")
+    assert [pair.id for pair in dataset.pairs] == ["val_0", "val_1", "val_2"]
+    assert dataset.class_names == CLASS_NAMES
+    np.testing.assert_array_equal(dataset.palette, PALETTE)
+
+
+def test_label_11_is_ignored(tiny_camvid):
+    stored = np.asarray(Image.open(tiny_camvid / "trainannot" / "train_0.png"))
+    assert (stored == 11).any()
+    np.testing.assert_array_equal(
+        camvid(root=tiny_camvid).checked("train")[0].labels, np.where(stored == 11, 255, stored)
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/SegNet/CamVid/train/train_0.png /SegNet/CamVid/trainannot/train_0.png",
+        "/home/CamVid/old/CamVid/train/train_0.png /home/CamVid/old/CamVid/trainannot/train_0.png",
+        "train/train_0.png trainannot/train_0.png",
+        "./train/train_0.png   /trainannot/train_0.png",
+        r"C:\SegNet\CamVid\train\train_0.png C:\SegNet\CamVid\trainannot\train_0.png",
+    ],
+)
+def test_paths_of_other_machines_are_found_below_root(tiny_camvid, line):
+    (tiny_camvid / "train.txt").write_text(line)
+    (pair,) = camvid(root=tiny_camvid).checked("train").pairs
+    assert (pair.image, pair.labels) == (
+        tiny_camvid / "train" / "train_0.png",
+        tiny_camvid / "trainannot" / "train_0.png",
+    )
+
+
+@pytest.mark.parametrize(
+    "word", ["../secret.png", "/x/CamVid/../secret.png", "train/../../secret.png", r"..\secret.png"]
+)
+def test_no_path_leaves_root(tiny_camvid, word):
+    Image.new("L", (4, 4)).save(tiny_camvid.parent / "secret.png")
+    (tiny_camvid / "train.txt").write_text(f"{word} {word}")
+    assert "names 2 missing files, the first is " + str(tiny_camvid) + "/" in refusal(tiny_camvid)
+    assert ".." not in refusal(tiny_camvid)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_blank_lines_and_windows_line_ends_are_fine(tiny_camvid, encoding):
+    content = "train/train_0.png trainannot/train_0.png\n\n  \ntrain/train_1.png\ttrainannot/train_1.png\n\n"
+    (tiny_camvid / "train.txt").write_bytes(content.replace("\n", "\r\n").encode(encoding))
+    assert [sample.id for sample in camvid(root=tiny_camvid).checked("train")] == ["train_0", "train_1"]
+
+
+@pytest.mark.parametrize("name", ["nowhere", "a" * 300, "a\0b"])
+def test_a_missing_folder_is_named(tmp_path, name):
+    root = tmp_path / name
+    assert (
+        refusal(root)
+        == f"data.root = '{root}' is no folder; expected CamVid with train.txt and train/. Set data.root=PATH."
+    )
+
+
+def test_a_missing_list_is_named(tmp_path):
+    assert refusal(tmp_path, "val") == (
+        f"{tmp_path}/val.txt does not exist; expected a text file with an image path and a label path a line. "
+        "Restore the list, or set data.root=PATH."
+    )
+
+
+@pytest.mark.parametrize("content", ["", "\n \r\n"])
+def test_an_empty_list_is_refused(tiny_camvid, content):
+    (tiny_camvid / "train.txt").write_text(content)
+    assert (
+        refusal(tiny_camvid)
+        == f"{tiny_camvid}/train.txt is empty; expected an image path and a label path a line. Restore the list."
+    )
+
+
+def test_a_malformed_line_is_numbered(tiny_camvid):
+    (tiny_camvid / "train.txt").write_text("train/train_0.png trainannot/train_0.png\n\na b c\n")
+    assert refusal(tiny_camvid) == (
+        f"{tiny_camvid}/train.txt:3: 'a b c': expected an image path and a label path. Restore the list."
+    )
+
+
+def test_a_list_that_is_no_text_is_refused(tiny_camvid):
+    (tiny_camvid / "train.txt").write_bytes(b"\xff\xfe\x00\x01")
+    assert refusal(tiny_camvid) == (
+        f"{tiny_camvid}/train.txt is no UTF-8 text (byte 0); expected an image path and a label path a line. Restore the list."
+    )
+
+
+def test_an_image_that_is_listed_twice_is_refused_with_both_lines(tiny_camvid):
+    with (tiny_camvid / "train.txt").open("a") as listing:
+        listing.write("\ntrain/train_2.png trainannot/train_2.png\n")
+    assert refusal(tiny_camvid) == (
+        f"{tiny_camvid}/train.txt lists 'train_2' twice, on lines 3 and 9; expected each image once. Remove one."
+    )
+
+
+@pytest.mark.parametrize(("one", "other"), [("train", "val"), ("train", "test"), ("val", "test")])
+def test_an_image_in_two_splits_is_refused_whichever_is_asked_for(tiny_camvid, one, other):
+    line = f"/elsewhere/CamVid/{one}/{one}_1.png /elsewhere/CamVid/{one}annot/{one}_1.png\n"
+    with (tiny_camvid / f"{other}.txt").open("a") as listing:
+        listing.write(line)
+    for split in ("train", "val", "test"):
+        assert refusal(tiny_camvid, split) == (
+            f"{tiny_camvid}/{one}.txt ({one}) and {tiny_camvid}/{other}.txt ({other}) share 1 image, the first is "
+            f"'{tiny_camvid}/{one}/{one}_1.png'; expected no image of one split in another. Remove it from one."
+        )
+
+
+def test_validation_and_test_may_be_one_and_the_same(tiny_camvid):
+    (tiny_camvid / "test.txt").write_text((tiny_camvid / "val.txt").read_text())
+    assert len(camvid(root=tiny_camvid).checked("test")) == 3
+
+
+def test_one_split_can_be_read_where_another_is_not_there(tiny_camvid):
+    (tiny_camvid / "val.txt").unlink()
+    assert len(camvid(root=tiny_camvid).checked("train")) == 7
+
+
+def test_an_rgb_mask_in_camvids_colours_gives_the_same_labels(tiny_camvid):
+    before = camvid(root=tiny_camvid).checked("train")[0].labels
+    colors = np.zeros((256, 3), np.uint8)
+    colors[: len(PALETTE)] = PALETTE
+    Image.fromarray(colors[before]).save(tiny_camvid / "trainannot" / "train_0.png")
+    np.testing.assert_array_equal(camvid(root=tiny_camvid).checked("train")[0].labels, before)
+
+
+def test_missing_files_are_counted(tiny_camvid):
+    (tiny_camvid / "train" / "train_1.png").unlink()
+    (tiny_camvid / "trainannot" / "train_5.png").unlink()
+    assert refusal(tiny_camvid) == (
+        f"{tiny_camvid}/train.txt names 2 missing files, the first is {tiny_camvid}/train/train_1.png; "
+        "expected an image and a label for every sample. Copy the dataset again, or take these samples out."
+    )
+
+
+def test_the_real_camvid_has_its_published_sizes(real_camvid):
+    splits = {split: camvid(root=real_camvid).checked(split) for split in ("train", "val", "test")}
+    assert {split: len(dataset) for split, dataset in splits.items()} == {"train": 367, "val": 101, "test": 233}
+    names = [pair.id for dataset in splits.values() for pair in dataset.pairs]
+    assert len(set(names)) == 701
+    for dataset in splits.values():
+        for index in range(0, len(dataset), 60):
+            sample = dataset[index]
+            assert sample.image.shape == (360, 480, 3)
+            assert sample.labels.shape == (360, 480)
+            assert set(np.unique(sample.labels)) <= {*range(11), 255}
+
+
+def test_the_edition_of_labels_is_told_by_checksum(real_camvid, tiny_camvid):
+    layout = camvid(root=real_camvid)
+    assert {layout.edition(split) for split in ("train", "val", "test")} == {
+        "labels of December 2015, today's: SegNet's class weights follow from older ones"
+    }
+    assert camvid(root=tiny_camvid).edition("train") is None
+    pairs = layout.splits["val"].pairs[::-1]  # the order of a list is no matter
+    turned = replace(layout, splits={"val": Listed(real_camvid, pairs)})
+    assert turned.edition("val") == layout.edition("val")
+
+
+def test_the_first_editions_list_has_all_pairs_on_one_line(tiny_camvid):
+    names = [f"/SegNet/CamVid/train/train_{i}.png /SegNet/CamVid/trainannot/train_{i}.png" for i in range(3)]
+    (tiny_camvid / "train.txt").write_text(" ".join(names))
+    assert [sample.id for sample in camvid(root=tiny_camvid).checked("train")] == ["train_0", "train_1", "train_2"]

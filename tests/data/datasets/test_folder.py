@@ -1,0 +1,259 @@
+"""A user's folders of images and labels, and the class file beside them."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from segkit.data.datasets.class_file import classes_text, read_classes
+from segkit.data.datasets.folder import folder
+from segkit.errors import InputError
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two training images and a class file."""
+    for kind in ("images", "labels"):
+        (tmp_path / "train" / kind).mkdir(parents=True)
+    for index, name in enumerate(("b.jpg", "a.png")):
+        Image.new("RGB", (6, 4), (index, 0, 0)).save(tmp_path / "train" / "images" / name)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(np.array([[0, 1, 255]], np.uint8).repeat(4, 0).repeat(2, 1)).save(
+            tmp_path / "train" / "labels" / name
+        )
+    (tmp_path / "classes.yaml").write_text("- road\n- sky\n")
+    return tmp_path
+
+
+def opened(root, split):
+    return folder(root=root).checked(split)
+
+
+def refusal(function, *arguments, **options):
+    with pytest.raises(InputError) as caught:
+        function(*arguments, **options)
+    return str(caught.value)
+
+
+def test_images_and_labels_are_paired_by_name_in_order(root):
+    dataset = folder(root=root).checked("train")
+    assert [sample.id for sample in dataset] == ["a", "b"]
+    assert dataset.class_names == ("road", "sky")
+    assert dataset[0].image[0, 0].tolist() == [1, 0, 0]
+    assert dataset[0].labels[0].tolist() == [0, 0, 1, 1, 255, 255]
+
+
+def test_images_in_folders_below_are_samples_too(root):
+    for kind in ("images", "labels"):
+        (root / "train" / kind / "day 2").mkdir()
+        shutil.copy(root / "train" / kind / "a.png", root / "train" / kind / "day 2" / "a.png")
+    assert [sample.id for sample in folder(root=root).checked("train")] == ["a", "b", "day 2/a"]
+
+
+def test_a_list_finds_names_without_their_ending_whatever_its_case(root):
+    (root / "train" / "images" / "b.jpg").rename(root / "train" / "images" / "b.JPG")
+    for kind in ("images", "labels"):
+        (root / kind).symlink_to(root / "train" / kind)
+    (root / "val.txt").write_text("b\na.png\n")
+    shutil.rmtree(root / "test", ignore_errors=True)
+    assert [pair.image.name for pair in folder(root=root).splits["val"].pairs] == ["b.JPG", "a.png"]
+
+
+@pytest.mark.parametrize("line", [".", "..", "a\0b", "/etc/a.png", "../a.png"])
+def test_a_line_that_is_no_name_is_malformed(root, line):
+    (root / "val.txt").write_text(f"{line}\n")
+    assert refusal(opened, root, "val").startswith(f"{root}/val.txt:1: '{line}': expected the name of an image")
+
+
+def test_other_files_are_left_alone(root):
+    (root / "train" / "images" / "notes.txt").write_text("hello")
+    (root / "train" / "labels" / "unused.png").write_text("hello")
+    assert len(folder(root=root).checked("train")) == 2
+
+
+def test_the_class_file_may_lie_elsewhere(root, tmp_path_factory):
+    path = tmp_path_factory.mktemp("elsewhere") / "names.yaml"
+    path.write_text("[one, two, three]")
+    assert folder(root=root, classes=path).checked("train").class_names == ("one", "two", "three")
+
+
+def test_colours_default_to_the_voc_colour_map(root):
+    (root / "classes.yaml").write_text("[a, b, c, d, e, f, g, h, i]")
+    classes = read_classes(root / "classes.yaml")
+    names, palette = classes.names, classes.palette
+    assert names == tuple("abcdefghi")
+    assert palette.dtype == np.uint8
+    assert palette.tolist() == [
+        [128, 0, 0],
+        [0, 128, 0],
+        [128, 128, 0],
+        [0, 0, 128],
+        [128, 0, 128],
+        [0, 128, 128],
+        [128, 128, 128],
+        [64, 0, 0],
+        [192, 0, 0],
+    ]
+
+
+def test_all_default_colours_differ(root):
+    (root / "classes.yaml").write_text("\n".join(f"- class {index}" for index in range(254)))
+    palette = read_classes(root / "classes.yaml").palette
+    assert len(np.unique(palette, axis=0)) == 254
+
+
+def test_a_class_may_have_its_own_colour(root):
+    (root / "classes.yaml").write_text("- road: [1, 2, 255]\n- sky\n")
+    classes = read_classes(root / "classes.yaml")
+    names, palette = classes.names, classes.palette
+    assert names == ("road", "sky")
+    assert palette.tolist() == [[1, 2, 255], [0, 128, 0]]
+
+
+def test_a_missing_split_is_named(root):
+    assert refusal(opened, root, "val") == (
+        f"{root}/val/images does not exist; expected the images and labels of a split, or a list {root}/val.txt. "
+        "Create it, or set data.root."
+    )
+    (root / "val" / "images").mkdir(parents=True)
+    assert refusal(opened, root, "val").startswith(f"{root}/val/labels does not exist")
+
+
+def test_a_split_without_images_is_refused(root):
+    for kind in ("images", "labels"):
+        (root / "val" / kind).mkdir(parents=True)
+    assert refusal(opened, root, "val") == (
+        f"{root}/val/images holds no image; expected files ending in .png, .jpg, .jpeg. Add them or set data.root."
+    )
+
+
+def test_an_image_without_a_label_is_named(root):
+    (root / "train" / "labels" / "b.png").unlink()
+    assert refusal(opened, root, "train") == (
+        f"{root}/train/images names a missing file, {root}/train/labels/b.png; expected an image and a label for every sample. "
+        "Copy the dataset again, or take these samples out."
+    )
+
+
+def test_one_name_with_two_endings_is_refused(root):
+    Image.new("RGB", (6, 4)).save(root / "train" / "images" / "a.jpeg")
+    assert refusal(opened, root, "train") == (
+        f"{root}/train/images holds 'a' with two endings; expected one image per name. Remove one."
+    )
+
+
+def test_a_missing_class_file_is_named(root):
+    (root / "classes.yaml").unlink()
+    assert refusal(opened, root, "train") == (
+        f"{root}/classes.yaml does not exist; expected a YAML list of class names. Write one name per line: '- road'."
+    )
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[road, sky", "a: b: c", "- !!python/object:os.system x", "\t- road", "- &a x\n- *a", "- !!int 7", "[" * 3000],
+)
+def test_a_class_file_that_is_no_yaml_is_refused(root, content):
+    (root / "classes.yaml").write_text(content)
+    sentence = refusal(opened, root, "train")
+    assert sentence.startswith(f"{root}/classes.yaml cannot be read (")
+    assert sentence.endswith("); expected a YAML list of class names.")
+
+
+def test_a_class_file_that_is_no_text_is_refused(root):
+    (root / "classes.yaml").write_bytes(b"\xff\xfe\xfd")
+    assert refusal(opened, root, "train").startswith(f"{root}/classes.yaml cannot be read (")
+
+
+@pytest.mark.parametrize("content", ["", "road", "road: [1, 2, 3]", "[]"])
+def test_a_class_file_without_a_list_of_1_to_254_names_is_refused(root, content):
+    (root / "classes.yaml").write_text(content)
+    assert refusal(opened, root, "train") == (
+        f"{root}/classes.yaml: expected a YAML list of 1 to 254 class names. Write one name per line: '- road'."
+    )
+
+
+@pytest.mark.parametrize(
+    ("entry", "shown"),
+    [
+        ("", ""),
+        ("[car]", "[car]"),
+        ("car: [1, 2]", "{car: [1, 2]}"),
+        ("car: [1, 2, 256]", "{car: [1, 2, 256]}"),
+        ("car: [1, 2, -1]", "{car: [1, 2, -1]}"),
+        ("car: [1, 2, 1.0]", "{car: [1, 2, 1.0]}"),
+        ("car: [064, 128, 0]", "{car: [064, 128, 0]}"),
+        ("car: [1, 2, [3]]", "{car: [1, 2, [3]]}"),
+        ("car: red", "{car: red}"),
+        ("{name: car, color: red}", "{name: car, color: red}"),
+        (f"[{'a' * 99}]", f"[{'a' * 76}..."),
+    ],
+)
+def test_an_entry_that_is_no_class_is_shown(root, entry, shown):
+    (root / "classes.yaml").write_text(f"- road\n- {entry}\n")
+    assert refusal(opened, root, "train") == (
+        f"{root}/classes.yaml: entry 1 is {shown}; expected a name, {{name: [red, green, blue]}} or {{name: id on disk}}, with 0..255."
+    )
+
+
+def test_names_are_text_as_written(root):
+    (root / "classes.yaml").write_text("[no, 7, 010, null, 2024-13-45]")
+    assert read_classes(root / "classes.yaml").names == ("no", "7", "010", "null", "2024-13-45")
+
+
+def test_what_is_written_as_class_file_is_read_back(root):
+    names, palette = ("no", "7", "a: b", "été", "#", "{x}"), np.arange(18, dtype=np.uint8).reshape(6, 3)
+    (root / "classes.yaml").write_text(classes_text(names, palette), encoding="utf-8")
+    found = read_classes(root / "classes.yaml")
+    assert found.names == names
+    np.testing.assert_array_equal(found.palette, palette)
+
+
+def test_255_classes_are_too_many(root):
+    (root / "classes.yaml").write_text("\n".join(f"- class {index}" for index in range(255)))
+    assert (
+        refusal(opened, root, "train")
+        == f"{root}/classes.yaml: 255 classes; expected a YAML list of 1 to 254 class names."
+    )
+
+
+def test_rgb_masks_are_read_through_the_class_file_and_the_colour_of_void(root):
+    (root / "classes.yaml").write_text("- road: [10, 20, 30]\n- sky: [0, 0, 9]\n")
+    first = folder(root=root).checked("train")
+    colors = np.array([[[0, 0, 9], [10, 20, 30], [255, 255, 255]]], np.uint8).repeat(4, 0).repeat(2, 1)
+    for name in ("a.png", "b.png"):
+        Image.fromarray(colors).save(root / "train" / "labels" / name)
+    assert "[255, 255, 255] (8 pixels)" in refusal(first.labels, 0)
+    (root / "classes.yaml").write_text("- road: [10, 20, 30]\n- ignored: [255, 255, 255]\n- sky: [0, 0, 9]\n")
+    assert folder(root=root).checked("train")[0].labels[0].tolist() == [1, 1, 0, 0, 255, 255]
+
+
+def test_a_folder_in_place_of_a_label_is_named(root):
+    (root / "train" / "labels" / "a.png").unlink()
+    (root / "train" / "labels" / "a.png").mkdir()
+    assert (
+        refusal(opened, root, "train")
+        == f"{root}/train/labels/a.png is no file; {root}/train/images names it. Put the file in its place."
+    )
+
+
+def test_splits_that_lead_to_one_image_are_refused(root):
+    (root / "val" / "labels").mkdir(parents=True)
+    (root / "val" / "images").mkdir()
+    (root / "val" / "images" / "c.png").symlink_to(root / "train" / "images" / "a.png")
+    assert refusal(opened, root, "train") == (
+        f"{root}/train/images (train) and {root}/val/images (val) share 1 image, the first is '{root}/train/images/a.png'; "
+        "expected no image of one split in another. Remove it from one."
+    )
+
+
+def test_equal_names_in_two_splits_are_two_images_and_test_may_be_val(root):
+    shutil.copytree(root / "train", root / "val")
+    (root / "test").symlink_to("val")
+    assert [len(folder(root=root).checked(split)) for split in ("train", "val", "test")] == [2, 2, 2]
+
+
+def test_a_class_named_twice_is_refused(root):
+    (root / "classes.yaml").write_text("[road, sky, road]")
+    assert refusal(opened, root, "train") == f"{root}/classes.yaml: 'road' is named twice; expected it once."

@@ -1,0 +1,259 @@
+"""PASCAL VOC: palette labels, ignored borders, lists by name."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.io import loadmat, savemat
+from scipy.sparse import coo_array
+
+from segkit.data.datasets.voc import CLASS_NAMES, voc, voc_color
+from segkit.data.files.mat import read_mat_mask
+from segkit.errors import InputError
+from segkit.tensors import IGNORE
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def tiny_voc(tmp_path):
+    """Three images of different size, one of them in `val`; labels with a palette, and a border of 255."""
+    root = tmp_path / "VOCdevkit" / "VOC2012"
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / folder).mkdir(parents=True)
+    for name, (height, width) in {"2007_000032": (12, 20), "2007_000033": (14, 15), "2007_000039": (16, 10)}.items():
+        Image.fromarray(np.full((height, width, 3), 90, np.uint8)).save(root / "JPEGImages" / f"{name}.jpg")
+        labels = np.full((height, width), 15, np.uint8)
+        labels[0] = IGNORE
+        image = Image.fromarray(labels).convert("P")
+        image.putdata(labels.ravel().tolist())
+        image.putpalette([channel for index in range(256) for channel in voc_color(index)])
+        image.save(root / "SegmentationClass" / f"{name}.png")
+    (root / "ImageSets/Segmentation/train.txt").write_text("2007_000032\n2007_000033\n")
+    (root / "ImageSets/Segmentation/val.txt").write_text("2007_000039\n")
+    return root
+
+
+def test_labels_are_palette_indices_and_borders_are_ignored(tiny_voc):
+    dataset = voc(root=tiny_voc).checked("train")
+    assert len(dataset) == 2
+    sample = dataset[0]
+    assert (sample.id, sample.image.shape, sample.labels.shape) == ("2007_000032", (12, 20, 3), (12, 20))
+    assert set(np.unique(sample.labels)) == {15, IGNORE}
+    assert dataset.class_names[15] == "person"
+    assert dataset.palette[15].tolist() == [192, 128, 128]
+
+
+def test_the_folder_above_is_found_too_and_the_test_split_is_val_unless_told_otherwise(tiny_voc):
+    assert [voc(root=tiny_voc.parent).checked("test")[0].id] == ["2007_000039"]
+    (tiny_voc / "ImageSets/Segmentation/held_out.txt").write_text("2007_000033\n")
+    (tiny_voc / "ImageSets/Segmentation/train.txt").write_text("2007_000032\n")
+    assert [sample.id for sample in voc(root=tiny_voc, test="held_out").checked("test")] == ["2007_000033"]
+
+
+def test_an_rgb_mask_in_vocs_colours_gives_the_same_labels(tiny_voc):
+    before = voc(root=tiny_voc).checked("train")[0].labels
+    path = tiny_voc / "SegmentationClass/2007_000032.png"
+    Image.open(path).convert("RGB").save(path)
+    np.testing.assert_array_equal(voc(root=tiny_voc).checked("train")[0].labels, before)
+
+
+def test_lists_may_have_blank_lines_and_windows_line_ends(tiny_voc):
+    (tiny_voc / "ImageSets/Segmentation/train.txt").write_bytes(b"\xef\xbb\xbf2007_000032\r\n\r\n2007_000033 \r\n")
+    assert [sample.id for sample in voc(root=tiny_voc).checked("train")] == ["2007_000032", "2007_000033"]
+
+
+def test_the_colour_map_is_that_of_the_development_kit():
+    assert [voc_color(index) for index in (0, 1, 2, 15, 20, 255)] == [
+        (0, 0, 0), (128, 0, 0), (0, 128, 0), (192, 128, 128), (0, 64, 128), (224, 224, 192),
+    ]  # fmt: skip
+    assert len(CLASS_NAMES) == 21
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            lambda root: (root / "ImageSets/Segmentation/val.txt").unlink(),
+            r"there is no split 'val': .*val.txt does not exist; expected a list there, or one of trainaug",
+        ),
+        (lambda root: (root / "ImageSets/Segmentation/val.txt").write_text(""), "val.txt is empty"),
+        (
+            lambda root: (root / "SegmentationClass/2007_000039.png").unlink(),
+            r"val.txt names a missing file, .*2007_000039.png",
+        ),
+        (
+            lambda root: (root / "ImageSets/Segmentation/val.txt").write_text("2007_000039 -1\n"),
+            r"val.txt:1: '2007_000039 -1': expected one",
+        ),
+        (
+            lambda root: (root / "ImageSets/Segmentation/val.txt").write_text("\n../x\n"),
+            r"val.txt:2: '../x': expected one image id",
+        ),
+        (
+            lambda root: (root / "ImageSets/Segmentation/val.txt").write_text("a\nb\na"),
+            r"lists 'a' twice, on lines 1 and 3; expected each",
+        ),
+        (
+            lambda root: (root / "ImageSets/Segmentation/train.txt").write_text("2007_000039\n"),
+            r"share 1 image, the first is '2007_000039'",
+        ),
+        (lambda root: root.rename(root.parent / "moved"), "is no folder; expected VOCdevkit, or VOC2012 in it"),
+        (
+            lambda root: (root / "JPEGImages").rename(root / "Images"),
+            "holds no JPEGImages; expected the folder VOC2012",
+        ),
+    ],
+)
+def test_what_is_missing_is_named(tiny_voc, damage, message):
+    damage(tiny_voc)
+    with pytest.raises(InputError, match=message):
+        voc(root=tiny_voc).checked("val")
+
+
+@pytest.fixture
+def tiny_sbd(tmp_path):
+    """SBD beside it: one image of VOC's train and one of its val among SBD's train, one of neither in each list."""
+    root = tmp_path / "SBD"
+    for folder in ("img", "cls"):
+        (root / folder).mkdir(parents=True)
+    lists = {
+        "train": ["2007_000032", "2007_000039", "2008_000007"],
+        "val": ["2008_000008"],
+        "train_noval": ["2008_000007"],
+    }
+    for name in {id for ids in lists.values() for id in ids}:
+        Image.fromarray(np.full((9, 11, 3), 60, np.uint8)).save(root / "img" / f"{name}.jpg")
+        labels = np.full((9, 11), 4, np.uint8)
+        savemat(
+            root / "cls" / f"{name}.mat", {"GTcls": {"Segmentation": labels, "Boundaries": 0, "CategoriesPresent": 4}}
+        )
+    for name, ids in lists.items():
+        (root / f"{name}.txt").write_text("".join(f"{id}\n" for id in ids))
+    return root
+
+
+def test_sbd_labels_come_from_matlab_files(tiny_voc, tiny_sbd):
+    dataset = voc(root=tiny_voc, sbd=tiny_sbd, train="sbd/train_noval").checked("train")
+    (sample,) = dataset
+    assert (sample.id, sample.image.shape, np.unique(sample.labels).tolist()) == ("2008_000007", (9, 11, 3), [4])
+    assert dataset.fingerprint() != voc(root=tiny_voc).checked("train").fingerprint()
+
+
+def test_trainaug_is_vocs_train_and_what_sbd_adds_without_vocs_val(tiny_voc, tiny_sbd):
+    layout = voc(root=tiny_voc, sbd=tiny_sbd, train="trainaug")
+    assert {pair.id: pair.labels.parent.name for pair in layout.checked("train").pairs} == {
+        "2007_000032": "SegmentationClass", "2007_000033": "SegmentationClass", "2008_000007": "cls", "2008_000008": "cls",
+    }  # fmt: skip
+    assert layout.sizes == {"train": 10582, "val": 1449, "test": 1449}
+
+
+def test_what_sbd_lists_twice_is_one_sample_of_trainaug(tiny_voc, tiny_sbd):
+    (tiny_sbd / "val.txt").write_text("2008_000008\n2008_000007\n2008_000008\n")
+    assert len(voc(root=tiny_voc, sbd=tiny_sbd, train="trainaug").checked("train")) == 4
+
+
+def test_sbd_goes_before_a_list_that_others_made(tiny_voc, tiny_sbd):
+    (tiny_voc / "ImageSets/Segmentation/trainaug.txt").write_text("2007_000032\n")
+    assert len(voc(root=tiny_voc, sbd=tiny_sbd, train="trainaug").splits["train"].pairs) == 4
+
+
+def test_trainaug_may_come_as_a_list_and_a_folder_that_others_made(tiny_voc):
+    (tiny_voc / "ImageSets/Segmentation/trainaug.txt").write_text("2007_000032\n2007_000033\n")
+    (tiny_voc / "SegmentationClass").rename(tiny_voc / "SegmentationClassAug")
+    layout = voc(root=tiny_voc, train="trainaug")
+    assert {pair.labels.parent.name for pair in layout.checked("train").pairs} == {"SegmentationClassAug"}
+
+
+def test_sbds_train_and_vocs_val_overlap_and_are_refused_together(tiny_voc, tiny_sbd):
+    with pytest.raises(
+        InputError, match=r"SBD/train.txt \(train\) and .*val.txt \(val\) share 1 image, the first is '2007_000039'"
+    ):
+        voc(root=tiny_voc, sbd=tiny_sbd, train="sbd/train").checked("train")
+
+
+def test_seg11valid_is_the_736_images_that_fcn_is_scored_on(tiny_voc):
+    pairs = voc(root=tiny_voc, val="seg11valid").splits["val"].pairs
+    ids = [pair.id for pair in pairs]
+    assert len(ids) == len(set(ids)) == 736
+    assert (ids[0], ids[-1]) == ("2007_000033", "2011_003271")
+    assert ids == sorted(ids)
+    with pytest.raises(InputError, match="SegmentationClass names 1470 missing files, the first is .*/2007_000042.jpg"):
+        voc(root=tiny_voc, val="seg11valid").checked("val")
+
+
+def test_test_is_what_val_is_unless_it_is_set(tiny_voc):
+    assert len(voc(root=tiny_voc, val="seg11valid").splits["test"].pairs) == 736
+    assert len(voc(root=tiny_voc, val="seg11valid", test="val").splits["test"].pairs) == 1
+
+
+def test_the_name_of_the_dataset_may_stand_before_the_split(tiny_voc):
+    assert len(voc(root=tiny_voc, train="voc2012/train").checked("train")) == 2
+
+
+def test_a_split_of_sbd_asks_for_its_folder(tiny_voc, tmp_path):
+    for name in ("sbd/train", "trainaug"):
+        with pytest.raises(InputError, match="needs SBD, and there is no data.sbd; expected its folder"):
+            voc(root=tiny_voc, train=name).checked("train")
+    layout = voc(root=tiny_voc, sbd=tmp_path / "SBD", train="sbd/train")
+    with pytest.raises(InputError, match=r"there is data.sbd = '.*/SBD', which holds no cls; expected its folder"):
+        layout.checked("train")
+    assert len(layout.checked("val")) == 1
+
+
+def test_sbd_is_found_in_the_folders_of_its_archive(tiny_voc, tiny_sbd, tmp_path):
+    (tmp_path / "archive" / "benchmark_RELEASE").mkdir(parents=True)
+    tiny_sbd.rename(tmp_path / "archive" / "benchmark_RELEASE" / "dataset")
+    assert len(voc(root=tiny_voc, sbd=tmp_path / "archive", train="sbd/train_noval").checked("train")) == 1
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_matlab_files_are_read_as_scipy_reads_them(tmp_path, compressed):
+    ids = np.random.default_rng(0).integers(0, 21, (37, 50), np.uint8)
+    contours = np.empty((20, 1), object)
+    contours[:, 0] = [coo_array(ids == index) for index in range(20)]
+    path = tmp_path / "a.mat"
+    struct = {"Boundaries": contours, "Segmentation": ids, "CategoriesPresent": np.array([[4.0, 7.0]])}
+    savemat(path, {"other": 3, "GTcls": struct}, do_compression=compressed)
+    found = read_mat_mask(path)
+    np.testing.assert_array_equal(found, ids)
+    np.testing.assert_array_equal(found, loadmat(path)["GTcls"]["Segmentation"][0][0])
+
+
+@pytest.mark.parametrize("damage", [b"", b"x" * 500, "truncated", "other", "no struct", "int16"])
+def test_a_damaged_matlab_file_is_named(tiny_voc, tiny_sbd, damage):
+    path = tiny_sbd / "cls" / "2008_000007.mat"
+    if isinstance(damage, bytes):
+        path.write_bytes(damage)
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-40])
+    else:
+        ids = np.zeros((9, 11), np.int16 if damage == "int16" else np.uint8)
+        savemat(
+            path,
+            {"other": {"x": {"y": 1}}, "no struct": {"GTcls": ids}, "int16": {"GTcls": {"Segmentation": ids}}}[damage],
+        )
+    dataset = voc(root=tiny_voc, sbd=tiny_sbd, train="sbd/train_noval").checked("train")
+    with pytest.raises(InputError, match="2008_000007.mat"):
+        dataset.labels(0)
+
+
+def test_the_real_images_decode_and_hold_most_classes():
+    places = [
+        os.environ.get("SEGKIT_VOC"),
+        REPOSITORY / "data" / "VOCdevkit",
+        REPOSITORY.parent / "shared" / "data" / "VOCdevkit",
+    ]
+    found = [Path(place) for place in places if place and (Path(place) / "VOC2012").is_dir()]
+    if not found:
+        pytest.skip("VOC2012 is not here: set SEGKIT_VOC, or put it into data/VOCdevkit")
+    dataset = voc(root=found[0]).checked("train")
+    seen = np.zeros(256, bool)
+    for index in range(len(dataset)):
+        sample = dataset[index]
+        assert max(sample.labels.shape) <= 500
+        seen[np.unique(sample.labels)] = True
+    assert seen[IGNORE]
+    assert seen[: len(CLASS_NAMES)].sum() >= 15

@@ -1,0 +1,68 @@
+"""The table of sources says what is known, and nothing else."""
+
+import re
+import subprocess
+
+import pytest
+from tiny_source import CONTENT
+
+from segkit.data.download.sources import SOURCES, Digest, content_digest, find_source
+from segkit.errors import InputError
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_every_source_can_be_checked(source):
+    assert source.title
+    assert source.terms
+    assert source.page.startswith("http")
+    assert source.use.format("DIR").count("DIR/") >= 1
+    assert source.files[0].goes_to is None
+    assert source.content or all(file.digest for file in source.files)
+    assert source.holds
+    for file in source.files:
+        assert file.url.startswith("https://")
+        assert file.size is None or file.size == file.most
+        if file.digest is not None:
+            assert re.fullmatch("[0-9a-f]{64}" if file.digest.kind == "sha256" else "[0-9a-f]{32}", file.digest.value)
+            assert file.size is not None or file.digest.first is None
+
+
+def test_no_two_sources_share_a_folder_even_where_case_is_not_told_apart():
+    folders = [source.folder.casefold() for source in SOURCES.values()]
+    assert len(set(folders)) == len(folders)
+    parts = [file.name for source in SOURCES.values() for file in source.files]
+    assert len(set(parts)) == len(parts)
+
+
+def test_an_unknown_name_gets_a_suggestion():
+    assert find_source("camvid") is SOURCES["camvid"]
+    with pytest.raises(InputError) as caught:
+        find_source("voc12")
+    assert str(caught.value) == (
+        "'voc12' is no dataset that can be fetched; expected one of camvid, camvid_full, camvid_first, sbd, voc2012. "
+        "Did you mean 'voc2012'?"
+    )
+
+
+def test_the_real_camvid_is_the_one_in_the_table(real_camvid):
+    source = SOURCES["camvid"]
+    assert source.lacks(real_camvid) == ""
+    assert content_digest(real_camvid) == source.content
+    assert sum(path.stat().st_size for path in real_camvid.rglob("*") if path.is_file()) == source.unpacked
+
+
+def test_the_digest_of_a_content_is_that_of_sha256sums_output(tmp_path):
+    for name in ("b/2", "b/10", "a", "B"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    command = "find * -type f | LC_ALL=C sort | xargs sha256sum | sha256sum"
+    printed = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert printed.split()[0] == content_digest(tmp_path)
+
+
+def test_a_checksum_may_cover_the_beginning_only(tmp_path):
+    (tmp_path / "x").write_bytes(CONTENT)
+    (tmp_path / "y").write_bytes(CONTENT[:1000])
+    beginning = Digest("md5", "", first=1000)
+    assert beginning.of(tmp_path / "x") == beginning.of(tmp_path / "y") == Digest("md5", "").of(tmp_path / "y")
+    assert beginning.title == "MD5 of the first 1000 bytes"

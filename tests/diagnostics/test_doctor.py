@@ -1,0 +1,211 @@
+"""What `segkit doctor` finds on this machine, and on machines that lack something."""
+
+import importlib.metadata
+import json
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+import torch
+from packaging.requirements import Requirement
+
+from segkit import __version__
+from segkit.diagnostics import doctor
+from segkit.diagnostics.doctor import examine, licence, packages
+from segkit.diagnostics.findings import Finding, looked_at
+
+TOPICS = [
+    "segkit",
+    "python",
+    "packages",
+    "processor",
+    "device",
+    "memory",
+    "runs",
+    "W&B",
+    "data train",
+    "model",
+    "checkpoints",
+]
+
+
+@pytest.fixture(autouse=True)
+def no_wandb_settings(monkeypatch, tmp_path):
+    for key in [key for key in os.environ if key.startswith("WANDB_")]:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+def found(result) -> dict[str, list[dict[str, str]]]:
+    """Topic -> findings of `segkit doctor --json`."""
+    code, out, errors = result
+    assert errors == ""
+    told = json.loads(out)
+    assert told["works"] == (code == 0) == all(finding["level"] != "problem" for finding in told["findings"])
+    assert code in (0, 2)
+    topics: dict[str, list[dict[str, str]]] = {}
+    for finding in told["findings"]:
+        topics.setdefault(finding["topic"], []).append(finding)
+    return topics
+
+
+def test_it_tells_the_machine_and_trains_a_step(segkit, tmp_path):
+    code, out, errors = segkit("doctor", "--runs", tmp_path / "runs")
+    lines = out.splitlines()
+    assert (code, errors) == (0, "")
+    assert [topic for topic in TOPICS if not any(line[9:].startswith(topic) for line in lines)] == []
+    assert all(line[:9].strip() in ("ok", "note") for line in lines[:-1])
+    assert any(line.startswith(f"ok       segkit         {__version__} in ") for line in lines)
+    assert any(line.startswith("ok       training step  on ") for line in lines)
+    assert lines[-1] == "Training would work here. Next: 'segkit doctor CONFIG' looks at a config and its data too."
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")  # of workers, from Python 3.12 on
+def test_the_step_is_the_first_one_of_the_run(segkit, tiny, tmp_path):
+    settings = [*tiny, "loss.class_weights=none", "training.log_every=1", "training.workers=1"]
+    topics = found(segkit("doctor", "configs/streets/fcn8s.yaml", *settings, "--runs", tmp_path, "--json"))
+    assert segkit("train", "configs/streets/fcn8s.yaml", *settings, "--run", tmp_path / "run")[0] == 0
+    first = json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[0])
+    assert (
+        f": loss {first['loss']:.3f}, gradient norm {first['gradient_norm']:.3g}, "
+        in topics["training step"][0]["text"]
+    )
+    written = sum(path.stat().st_size for path in (tmp_path / "run/checkpoints").iterdir())
+    room = topics["checkpoints"][0]["text"].split()
+    assert room[:4] == ["a", "run", "needs", "about"]
+    assert written < 1e6 * float(room[4]) < 4 * written
+
+
+def test_with_a_config_it_says_how_to_train(segkit, tmp_path):
+    code, out, _ = segkit("doctor", "configs/streets/fcn8s.yaml", "data.size=[32,48]", "--no-step", "--runs", tmp_path)
+    assert code == 0
+    assert (
+        out.splitlines()[-1]
+        == "Training would work here. Next: segkit train configs/streets/fcn8s.yaml 'data.size=[32,48]'"
+    )
+    assert "training step" not in out
+
+
+def test_a_folder_that_cannot_be_written_is_a_problem(segkit, read_only):
+    code, out, _ = segkit("doctor", "--runs", read_only / "runs", "--no-step")
+    assert code == 2
+    assert f"problem  runs           --runs {read_only}/runs: {read_only} cannot be written (" in out
+    assert out.splitlines()[-1].startswith("Training would not work as asked: runs")
+
+
+# --- packages ---
+
+
+def test_another_licence_under_the_name_of_albumentations_is_noted(tmp_path, monkeypatch):
+    assert list(licence()) == []
+    (tmp_path / "albumentationsx-2.5.1.dist-info").mkdir()
+    (tmp_path / "albumentationsx-2.5.1.dist-info/METADATA").write_text(
+        "Metadata-Version: 2.1\nName: albumentationsx\nVersion: 2.5.1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (found,) = licence()
+    assert (found.level, found.topic) == ("note", "albumentations")
+    assert found.text.startswith("AlbumentationsX 2.5.1 (AGPL-3.0 or commercial licence) is installed")
+    assert found.text.endswith("Or train without: transforms.backend=torchvision.")
+
+
+def test_packages_of_other_versions_are_problems_with_a_command():
+    version = importlib.metadata.version("numpy")
+    wanted = ["numpy==1.0", "no-such-package==2.5", "pillow>=1", "torch==0.1; sys_platform == 'none'"]
+    numpy, missing, fitting = packages([Requirement(line) for line in wanted])
+    assert numpy == Finding(
+        "problem",
+        "numpy",
+        f"version {version}; expected ==1.0. Install it: {sys.executable} -m pip install 'numpy==1.0'",
+    )
+    assert (missing.level, missing.topic) == ("problem", "no-such-package")
+    assert missing.text.startswith("not installed; expected no-such-package==2.5. Install it: ")
+    assert fitting == Finding("ok", "packages", f"as required: pillow {importlib.metadata.version('pillow')}")
+
+
+def test_an_unsafe_torch_is_a_problem_even_where_it_is_asked_for(tmp_path, monkeypatch):
+    for version, unsafe in (("2.9.1", 1), ("2.10.0", 0)):
+        about = tmp_path / version / f"torch-{version}.dist-info"
+        about.mkdir(parents=True)
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
+        monkeypatch.syspath_prepend(str(tmp_path / version))
+        problems = [each.text for each in packages([Requirement("torch>=2")]) if each.level == "problem"]
+        assert problems == unsafe * [
+            f"version {version} runs code that a weight file may hold; expected 2.10 or newer. Update it."
+        ]
+
+
+def test_what_is_required_is_the_checkouts_list_or_the_installed_packages(monkeypatch, tmp_path):
+    listed = {each.name for each in doctor.requirements()}
+    assert {"torch", "wandb", "psutil"} <= listed
+    monkeypatch.setattr(doctor, "REQUIREMENTS", tmp_path / "none")
+    installed = {each.name for each in doctor.requirements()}
+    assert {"torch", "wandb"} <= installed
+    assert "pytest" not in listed | installed
+
+
+def test_without_torch_there_are_problems_and_no_traceback(segkit, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "segkit.diagnostics.rehearsal", raising=False)
+    code, out, errors = segkit("doctor", "--runs", tmp_path)
+    assert (code, errors) == (2, "")
+    assert "problem  processor      ModuleNotFoundError: import of torch halted" in out
+    assert "problem  config         ModuleNotFoundError: import of torch halted" in out
+
+
+# --- the machine ---
+
+
+def test_little_shared_memory_is_said(little_shared_memory, tmp_path):
+    command = [
+        *little_shared_memory,
+        sys.executable,
+        "-m",
+        "segkit",
+        "doctor",
+        "--no-step",
+        "--json",
+        "--runs",
+        str(tmp_path),
+    ]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    (said,) = found((ran.returncode, ran.stdout, ran.stderr))["shared memory"]
+    assert said["level"] == "note"
+    assert said["text"] == (
+        "0 MB of 0 MB free in /dev/shm, which is little for data workers. Set training.workers=0, or enlarge it: docker run --shm-size=8g."
+    )
+
+
+def test_a_low_limit_of_open_files_and_too_many_threads_are_said(segkit, tmp_path):
+    limits, threads = resource.getrlimit(resource.RLIMIT_NOFILE), torch.get_num_threads()
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (512, limits[1]))
+        torch.set_num_threads(1000)
+        topics = found(segkit("doctor", "--no-step", "--json", "--runs", tmp_path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        torch.set_num_threads(threads)
+    assert topics["open files"] == [
+        {
+            "level": "note",
+            "topic": "open files",
+            "text": "at most 512, which is few for data workers. Raise it: ulimit -n 4096.",
+        }
+    ]
+    assert topics["processor"][0]["level"] == "note"
+    assert "More threads than cores slow training: OMP_NUM_THREADS=" in topics["processor"][0]["text"]
+
+
+def test_what_cannot_be_looked_at_is_a_problem_and_the_rest_is_still_found():
+    def look():
+        yield Finding("ok", "a", "before")
+        raise LookupError("two\nlines")
+
+    assert list(looked_at("a", look)) == [
+        Finding("ok", "a", "before"),
+        Finding("problem", "a", "LookupError: two lines"),
+    ]
+    assert [each.topic for each in examine(None, ["nonsense"], step=False)][-1] == "config"

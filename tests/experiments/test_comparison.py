@@ -1,0 +1,190 @@
+"""Comparisons as the command line opens them: which runs, what is said about them, and what is written."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from segkit.compare.statistics import PairComparison
+from segkit.errors import InputError
+from segkit.experiments.comparison import _why_not, finished_runs, open_comparison
+from segkit.tracking.run_dir import RunDir
+
+
+def test_repetitions_of_one_decoder_are_one_method_and_every_pair_gets_a_verdict(trained):
+    comparison = open_comparison(trained)
+    assert [(method.title, method.seeds) for method in comparison.methods] == [("fcn32s", (0, 1)), ("fcn8s", (0,))]
+    scores = [RunDir(path).result()["test"]["mean_iou"] for path in trained]
+    (pair,) = comparison.statistics.pairs
+    assert pair.difference == pytest.approx(np.mean(scores[:2]) - scores[2], abs=1e-12)
+    (verdict,) = comparison.verdicts()
+    assert verdict.startswith(pair.verdict)
+    assert verdict.endswith("; images only: 1 seed in common")
+    assert [cost.title for cost in comparison.costs] == ["fcn32s", "fcn8s"]
+    low, high = comparison.statistics.summaries[1].mean_iou_interval
+    assert comparison.tables()[0][1].rows[1][6] == f"{100 * low:.1f} to {100 * high:.1f}"
+    assert [cost.parameters for cost in comparison.costs] == [RunDir(trained[i]).result()["parameters"] for i in (0, 2)]
+
+
+def test_the_same_runs_under_two_names_are_not_distinguishable(trained, copies):
+    """An A/A comparison: one decoder, two titles."""
+    for path in copies[:2]:
+        config = (path / "config.yaml").read_text()
+        (path / "config.yaml").write_text(config.replace("method: null", "method: other name"))
+    comparison = open_comparison([*trained[:2], *copies[:2]])
+    assert [method.title for method in comparison.methods] == ["fcn32s", "other name"]
+    assert comparison.verdicts() == [
+        "fcn32s, other name: not distinguishable (+0.0 [0.0, 0.0]); images only: 2 seeds in common"
+    ]
+
+
+def test_folders_of_runs_and_experiments_stand_for_their_finished_runs(trained, copies, tmp_path):
+    (copies[1] / "result.json").unlink()
+    assert finished_runs([copies[0].parent]) == ([copies[0], copies[2]], [copies[1]])
+    assert finished_runs([copies[2], copies[0].parent])[0] == [copies[2], copies[0]]
+
+    folder = tmp_path / "runs" / "trial"
+    for path, name in zip(trained, ("fcn32s-seed0", "fcn32s-seed1", "fcn8s-seed0"), strict=True):
+        shutil.copytree(path, folder / name)
+    shutil.rmtree(folder / "fcn32s-seed1")
+    file = tmp_path / "experiment.yaml"
+    file.write_text(
+        f"name: trial\nbase: {trained[0] / 'config.yaml'}\naxes: {{decoder: [fcn32s, fcn8s], seed: [0, 1]}}\n"
+    )
+    found, others = finished_runs([file], runs=tmp_path / "runs")
+    assert [path.name for path in found] == ["fcn32s-seed0", "fcn8s-seed0"]
+    assert [path.name for path in others] == ["fcn32s-seed1", "fcn8s-seed1"]
+
+
+def test_nothing_finished_is_an_error(copies, tmp_path):
+    for path in copies:
+        (path / "result.json").unlink()
+    with pytest.raises(InputError, match="3 unfinished runs; expected finished ones"):
+        finished_runs([copies[0].parent])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no run; expected finished ones"):
+        finished_runs([tmp_path / "empty"])
+    assert finished_runs([tmp_path / "nowhere"])[0] == [tmp_path / "nowhere"]  # named where it is opened
+
+
+def test_costs_that_cannot_be_counted_are_left_out_and_said(copies):
+    for path in copies:
+        config = (path / "config.yaml").read_text()
+        start = config.index("data:")
+        end = config.index("transforms:")
+        (path / "config.yaml").write_text(f"{config[:start]}data: {{name: camvid, root: /nowhere}}\n{config[end:]}")
+    comparison = open_comparison(copies)
+    assert comparison.costs == []
+    assert [name for name, _ in comparison.tables()] == ["scores", "classes", "differences", "settings"]
+    assert comparison.notes[0].startswith("Left out: costs: ")
+    assert "/nowhere" in comparison.notes[0]
+
+
+def test_compare_prints_and_writes_scores_differences_and_costs(segkit, trained, tmp_path):
+    code, out, errors = segkit("compare", trained[0].parent, "--out", tmp_path / "out", "--browser-images", 2)
+    assert (code, errors) == (0, "")
+    with (tmp_path / "out/differences.csv").open(newline="") as file:
+        columns, row = csv.reader(file)
+    table = dict(zip(columns, row, strict=True))
+    pair = open_comparison(trained).statistics.pairs[0]
+    assert abs(float(table["points"])) == round(abs(100 * pair.difference), 2)
+    assert float(table["points"]) >= 0
+    assert float(table["low"]) <= float(table["points"]) <= float(table["high"])
+    assert (table["verdict"], table["p, seeds"]) == ("not distinguishable", "-")
+    with (tmp_path / "out/costs_counted.csv").open(newline="") as file:
+        assert [row[0] for row in csv.reader(file)] == ["model", "fcn32s", "fcn8s"]
+    page = (tmp_path / "out/index.html").read_text()
+    assert pair.verdict.replace(">", "&gt;") in page
+    assert "kept for decoder, MB" in page
+    assert "index.html" in json.loads((tmp_path / "out/report.json").read_text())["files"]
+
+
+def test_the_split_is_compared_as_it_was_last_scored(copies):
+    """result.json keeps the scores of the end of training; 'segkit evaluate' scores again when labels were
+    corrected."""
+    for path in copies:
+        ids, matrices = RunDir(path).matrices("test")
+        RunDir(path).write_matrices("test", ids, matrices[:, ::-1], "of corrected labels")
+    comparison = open_comparison(copies)
+    again = [run.scores.mean_iou for method in comparison.methods for run in method.runs]
+    assert again != [RunDir(path).result()["test"]["mean_iou"] for path in copies]
+    shown = {row[0]: row[5] for row in comparison.tables()[0][1].rows}
+    assert shown["fcn8s"] == f"{100 * again[2]:.1f}"
+    assert comparison.statistics.pairs[0].difference == pytest.approx(np.mean(again[:2]) - again[2], abs=1e-12)
+    ids, matrices = RunDir(copies[0]).matrices("test")
+    RunDir(copies[0]).write_matrices("test", ids, matrices, "of the first labels")
+    with pytest.raises(InputError, match="were scored on different test labels"):
+        open_comparison(copies)
+
+
+def test_methods_have_different_titles_whatever_their_folders_are_called(trained, tmp_path):
+    """A folder may be called by another method's decoder."""
+    odd = [shutil.copytree(trained[0], tmp_path / "fcn8s"), shutil.copytree(trained[0], tmp_path / "other")]
+    comparison = open_comparison([odd[0], odd[1], trained[2]])
+    titles = [method.title for method in comparison.methods]
+    assert titles == [str(odd[0]), "other", "fcn8s"]
+    assert len(comparison.statistics.pairs) == 3
+
+
+def test_repeated_seeds_make_the_same_methods_in_any_order(trained, copies):
+    for order in ((0, 2, 1, 3), (0, 1, 2, 3)):
+        paths = [[*trained[:2], *copies[:2]][index] for index in order]
+        assert [method.seeds for method in open_comparison(paths).methods] == [(0, 1), (0, 1)]
+
+
+def test_many_methods_are_compared_with_as_many_resamples_as_their_pairs_need(trained, tmp_path):
+    paths = []
+    for number in range(24):
+        paths.append(shutil.copytree(trained[0], tmp_path / f"run{number}"))
+        config = (paths[-1] / "config.yaml").read_text()
+        (paths[-1] / "config.yaml").write_text(config.replace("method: null", f"method: m{number}"))
+    comparison = open_comparison(paths)
+    assert (len(comparison.statistics.pairs), comparison.statistics.resamples) == (276, 11_040)
+
+
+def test_damaged_files_of_a_run_are_named(copies):
+    (copies[0] / "result.json").write_text("{")
+    with pytest.raises(InputError, match="result.json is damaged"):
+        open_comparison(copies)
+    (copies[1] / "confusion_test.npz").write_bytes(b"no archive")
+    with pytest.raises(InputError, match="confusion_test.npz is damaged"):
+        open_comparison(copies[1:])
+    (copies[2] / "result.json").write_text('{"test": {}, "best_step": 1, "class_names": []}')
+    with pytest.raises(InputError, match="parameters, seconds"):
+        open_comparison(copies[2:])
+
+
+def test_blocks_of_which_there_would_be_few_are_refused(segkit, trained):
+    code, _, errors = segkit("compare", *trained, "--block", 2)
+    assert (code, errors) == (2, "segkit: block = 2 makes 3 of 6 images; expected at least 10 to draw. Lower it.\n")
+
+
+def test_settings_in_which_the_methods_differ_are_shown(copies):
+    path = copies[2] / "config.yaml"
+    path.write_text(path.read_text().replace("epochs: 2", "epochs: 3"))
+    table = dict(open_comparison(copies).tables())["settings"]
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["training.epochs"] == ("2", "3")
+    assert rows["model.decoder.name"] == ("'fcn32s'", "'fcn8s'")
+    assert rows["model.decoder.skip_scales"] == ("-", "[1.0, 1.0]")
+    assert not {"seed", "name", "tracking.method"} & rows.keys()
+
+
+@pytest.mark.parametrize(
+    ("p_images", "p_seeds", "corrected", "reason"),
+    [
+        (0.2, 0.5, 0.5, ""),
+        (0.001, 0.01, 0.02, ""),
+        (0.001, 0.13, 0.13, ": it holds for other images, but other seeds may turn it round (p 0.13)"),
+        (0.001, 0.02, 0.12, ": taken alone it would be (p 0.020), but not among so many pairs (corrected 0.120)"),
+        (0.03, None, 0.09, ": taken alone it would be (p 0.030), but not among so many pairs (corrected 0.090)"),
+    ],
+)
+def test_a_verdict_that_its_interval_seems_to_contradict_is_explained(p_images, p_seeds, corrected, reason):
+    p = max(p_images, p_seeds or 0)
+    assert (
+        _why_not(PairComparison("a", "b", 0.1, (0.05, 0.15), p_images, p_seeds, p, corrected, corrected < 0.05, "", ""))
+        == reason
+    )

@@ -1,0 +1,133 @@
+"""`segkit costs`, as a user meets it, and the function behind it."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from pydantic import TypeAdapter
+
+from segkit.compare.ledger import Costs
+from segkit.compare.memory import in_child
+from segkit.errors import InputError
+from segkit.experiments import costs as module
+from segkit.experiments.costs import costs_of, read_size
+
+STREETS = [Path(f"configs/streets/{decoder}.yaml") for decoder in ("fcn8s", "segnet")]
+SMALL = ["model.encoder.width=0.0625", "data.size=[40,60]", "training.batch_size=2"]
+
+
+def parsed(text: str) -> list[Costs]:
+    return TypeAdapter(list[Costs]).validate_json(text)
+
+
+def test_every_cost_of_a_run_is_measured(segkit, finished):
+    run = finished("fcn8s")
+    code, out, errors = segkit("costs", run, "--measure", "--rounds", 2, "--json")
+    (found,) = parsed(out)
+    result = json.loads((run / "result.json").read_text())
+    assert (code, errors) == (0, "")
+    assert (found.title, found.size, found.parameters) == ("fcn8s", (32, 48), result["parameters"])
+    assert found.file_bytes == (run / "checkpoints/best.safetensors").stat().st_size
+    assert found.measured_on is not None
+    assert found.measured_on.endswith("images in a training step: 4")
+    assert found.peak_inference_bytes is not None
+    assert found.peak_training_bytes is not None
+    assert found.peak_inference_bytes > 0
+    assert found.peak_training_bytes > 8 * found.parameters  # gradients, and more than one value of state each
+    for spread in (found.forward_seconds, found.step_seconds):
+        assert spread is not None
+        assert 0 < spread.low <= spread.median <= spread.high
+
+
+def test_json_is_what_the_function_gives_and_nothing_is_measured_unasked(segkit):
+    code, out, _ = segkit("costs", *STREETS, "--size", "64x96", "--json")
+    found = costs_of(STREETS, size=(64, 96))
+    assert code == 0
+    assert parsed(out) == found
+    assert [(each.title, each.measured_on, each.forward_seconds, each.peak_training_bytes) for each in found] == [
+        ("fcn8s", None, None, None),
+        ("segnet", None, None, None),
+    ]
+
+
+def test_configs_are_counted_without_dataset_and_without_weights(segkit):
+    code, out, errors = segkit("costs", "configs/camvid/fcn8s.yaml", "configs/camvid/segnet.yaml", "--size", "90x120")
+    assert (code, errors) == (0, "")
+    assert "counted: one image of 90x120 pixels (height x width)" in out
+    assert "measured" not in out
+    assert "MACs: multiplications of convolutions and matrix products; no biases" in out
+
+
+@pytest.mark.usefixtures("segkit")  # goes to the folder of the configs
+def test_the_image_is_the_first_of_the_test_split_at_network_resolution():
+    halved, whole = (
+        costs_of(STREETS[1:], overrides=[*SMALL, f"transforms.resolution={ratio}"])[0] for ratio in (0.5, 1)
+    )
+    assert (halved.size, whole.size) == ((20, 30), (40, 60))
+    assert halved.macs < whole.macs / 3
+    assert halved.parameters == whole.parameters
+
+
+@pytest.mark.usefixtures("segkit")
+def test_models_of_one_decoder_are_told_apart_by_their_files(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.yaml").write_text(f"base: {Path(STREETS[0]).resolve()}\nname: {name}\n")
+    named = tmp_path / "three.yaml"
+    named.write_text(f"base: {Path(STREETS[0]).resolve()}\nname: three\ntracking: {{method: mine}}\n")
+    found = costs_of([tmp_path / "one.yaml", tmp_path / "two.yaml", named, STREETS[1]], size=(32, 48))
+    assert [each.title for each in found] == ["one", "two", "mine", "segnet"]
+
+
+def test_a_process_that_is_killed_leaves_only_its_own_value_out(segkit, monkeypatch):
+    monkeypatch.setattr(module, "in_child", lambda *_: in_child(signal.raise_signal, signal.SIGKILL))
+    changes = [part for change in SMALL for part in ("--set", change)]
+    code, out, errors = segkit(
+        "costs", STREETS[1], "--size", "32x48", "--measure", "--rounds", 1, "--batch-size", 3, *changes
+    )
+    assert (code, errors) == (0, "")
+    assert "images in a training step: 3" in out
+    row = next(line.split("│") for line in out[out.index("measured:") :].splitlines() if "segnet" in line)
+    _, _, inference, inference_memory, step, step_memory, _ = (cell.strip() for cell in row)
+    assert (inference_memory, step_memory) == ("-", "-")
+    assert float(inference.split()[0]) > 0
+    assert float(step.split()[0]) > 0
+
+
+@pytest.mark.parametrize(
+    "text", ["360", "360x", "x480", "0x480", "360x-1", "360,480", "3.5x4", "360x480x3", "", "1000000x1"]
+)
+def test_a_size_is_two_positive_numbers(segkit, text):
+    code, out, errors = segkit("costs", STREETS[0], "--size", text)
+    assert (code, out) == (2, "")
+    assert errors == f"segkit: --size {text}: expected HEIGHTxWIDTH in pixels, such as --size 360x480.\n"
+
+
+def test_a_size_is_height_and_width():
+    assert read_size("360x480") == (360, 480)
+
+
+def test_what_has_no_costs_is_refused(segkit, tmp_path):
+    code, _, errors = segkit("costs", tmp_path / "nothing")
+    assert code == 2
+    assert (
+        f"{tmp_path / 'nothing'} does not exist; expected a config file, or a folder that 'segkit train' wrote."
+        in errors
+    )
+    code, _, errors = segkit("costs", tmp_path)
+    assert (code, f"{tmp_path} is no run folder" in errors) == (2, True)
+
+
+def test_without_test_images_a_size_is_asked_for(segkit, tmp_path):
+    code, _, errors = segkit("costs", "configs/camvid/fcn8s.yaml", "--set", f"data.root={tmp_path / 'CamVid'}")
+    assert code == 2
+    assert "CamVid' is no folder" in errors
+    assert errors.endswith("Or give the size of images: --size HEIGHTxWIDTH.\n")
+
+
+@pytest.mark.usefixtures("segkit")
+def test_a_batch_that_cannot_be_cut_is_refused():
+    with pytest.raises(
+        InputError, match=r"training.accumulation = 2 .*expected a divisor of training.batch_size, which is 3"
+    ):
+        costs_of(STREETS, size=(32, 48), batch_size=3, overrides=["training.accumulation=2"])

@@ -1,0 +1,112 @@
+"""FCN: the layers, their starts and their sums, as in the released nets."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
+from segkit.models.encoders.vgg import VGG16
+from segkit.models.segmenter import Segmenter
+
+K = 3
+SIZE = (96, 128)  # whole strides: every map covers the next
+
+
+@pytest.fixture
+def encoder():
+    torch.manual_seed(0)
+    return VGG16(width=1 / 16)
+
+
+@pytest.fixture
+def image():
+    return torch.randn(1, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+
+
+def noisy(decoder):
+    """The decoder with score layers that have left their zero start."""
+    for name, parameter in decoder.named_parameters():
+        if name.startswith("score"):
+            nn.init.normal_(parameter)
+    return decoder.eval()
+
+
+def enlarged(x, factor):
+    """Bilinear interpolation that sees zeros beyond the border, as a deconvolution does."""
+    x = F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=factor, mode="bilinear", align_corners=False)
+    return x[..., factor:-factor, factor:-factor]
+
+
+@pytest.mark.parametrize(
+    ("build", "names"),
+    [
+        (fcn32s, "fc6 fc7 score_fr upscore"),
+        (fcn16s, "fc6 fc7 score_fr score_pool4 upscore2 upscore16"),
+        (fcn8s, "fc6 fc7 score_fr score_pool4 upscore2 score_pool3 upscore_pool4 upscore8"),
+    ],
+)
+def test_layers_have_the_names_of_the_released_net(encoder, build, names):
+    layers = build(encoder.stages, K, head_width=8).named_children()
+    assert {name for name, layer in layers if [*layer.parameters(), *layer.buffers()]} == set(names.split())
+
+
+def test_fc6_is_7x7_and_all_other_layers_1x1():
+    with torch.device("meta"):
+        decoder = fcn8s(VGG16().stages, 21)
+    shapes = {name: tuple(m.weight.shape) for name, m in decoder.named_children() if isinstance(m, nn.Conv2d)}
+    assert shapes == {
+        "fc6": (4096, 512, 7, 7),
+        "fc7": (4096, 4096, 1, 1),
+        "score_fr": (21, 4096, 1, 1),
+        "score_pool4": (21, 512, 1, 1),
+        "score_pool3": (21, 256, 1, 1),
+    }
+
+
+@pytest.mark.parametrize("build", [fcn32s, fcn16s, fcn8s])
+def test_before_training_every_logit_is_0(encoder, image, build):
+    assert not Segmenter(encoder, build(encoder.stages, K, head_width=8))(image).any()
+
+
+@torch.no_grad()
+def test_the_logits_of_fcn8s_are_scores_enlarged_and_added(encoder, image):
+    scales = (0.5, 0.25)
+    decoder = noisy(fcn8s(encoder.stages, K, head_width=8, skip_scales=scales))
+    features = encoder(image, decoder.needs)
+    x = F.relu(decoder.fc7(F.relu(decoder.fc6(features.pooled[4]))))
+    x = enlarged(decoder.score_fr(x), 2) + decoder.score_pool4(scales[0] * features.pooled[3])
+    x = enlarged(x, 2) + decoder.score_pool3(scales[1] * features.pooled[2])
+    torch.testing.assert_close(decoder(features), enlarged(x, 8), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_logits_of_fcn16s_and_fcn32s_are_scores_enlarged_and_added(encoder, image):
+    for build, scale, factor in ((fcn32s, None, 32), (fcn16s, 0.5, 16)):
+        decoder = noisy(build(encoder.stages, K, head_width=8, **({} if scale is None else {"skip_scale": scale})))
+        features = encoder(image, decoder.needs)
+        x = decoder.score_fr(F.relu(decoder.fc7(F.relu(decoder.fc6(features.pooled[4])))))
+        if scale is not None:
+            x = enlarged(x, 2) + decoder.score_pool4(scale * features.pooled[3])
+        torch.testing.assert_close(decoder(features), enlarged(x, factor), rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_takes_single_elements_after_fc6_and_after_fc7_in_training_only(encoder):
+    decoder = fcn32s(encoder.stages, K, head_width=64, dropout=0.5)
+    for layer in (decoder.fc6, decoder.fc7):
+        nn.init.zeros_(layer.weight)
+        nn.init.ones_(layer.bias)  # 1 everywhere, so that a 0 was dropped
+    seen = {}
+    for name in ("fc7", "score_fr"):
+        decoder.get_submodule(name).register_forward_hook(
+            lambda m, arguments, output, name=name: seen.update({name: arguments[0].clone()})
+        )
+    features = encoder(torch.randn(1, 3, 192, 256), decoder.needs)  # 48 elements to a channel
+    torch.manual_seed(0)
+    decoder.train()(features)
+    for x in seen.values():
+        assert set(x.unique().tolist()) == {0, 2}  # what stays is doubled
+        assert float((x == 0).float().mean()) == pytest.approx(0.5, abs=0.1)
+        assert not (x == x[..., :1, :1]).flatten(2).all(2).any()  # no channel is kept or dropped as a whole
+    decoder.eval()(features)
+    assert all(torch.equal(x, torch.ones_like(x)) for x in seen.values())

@@ -1,0 +1,261 @@
+"""Whole models of smp, and what is asked of weights from the hub. The contract that they share with all models is in
+test_contract.py."""
+
+import json
+from typing import get_args
+
+import huggingface_hub.constants
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from safetensors.torch import save_file
+
+from segkit.compare.ledger import count
+from segkit.errors import InputError
+from segkit.models.features import Features, Needs
+from segkit.models.smp.encoder import smp_encoder
+from segkit.models.smp.hub import require_fit
+from segkit.models.smp.model import Architecture, smp_model
+
+SMALL = "tu-test_efficientnet"
+K = 5
+IMAGENET = {"input_space": "RGB", "input_range": [0, 1], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+
+
+@pytest.mark.parametrize("architecture", get_args(Architecture))
+def test_every_architecture_gives_float32_logits_at_image_size_and_trains_in_bfloat16(architecture):
+    model = smp_model(K, architecture=architecture, encoder=SMALL)
+    for size in ((model.minimum_size,) * 2, (121, 150)):
+        with torch.inference_mode():
+            logits = model.eval()(torch.randn(1, 3, *size))
+        assert logits.shape == (1, K, *size)
+        assert torch.isfinite(logits).all()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model.train()(torch.randn(2, 3, 121, 150))
+    assert logits.dtype == torch.float32
+    logits.square().mean().backward()
+    gradients = {name: p.grad for name, p in model.named_parameters()}
+    unused = {name for name, gradient in gradients.items() if gradient is None}
+    assert all(
+        name.startswith("encoder.") and architecture == "PSPNet" for name in unused
+    )  # it uses three stages and keeps all
+    assert all(torch.isfinite(gradient).all() for gradient in gradients.values() if gradient is not None)
+
+
+@pytest.mark.parametrize("architecture", ["Unet", "FPN", "DeepLabV3Plus", "Linknet"])
+def test_the_model_computes_what_smps_own_does(architecture):
+    model = smp_model(K, architecture=architecture, encoder="resnet18").eval()
+    theirs = getattr(smp, architecture)("resnet18", encoder_weights=None, classes=K).eval()
+    theirs.encoder.load_state_dict(dict(model.encoder.network.state_dict()))
+    theirs.decoder.load_state_dict(model.decoder.network.state_dict())
+    theirs.segmentation_head.load_state_dict(model.decoder.head.state_dict())
+    image = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(image), theirs(image))
+        padded = torch.nn.functional.pad(image[..., :50, :70], (0, 26, 0, 14), mode="replicate")
+        torch.testing.assert_close(model(image[..., :50, :70]), theirs(padded)[..., :50, :70])
+
+
+CHANNELS = {SMALL: (16, 24, 32, 48, 64), "tu-test_convnext": (0, 24, 32, 48, 64)}  # at strides 2, 4, 8, 16 and 32
+ALL = (0, 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "options", "read"),
+    [
+        ("Unet", {}, ALL),
+        ("Unet", {"depth": 3, "decoder_channels": (8, 8, 8)}, (0, 1, 2)),
+        ("UnetPlusPlus", {}, ALL),
+        ("MAnet", {}, ALL),
+        ("Linknet", {}, ALL),
+        ("Segformer", {}, ALL),
+        ("Segformer", {"encoder": "tu-test_convnext"}, (0, 1, 2, 3)),  # its first map has stride 4
+        ("FPN", {}, (1, 2, 3, 4)),
+        ("FPN", {"encoder": "tu-test_convnext"}, (0, 1, 2, 3)),
+        ("UPerNet", {}, (1, 2, 3, 4)),
+        ("UPerNet", {"depth": 4}, (1, 2, 3)),
+        ("PAN", {}, (1, 2, 3, 4)),
+        ("PAN", {"depth": 3}, (1, 2)),
+        ("PSPNet", {}, (2,)),
+        ("PSPNet", {"depth": 5}, (4,)),
+        ("DeepLabV3", {}, (4,)),
+        ("DeepLabV3", {"depth": 3}, (2,)),
+        ("DeepLabV3Plus", {}, (1, 4)),
+        ("DeepLabV3Plus", {"depth": 4}, (1, 3)),
+        ("DeepLabV3Plus", {"encoder": "tu-test_convnext"}, (0, 3)),
+    ],
+)
+@pytest.mark.filterwarnings(
+    "ignore:Initializing zero-element tensors"
+)  # smp's FPN and others, where an encoder lacks stride 2
+def test_a_decoder_states_the_stages_that_its_logits_depend_on_and_only_these_are_kept(architecture, options, read):
+    torch.manual_seed(0)
+    encoder = options.get("encoder", SMALL)
+    model = smp_model(K, architecture=architecture, **({"encoder": encoder} | options)).eval()
+    with torch.inference_mode():
+        maps = model.encoder(torch.randn(1, 3, 128, 128), Needs(pooled=frozenset(ALL))).pooled
+        logits = {
+            stage: model.decoder(
+                Features((128, 128), maps | ({stage: torch.randn_like(maps[stage])} if stage in maps else {}))
+            )
+            for stage in (-1, *maps)
+        }
+        alone = model.decoder(Features((128, 128), {stage: maps[stage] for stage in read}))
+    assert {stage for stage in maps if not torch.equal(logits[stage], logits[-1])} == set(read) == model.needs.pooled
+    assert torch.equal(alone, logits[-1])
+    levels = [level for level, channels in enumerate(CHANNELS[encoder], start=1) if channels]
+    kept = [levels[stage] for stage in read if stage != len(maps) - 1]  # without the deepest
+    values = sum(CHANNELS[encoder][level - 1] * (128 // 2**level) ** 2 for level in kept)
+    assert count(architecture, model, (128, 128)).kept_bytes == 4 * values
+
+
+def test_models_of_one_seed_start_from_the_same_encoder():
+    starts = []
+    for build in (
+        lambda: smp_model(K, architecture="Unet", encoder=SMALL),
+        lambda: smp_model(3, architecture="FPN", encoder=SMALL),
+        lambda: smp_encoder(encoder=SMALL),
+    ):
+        torch.manual_seed(3)
+        built = build()
+        starts.append((built.encoder if hasattr(built, "encoder") else built).state_dict())
+    assert all(torch.equal(tensor, other[name]) for other in starts[1:] for name, tensor in starts[0].items())
+
+
+def test_an_image_that_pan_cannot_halve_three_times_is_refused():
+    model = smp_model(K, architecture="PAN", encoder=SMALL).eval()
+    assert model.minimum_size == 97
+    with pytest.raises(InputError, match="too small for this net: expected at least 97"):
+        model(torch.zeros(1, 3, 96, 200))
+
+
+def test_options_reach_smp():
+    model = smp_model(K, architecture="Unet", encoder="resnet18", depth=4, decoder_channels=(32, 16, 8, 4))
+    assert model.stages.strides == (2, 4, 8, 16)
+    assert model.decoder.head[0].in_channels == 4
+    assert smp_model(K, architecture="DeepLabV3Plus", encoder=SMALL, output_stride=8).stages.strides == (2, 4, 8, 8, 8)
+    assert smp_model(K, architecture="Segformer", encoder=SMALL, decoder_channels=24).decoder.head[0].in_channels == 24
+    assert smp_model(K, architecture="PSPNet", encoder=SMALL, depth=4)(torch.zeros(2, 3, 33, 64)).shape == (
+        2,
+        K,
+        33,
+        64,
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"architecture": "Unet", "encoder": "resnet81"},
+            "model.encoder = 'resnet81': .* no such encoder. Did you mean 'resnet18'",
+        ),
+        (
+            {"architecture": "Linknet", "encoder": SMALL, "decoder_channels": 8},
+            "model.decoder_channels = 8: Linknet has no such option",
+        ),
+        (
+            {"architecture": "Unet", "encoder": SMALL, "output_stride": 8},
+            "model.output_stride = 8: Unet has no such option",
+        ),
+        (
+            {"architecture": "Unet", "encoder": SMALL, "decoder_channels": 8},
+            "'Unet' with model.encoder = 'tu-test_.*' cannot be built",
+        ),
+        (
+            {"architecture": "DeepLabV3", "encoder": "vgg11"},
+            "'DeepLabV3' with model.encoder = 'vgg11' cannot be built .*dilated mode",
+        ),
+        ({"architecture": "Linknet", "encoder": "mit_b0"}, "'Linknet' with model.encoder = 'mit_b0' cannot be built"),
+        (
+            {"architecture": "Unet", "encoder": "tu-test_vit"},
+            "'Unet' with model.encoder = 'tu-test_vit' cannot be built",
+        ),
+        (
+            {"architecture": "Unet", "encoder": SMALL, "weights": "imagenet"},
+            "model.weights = 'imagenet': expected a path .* or one of timm",
+        ),
+        (
+            {"architecture": "Unet", "encoder": "resnet18", "weights": "voc"},
+            "model.weights = 'voc': .* or one of imagenet, ssl, swsl",
+        ),
+        ({"architecture": "Unet", "encoder": SMALL, "weights": "gone.pth"}, "weights gone.pth do not exist"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(options, sentence):
+    with pytest.raises(InputError, match=sentence):
+        smp_model(K, **options)
+
+
+def test_weights_of_the_encoder_come_from_a_file(tmp_path):
+    torch.manual_seed(1)
+    file = tmp_path / "small.safetensors"
+    weights = smp_encoder(encoder=SMALL).network.state_dict()
+    save_file(weights, file)
+    model = smp_model(K, architecture="FPN", encoder=SMALL, weights=str(file))
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in model.encoder.network.state_dict().items())
+    assert model.pretrained_names == {name for name, _ in model.named_parameters() if name.startswith("encoder.")}
+    assert (
+        smp_model(K, True, architecture="FPN", encoder=SMALL, weights="gone.pth").pretrained_names
+        == model.pretrained_names
+    )
+
+
+@pytest.fixture
+def offline(monkeypatch, tmp_path):
+    """No network, and nothing downloaded before."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+
+@pytest.mark.parametrize(("encoder", "weights"), [("resnet18", "imagenet"), ("tu-resnet18", "timm")])
+def test_without_network_named_weights_are_one_sentence_and_restoring_needs_none(offline, encoder, weights):
+    options = {"architecture": "Unet", "encoder": encoder, "weights": weights}
+    sentence = rf"^model.weights = '{weights}' could not be downloaded .*expected network access to huggingface.co. .* or set null.$"
+    with pytest.raises(InputError, match=sentence):
+        smp_model(K, **options)
+    assert smp_model(K, True, **options).pretrained_names
+
+
+@pytest.mark.parametrize(
+    ("space", "sentence"), [("RGB", None), ("BGR", "these weights expect BGR images .* No normalization here fits")]
+)
+def test_weights_of_the_hub_are_loaded_if_they_expect_the_input_that_they_get(offline, tmp_path, space, sentence):
+    settings = smp.encoders.encoders["resnet18"]["pretrained_settings"]["imagenet"]
+    folder = (
+        tmp_path / "hub" / f"models--{settings['repo_id'].replace('/', '--')}" / "snapshots" / settings["revision"]
+    )  # as if downloaded
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(IMAGENET | {"input_space": space}))
+    weights = smp_encoder(encoder="resnet18").network.state_dict()
+    save_file(weights, folder / "model.safetensors")
+    if sentence:
+        with pytest.raises(InputError, match=sentence):
+            smp_encoder(encoder="resnet18", weights="imagenet")
+    else:
+        found = smp_encoder(encoder="resnet18", weights="imagenet")
+        assert all(torch.equal(tensor, weights[name]) for name, tensor in found.network.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "fitting"),
+    [
+        ({}, "torchvision"),
+        ({"mean": [0.5] * 3, "std": [0.5] * 3}, "inception"),
+        ({"input_range": [0, 255], "mean": [123.68, 116.779, 103.939], "std": [1, 1, 1]}, "caffe"),
+        ({"input_range": [0, 1], "mean": [0, 0, 0], "std": [1 / 255] * 3}, "raw"),
+        ({"input_space": "BGR"}, None),
+        ({"mean": [0.406, 0.456, 0.485], "std": [0.225, 0.224, 0.229]}, None),
+    ],
+)
+@pytest.mark.parametrize("chosen", ["torchvision", "inception", "caffe", "raw"])
+def test_weights_that_expect_another_input_are_refused_with_the_right_one(settings, fitting, chosen):
+    arguments = (IMAGENET | settings, chosen)
+    if chosen == fitting:
+        require_fit(*arguments, key="model.weights = 'x'", section="model")
+        return
+    advice = f"Set model.normalization={fitting}" if fitting else "No normalization here fits"
+    with pytest.raises(
+        InputError, match=rf"these weights expect (RGB|BGR) images .* model.normalization is '{chosen}'. {advice}"
+    ):
+        require_fit(*arguments, key="model.weights = 'x'", section="model")

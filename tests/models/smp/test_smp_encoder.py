@@ -1,0 +1,192 @@
+"""smp's encoders under our decoders: where their maps lie, at which sizes, with which weights."""
+
+import pytest
+import torch
+from impulses import centre_of_mass, enlarged_impulse
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
+from segkit.build import DECODERS
+from segkit.errors import InputError
+from segkit.models.decoders.fcn import fcn8s, fcn32s
+from segkit.models.encoders.vgg import VGG16
+from segkit.models.features import Needs
+from segkit.models.segmenter import Segmenter
+from segkit.models.smp.encoder import map_positions, smp_encoder
+
+SMALL = "tu-test_efficientnet"  # 82,300 parameters
+
+# First pixel of each stage's map in the image, by hand: a convolution of kernel k, stride s and padding p puts it (k -
+# 1) / 2 - p pixels of its input away, whatever the stride.
+POSITIONS = {
+    "resnet18": (0, 0, 0, 0, 0),  # 7x7 padded by 3; 3x3 padded by 1 from then on
+    "mobilenet_v2": (0, 0, 0, 0, 0),
+    "densenet121": (0, 0, 2, 6, 14),  # 7x7 and 3x3 as above; then 2x2 averages: half of 4, 8 and 16 pixels more
+    "se_resnet50": (0, 2, 2, 2, 2),  # 3x3 maximum without padding: 1 of 2 pixels more, once
+    "tu-tf_efficientnet_b0": (1, 3, 7, 15, 31),  # 3x3 or 5x5 padded by one less before than after, as TensorFlow does
+    "tu-test_convnext": (1.5, 3.5, 7.5, 15.5),  # patches of 4x4, then of 2x2; strides from 4 on
+    SMALL: (0, 0, 0, 0, 0),
+}
+
+
+@pytest.mark.parametrize("name", POSITIONS)
+def test_a_map_lies_where_the_arithmetic_of_its_layers_puts_it(name):
+    assert map_positions(name, 5)[1] == POSITIONS[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("mit_b0", "attention sees everything"),
+        ("tu-resnet18d", "shortcuts average 2x2 pixels, convolutions are centred on one"),
+    ],
+)
+def test_an_encoder_whose_maps_lie_nowhere_in_particular_is_refused(name, why):
+    with pytest.raises(
+        InputError,
+        match=rf"model.encoder.encoder = '{name}' with depth 5: where its map of stride \d+ lies .* cannot be told",
+    ):
+        smp_encoder(encoder=name)
+
+
+def test_measuring_positions_leaves_the_random_numbers_alone():
+    map_positions.cache_clear()
+    starts = []
+    for _ in range(2):  # measured, then remembered
+        torch.manual_seed(0)
+        starts.append(smp_encoder(encoder=SMALL).state_dict() | {"next": torch.rand(1)})
+    assert all(torch.equal(tensor, starts[1][name]) for name, tensor in starts[0].items())
+
+
+def test_measuring_positions_touches_no_gpu(monkeypatch):
+    map_positions.cache_clear()
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(
+        torch.cuda, "get_rng_state", lambda device: pytest.fail(f"GPU {device} was asked for its random state")
+    )
+    assert map_positions(SMALL, 5)[1] == POSITIONS[SMALL]
+
+
+def seen_centre(monkeypatch, encoder, stage, position, size):
+    """Centre of the gradient of one pixel of a stage's map, with equal weights and averages for maxima."""
+    for name, parameter in encoder.named_parameters():
+        torch.nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1 / parameter[0].numel())
+    image = torch.ones(1, 3, *size, requires_grad=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(F, "max_pool2d", lambda x, *a, **k: F.avg_pool2d(x, a[0], a[1], a[2]))
+        pooled = encoder(image, Needs(pooled=frozenset({stage}))).pooled[stage]
+    pooled[0, 0, *position].backward()
+    return centre_of_mass(image.grad[0].sum(0))
+
+
+@pytest.mark.parametrize(
+    ("score", "stage", "position"),
+    [("score_fr", 4, (6, 7)), ("score_pool4", 3, (14, 13)), ("score_pool3", 2, (27, 28))],
+)
+def test_a_score_on_resnet_is_enlarged_around_the_centre_of_what_it_saw(monkeypatch, score, stage, position):
+    size, encoder = (427, 456), smp_encoder(encoder="resnet18").eval()
+    decoder = fcn8s(encoder.stages, 1).eval()
+    plane = enlarged_impulse(decoder, encoder, score, position, size)
+    assert float(plane.sum()) == pytest.approx(4 ** (stage + 1))
+    seen = seen_centre(monkeypatch, encoder, stage, position, size)
+    assert centre_of_mass(plane) == pytest.approx(
+        seen, abs=0.05
+    )  # of a pixel; batch norm's eps and padding are not quite even
+
+
+def test_scores_move_with_the_image():
+    torch.manual_seed(0)
+    encoder = smp_encoder(encoder="resnet18")
+    model = Segmenter(encoder, fcn8s(encoder.stages, 3)).eval()
+    for layer in (model.decoder.score_fr, model.decoder.score_pool4, model.decoder.score_pool3):
+        torch.nn.init.normal_(layer.weight)
+    image = torch.randn(1, 3, 32, 928)
+    with torch.inference_mode():
+        here, there = model(image[..., :896]), model(image[..., 32:])  # the second starts 32 pixels later
+    middle = slice(400, 500)  # further than the receptive field's 435 / 2 + 64 pixels from either border
+    expected = here[..., middle]
+    torch.testing.assert_close(
+        there[..., 400 - 32 : 500 - 32], expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max())
+    )
+    assert not torch.allclose(there[..., 400 - 31 : 500 - 31], expected, rtol=1e-2)
+
+
+def test_fcn8s_on_smps_vgg16_is_fcn8s_on_ours(tmp_path):
+    ours, file = VGG16().eval(), tmp_path / "vgg16.safetensors"
+    layers = ours._torchvision_layers(False).items()
+    weights = {
+        f"{theirs}.{part}": ours.state_dict()[f"{name}.{part}"]
+        for theirs, name in layers
+        for part in ("weight", "bias")
+    }
+    save_file(weights | {"classifier.0.weight": torch.zeros(2)}, file)
+    theirs = smp_encoder(encoder="vgg16", weights=str(file)).eval()
+    assert theirs.stages.channels == ours.stages.channels
+    assert theirs.stages.classifier == ours.stages.classifier
+    assert [path.coordinates for path in theirs.stages.paths] == [path.coordinates for path in ours.stages.paths]
+    decoder = fcn8s(ours.stages, 3, head_width=8).eval()
+    for layer in (decoder.score_fr, decoder.score_pool4, decoder.score_pool3):
+        torch.nn.init.normal_(layer.weight)
+    image = torch.randn(1, 3, 64, 96)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            Segmenter(theirs, decoder)(image), Segmenter(ours, decoder)(image), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_weights_of_a_file_are_pretrained_and_restoring_reads_none(tmp_path):
+    torch.manual_seed(1)
+    file = tmp_path / "small.safetensors"
+    save_file(smp_encoder(encoder=SMALL).network.state_dict(), file)
+    found, start = (smp_encoder(encoder=SMALL, weights=weights) for weights in (str(file), None))
+    weights = load_file(file)
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in found.network.state_dict().items())
+    assert found.pretrained_names == {name for name, _ in found.named_parameters()}
+    assert start.pretrained_names == frozenset()
+    assert smp_encoder(True, encoder=SMALL, weights="gone.safetensors").pretrained_names == found.pretrained_names
+    with pytest.raises(InputError, match=r"small.safetensors does not fit .*conv_stem.weight fits nothing"):
+        smp_encoder(encoder="tu-test_convnext", weights=str(file))
+
+
+@pytest.mark.parametrize("size", [(1, 1), (31, 33), (64, 64), (65, 97)])
+def test_maps_have_the_size_that_the_encoder_states_at_any_size(size):
+    encoder = smp_encoder(encoder=SMALL).eval()
+    with torch.inference_mode():
+        pooled = encoder(torch.zeros(1, 3, *size), Needs(pooled=frozenset(range(5)))).pooled
+    for stage, path in enumerate(encoder.stages.paths):
+        assert tuple(pooled[stage].shape[1:]) == (encoder.stages.channels[stage], *map(path.size, size))
+        assert path.size(size[0]) == -(-size[0] // 2 ** (stage + 1))
+
+
+def test_a_stage_less_is_a_coarser_stage_less():
+    encoder = smp_encoder(encoder=SMALL, depth=4)
+    assert encoder.stages.strides == (2, 4, 8, 16)
+    assert fcn32s(encoder.stages, 3).last == "upscore"
+    with pytest.raises(InputError, match="has 2 maps below the image's resolution, expected at least 3"):
+        smp_encoder(encoder="tu-test_convnext", depth=3)
+
+
+@pytest.mark.parametrize("decoder", ["segnet", "segnet_basic"])
+def test_segnet_is_refused_for_want_of_indices(decoder):
+    encoder = smp_encoder(encoder=SMALL)
+    with pytest.raises(InputError, match="needs pooling indices, and the encoder SMPEncoder has none"):
+        Segmenter(encoder, DECODERS[decoder](encoder.stages, 3))
+
+
+@pytest.mark.parametrize("decoder", ["fcn_basic", "fcn_basic_no_addition", "bilinear_interpolation"])
+def test_a_decoder_of_even_kernels_refuses_maps_centred_on_pixels(decoder):
+    with pytest.raises(
+        InputError, match=f"'{decoder}' enlarges by even kernels and needs maps that lie as after 2x2 pooling"
+    ):
+        DECODERS[decoder](smp_encoder(encoder=SMALL).stages, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "guess"),
+    [("resnet81", "resnet18"), ("tu-test_efficientnett", SMALL), ("timm-efficientnet-b0", "efficientnet-b0")],
+)
+def test_an_unknown_encoder_is_answered_with_the_nearest(name, guess):
+    with pytest.raises(
+        InputError, match=f"model.encoder.encoder = '{name}': .* no such encoder. Did you mean '{guess}'?"
+    ):
+        smp_encoder(encoder=name)
