@@ -1,6 +1,7 @@
 """The one place where a config meets the tables of components."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,7 +12,7 @@ from segkit.config.resolve import Resolved, resolve
 from segkit.config.schema import Model, RunConfig, Tables
 from segkit.config.validate import validate
 from segkit.config.yaml import Tree
-from segkit.data.class_weights import MedianFrequency, NoWeights, SegNetPublished, cached_count
+from segkit.data.class_weights import ClassCounts, MedianFrequency, NoWeights, SegNetPublished
 from segkit.data.classes import Classes
 from segkit.data.dataset import Dataset
 from segkit.data.datasets import camvid as camvid_data
@@ -27,8 +28,10 @@ from segkit.data.layout import SPLITS, Layout
 from segkit.data.loader import Cached, Order, evaluation_batches, steps_per_epoch, training_batches
 from segkit.data.transforms.training import EvaluationTransform, TrainingTransform
 from segkit.engine.caffe_sgd import caffe_sgd
+from segkit.engine.device import choose_precision
 from segkit.engine.distributed import ALONE, Processes
 from segkit.engine.optim import Schedule, adamw, constant, one_cycle, plateau, poly, sgd, step
+from segkit.engine.train_state import TrainState
 from segkit.errors import InputError
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
@@ -168,7 +171,7 @@ def _starting_model(parts: Model, num_classes: int, *, restore: bool) -> Segment
 
 
 def initialize(model: Segmenter, source: Path) -> None:
-    """Copies the weights of a coarser stage (FCN-32s into FCN-16s, FCN-16s into FCN-8s) or of the same architecture.
+    """Copy the weights of a coarser stage (FCN-32s into FCN-16s, FCN-16s into FCN-8s) or of the same architecture.
 
     Layers that only one of the two has, score_pool* and upscore*, are left out or keep their start.
 
@@ -201,20 +204,25 @@ def require_normalization(model: Segmenter, file: Path, name: str) -> None:
     if theirs != ours:
         raise InputError(
             f"{name} was trained with input {names.get(theirs, theirs)}, this model expects {names[ours]}. "
-            "Set model.encoder.normalization (of a whole model, model.normalization), or the weights, as that run has them."
+            "Set model.encoder.normalization (of a whole model, model.whole.normalization), or the weights, as in that run."
         )
 
 
 def build_class_weights(config: RunConfig) -> MedianFrequency | NoWeights | SegNetPublished:
-    """What turns counts of pixels into class weights."""
+    """The function from counts of pixels to class weights."""
     return CLASS_WEIGHTS[config.loss.class_weights.name](**config.loss.class_weights.options)
 
 
-def build_loss(config: RunConfig, training: Dataset) -> CrossEntropy:
-    """The loss, with class weights from the training labels where it has any."""
+def build_loss(config: RunConfig, class_names: tuple[str, ...], counts: ClassCounts | None) -> CrossEntropy:
+    """The loss, weighted by the counted training labels where the config has class weights.
+
+    Args:
+        counts: None stands for classes of equal size, so that a config can be tried out without reading its labels.
+    """
     weighting, weights = build_class_weights(config), None
     if not isinstance(weighting, NoWeights):
-        weights = torch.tensor(weighting(cached_count(training), training.class_names), dtype=torch.float32)
+        counts = counts or ClassCounts(*[(1,) * (len(class_names) + 1)] * 4, total_images=1)
+        weights = torch.tensor(weighting(counts, class_names), dtype=torch.float32)
     return LOSSES[config.loss.function.name](weights, **config.loss.function.options)
 
 
@@ -226,9 +234,8 @@ def build_optimizer(config: RunConfig, model: Segmenter) -> Optimizer:
 def build_schedule(config: RunConfig, optimizer: Optimizer, num_samples: int) -> Schedule:
     """The learning-rate schedule of a run over `num_samples` images."""
     per_epoch = steps_per_epoch(num_samples, config.training.batch_size)
-    return SCHEDULES[config.schedule.name](
-        optimizer, total_steps(config, num_samples), per_epoch, **config.schedule.options
-    )
+    total = total_steps(config, num_samples)
+    return SCHEDULES[config.schedule.name](optimizer, total, per_epoch, **config.schedule.options)
 
 
 def total_steps(config: RunConfig, num_samples: int) -> int:
@@ -246,29 +253,30 @@ def build_steps(
     device: torch.device,
     processes: Processes = ALONE,
 ) -> DataLoader:
-    """Training steps from `first_step` to the end of the run, this process's share of each."""
+    """Training steps from `first_step` to the end of the run; this process's share of each."""
     settings = config.training
-    transform = build_training_transform(config, model)
-    last_step = total_steps(config, len(dataset))
     order = Order(
         len(dataset),
         settings.batch_size,
         seed=config.seed,
         first_step=first_step,
-        last_step=last_step,
+        last_step=total_steps(config, len(dataset)),
         replacement=settings.replacement,
         rank=processes.rank,
         processes=processes.count,
     )
-    source = Cached(dataset) if settings.cache else dataset
-    pin_memory = device.type == "cuda"
     return training_batches(
-        source, transform, order, parts=settings.accumulation, workers=settings.workers, pin_memory=pin_memory
+        Cached(dataset) if settings.cache else dataset,
+        build_training_transform(config, model),
+        order,
+        parts=settings.accumulation,
+        workers=settings.workers,
+        pin_memory=device.type == "cuda",
     )
 
 
 def build_training_transform(config: RunConfig, model: Segmenter) -> TrainingTransform:
-    """What happens to a sample before the network in training."""
+    """The transform of a training sample, augmentation included."""
     return TrainingTransform(
         mean=model.normalization.mean,
         deviation=model.normalization.deviation,
@@ -277,7 +285,7 @@ def build_training_transform(config: RunConfig, model: Segmenter) -> TrainingTra
 
 
 def build_evaluation_transform(config: RunConfig, model: Segmenter) -> EvaluationTransform:
-    """What happens to an image before the network outside of training."""
+    """The transform of an image outside of training."""
     normalization, settings = model.normalization, config.transforms
     return EvaluationTransform(
         mean=normalization.mean,
@@ -298,4 +306,66 @@ def build_evaluation_batches(
         workers=config.training.workers,
         rank=processes.rank,
         processes=processes.count,
+    )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one run, made once from its config.
+
+    Attributes:
+        training, validation, test: splits of the dataset.
+        state: model, optimizer and schedule at their start.
+        loss: what is minimized, with its class weights.
+        device, precision: of the forward pass.
+        steps_per_epoch, total_steps: optimizer steps.
+        processes: that train together.
+    """
+
+    config: RunConfig
+    training: Dataset
+    validation: Dataset
+    test: Dataset
+    state: TrainState
+    loss: CrossEntropy
+    device: torch.device
+    precision: torch.dtype
+    steps_per_epoch: int
+    total_steps: int
+    processes: Processes
+
+
+def build_parts(
+    config: RunConfig,
+    splits: Mapping[str, Dataset],
+    counts: ClassCounts | None,
+    device: torch.device,
+    *,
+    restore: bool = False,
+    processes: Processes = ALONE,
+) -> Parts:
+    """Everything that a run trains with.
+
+    Args:
+        splits: of `build_splits`.
+        counts: pixels of each class in the training split; None: as in `build_loss`.
+        restore: leave out starting weights, as a checkpoint follows.
+    Raises:
+        InputError: if starting weights do not fit, or an epoch has no complete batch.
+    """
+    training = splits["train"]
+    model = build_model(config, len(training.class_names), restore=restore).to(device)
+    optimizer = build_optimizer(config, model)
+    return Parts(
+        config=config,
+        training=training,
+        validation=splits["val"],
+        test=splits["test"],
+        state=TrainState(model, optimizer, build_schedule(config, optimizer, len(training))),
+        loss=build_loss(config, training.class_names, counts).to(device),
+        device=device,
+        precision=choose_precision(config.training.precision, device),
+        steps_per_epoch=steps_per_epoch(len(training), config.training.batch_size),
+        total_steps=total_steps(config, len(training)),
+        processes=processes,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shutil import disk_usage
 from time import perf_counter
+from typing import Any
 from urllib.parse import urlsplit
 
 import torch
@@ -16,12 +17,11 @@ import torch
 from segkit import build
 from segkit.config.schema import Component, RunConfig
 from segkit.config.yaml import mapping_of, parse
-from segkit.data.class_weights import ClassCounts, NoWeights
 from segkit.data.dataset import Dataset
 from segkit.diagnostics.findings import Finding, looked_at
-from segkit.engine.checkpoint import Trainee
 from segkit.engine.device import choose_device, choose_precision
-from segkit.engine.train import training_step
+from segkit.engine.train import Plan, train
+from segkit.engine.train_state import TrainState
 from segkit.models.segmenter import Segmenter
 from segkit.runs.wandb_sync import MODES
 from segkit.system.machine import SHARED_MEMORY, cores, shared_memory, size
@@ -191,28 +191,30 @@ def _workers(parts: _Parts) -> Iterator[Finding]:
 
 def _step(parts: _Parts) -> Iterator[Finding]:
     """One training step as the config has it, but for class weights that are counted."""
-    run_config, training, model, device = parts.config, parts.training, parts.model, parts.device
+    config, training, model, device = parts.config, parts.training, parts.model, parts.device
     assert training is not None
     assert model is not None
     assert device is not None
-    settings, function = run_config.training, run_config.loss.function
-    precision = choose_precision(settings.precision, device)
-    optimizer = build.build_optimizer(run_config, model.to(device).train())
-    trainee = Trainee(model, optimizer, build.build_schedule(run_config, optimizer, len(training)))
-    loss = build.LOSSES[function.name](_weights(run_config, training.class_names), **function.options).to(device)
-    steps = iter(build.build_steps(run_config, model, training, first_step=0, device=device))
+    optimizer = build.build_optimizer(config, model.to(device))
+    state = TrainState(model, optimizer, build.build_schedule(config, optimizer, len(training)))
+    loss = build.build_loss(config, training.class_names, None).to(device)
+    steps = build.build_steps(config, model, training, first_step=0, device=device)
+    precision = choose_precision(config.training.precision, device)
+    plan = Plan(1, 1, device, precision, gradient_clip=config.training.gradient_clip)
+    records = _Records()
     started = perf_counter()
-    value, norm = training_step(trainee, loss, next(steps), device, precision, settings.gradient_clip)
+    train(state, loss, steps, plan=plan, log=records)
     seconds = perf_counter() - started
     said = (
-        f"on {device.type}: loss {value:.3f}, gradient norm {norm:.3g}, {seconds:.1f} s (the first one is the slowest)"
+        f"on {device.type}: loss {records.last['loss']:.3f}, gradient norm {records.last['gradient_norm']:.3g}, "
+        f"{seconds:.1f} s (the first one is the slowest)"
     )
     yield Finding("ok", "training step", said)
 
 
-def _weights(run_config: RunConfig, class_names: tuple[str, ...]) -> torch.Tensor | None:
-    """Class weights as if every class had as many pixels: counting them would read all labels."""
-    weighting, evenly = build.build_class_weights(run_config), (1,) * (len(class_names) + 1)
-    if isinstance(weighting, NoWeights):
-        return None
-    return torch.tensor(weighting(ClassCounts(evenly, evenly, evenly, evenly, 1), class_names), dtype=torch.float32)
+class _Records:
+    """Keeps the last record of training."""
+
+    def write(self, kind: str, record: dict[str, Any]) -> None:
+        if kind == "train":
+            self.last = record

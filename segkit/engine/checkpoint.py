@@ -7,11 +7,11 @@ state's SHA-256. Without its manifest a state does not count. Schema 2 is the fi
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,18 +20,17 @@ from segkit import __version__
 from segkit.data.loader import Batch
 from segkit.engine.device import random_state, set_random_state
 from segkit.engine.distributed import ALONE, Processes
-from segkit.engine.trainee import Identity, Progress, Trainee
+from segkit.engine.train_state import Identity, Progress, TrainState
 from segkit.errors import InputError
 from segkit.models.weights import load_exactly, read_metadata, read_weights, write_weights
 from segkit.system.files import require_space, sha256, sync_folder, write_atomically, write_failure, write_text
 
 SCHEMA = 2
 BEST = "best.safetensors"
-Item = TypeVar("Item")
 
 
 class _Damaged(Exception):
-    """A checkpoint that is not what its manifest says."""
+    """A checkpoint that differs from its manifest."""
 
 
 class Checkpoints:
@@ -63,46 +62,31 @@ class Checkpoints:
         """Since the latest `save` or `restore`, or since this object was made."""
         return time.monotonic() - self._saved_at
 
-    def saving(self, trainee: Trainee, items: Iterable[Item]) -> Iterator[Item]:
-        """The items; if the next one cannot be had, whatever the reason, the state is saved before the error goes
-        on."""
-        iterator = iter(items)
-        while True:
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
-            except BaseException:
-                self.save(trainee)
-                raise
-            yield item
-
-    def save(self, trainee: Trainee) -> None:
-        """Writes the complete state of training, unless it was the last thing saved, and removes what is older than the
-        last `keep`.
+    def save(self, state: TrainState) -> None:
+        """Save the complete state of training, unless it is saved already, and remove all but the last `keep` states.
 
         Raises:
             FloatingPointError: if a weight is not finite; nothing is written.
             RunError: if it cannot be written; the earlier checkpoints are as they were.
         """
-        progress = trainee.progress
+        progress = state.progress
         if self._saved == (progress.step, progress.epochs):
             return
         random = self.processes.together(lambda: random_state(self.device))
-        self.processes.lead(lambda: self._write(trainee, random))
+        self.processes.lead(lambda: self._write(state, random))
         self._saved, self._saved_at = (progress.step, progress.epochs), time.monotonic()
 
-    def _write(self, trainee: Trainee, random: list[dict[str, torch.Tensor]]) -> None:
-        """Writes a state, with the random states of all processes."""
-        _require_finite(trainee)
-        progress = trainee.progress
+    def _write(self, state: TrainState, random: list[dict[str, torch.Tensor]]) -> None:
+        """Write a state, with the random states of all processes."""
+        _require_finite(state)
+        progress = state.progress
         path = self.folder / f"step_{progress.step:08d}_epoch_{progress.epochs:04d}.pt"
         content = {
             "schema": SCHEMA,
             "progress": asdict(progress),
-            "model": trainee.model.state_dict(),
-            "optimizer": trainee.optimizer.state_dict(),
-            "schedule": trainee.schedule.state_dict(),
+            "model": state.model.state_dict(),
+            "optimizer": state.optimizer.state_dict(),
+            "schedule": state.schedule.state_dict(),
             "random": random[0],
             "random_of_others": random[1:],
         }
@@ -122,7 +106,7 @@ class Checkpoints:
             self._remove_others(path)
 
     def _remove_others(self, latest: Path) -> None:
-        """Removes all but the last `keep` up to `latest`; what is later is of a future that was given up."""
+        """Remove all but the last `keep` up to `latest`; later ones belong to a branch that was abandoned."""
         found = [path.with_suffix(".pt") for path in manifests(self.folder)]
         kept = set([path for path in found if path <= latest][: self.keep])
         for path in sorted({*found, *self.folder.glob("step_*.pt")} - kept):
@@ -130,8 +114,8 @@ class Checkpoints:
             path.unlink(missing_ok=True)
         sync_folder(self.folder)
 
-    def restore(self, trainee: Trainee, say: Callable[[str], None]) -> None:
-        """Puts the latest whole state into `trainee` and into torch's random generators.
+    def restore(self, state: TrainState, say: Callable[[str], None]) -> None:
+        """Restore the latest undamaged checkpoint into `state` and torch's random generators.
 
         Args:
             say: takes a line about each damaged checkpoint.
@@ -145,19 +129,19 @@ class Checkpoints:
             except _Damaged as error:
                 damaged.append(str(error))
                 continue
-            self._load(content, manifest.with_suffix(".pt"), trainee)
+            self._load(content, manifest.with_suffix(".pt"), state)
             for line in damaged:
-                say(f"{line}; going on from the one before, step {trainee.progress.step}.")
-            self._require_best(trainee.progress)
+                say(f"{line}; going on from the one before, step {state.progress.step}.")
+            self._require_best(state.progress)
             return
         raise InputError(
             f"{self.folder} holds no checkpoint that is whole: {'; '.join(damaged) or 'none'}. Start again with --overwrite."
         )
 
     def _require_best(self, progress: Progress) -> None:
-        """Whether the best weights are still there: no later epoch may be better.
+        """Raise InputError if the best weights are gone: no later epoch may beat them.
 
-        They may be of a validation that no state knows of yet; it is what their file says.
+        They may be newer than the state, if the run stopped between validation and save; then their file's score holds.
         """
         if not progress.best_step:
             return
@@ -173,7 +157,7 @@ class Checkpoints:
             ) from None
 
     def _read(self, manifest: Path) -> dict[str, Any]:
-        """The state that a manifest stands for, verified."""
+        """Read and verify the state that belongs to a manifest."""
         path = manifest.with_suffix(".pt")
         try:
             about = json.loads(manifest.read_text(encoding="utf-8"))
@@ -201,13 +185,13 @@ class Checkpoints:
             raise _Damaged(f"{path} cannot be read ({error.strerror})") from None
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # whole, and still no checkpoint: torch raises errors of many kinds; some advise to run the file's code
+        except Exception as error:  # torch raises many kinds
             raise InputError(
                 f"{path} is no checkpoint ({type(error).__name__}) and was not loaded. Start again with --overwrite."
             ) from None
 
     def _require_same(self, theirs: Identity, path: Path) -> None:
-        """Whether a checkpoint is of this run."""
+        """Raise InputError unless a checkpoint belongs to this run."""
         ours = self.identity
         about, wanted = (f"{each.model} with {len(each.class_names)} classes" for each in (theirs, ours))
         if about != wanted:
@@ -227,36 +211,36 @@ class Checkpoints:
                 f"Go on with 'torchrun --nproc-per-node {theirs.processes} -m -- segkit train ...', or choose another --run folder."
             )
 
-    def _load(self, content: dict[str, Any], path: Path, trainee: Trainee) -> None:
+    def _load(self, content: dict[str, Any], path: Path, state: TrainState) -> None:
         try:
-            load_exactly(trainee.model, content["model"], source=str(path))
-            trainee.optimizer.load_state_dict(content["optimizer"])
-            trainee.schedule.load_state_dict(content["schedule"])
+            load_exactly(state.model, content["model"], source=str(path))
+            state.optimizer.load_state_dict(content["optimizer"])
+            state.schedule.load_state_dict(content["schedule"])
             for name, value in asdict(Progress(**content["progress"])).items():
-                setattr(trainee.progress, name, value)
+                setattr(state.progress, name, value)
             states = [content["random"], *content.get("random_of_others", [])]
             set_random_state(states[self.processes.rank], self.device)
         except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path} does not fit this run ({str(error).partition(chr(10))[0]}). Choose another --run folder."
             ) from None
-        self._saved, self._saved_at = (trainee.progress.step, trainee.progress.epochs), time.monotonic()
+        self._saved, self._saved_at = (state.progress.step, state.progress.epochs), time.monotonic()
 
-    def keep_best(self, trainee: Trainee, mean_iou: float) -> None:
-        """Notes the score as the best so far and writes the weights.
+    def keep_best(self, state: TrainState, mean_iou: float) -> None:
+        """Record the score as the best so far and write the weights.
 
         Raises:
             RunError: if they cannot be written; the earlier best ones are as they were.
         """
-        self.processes.lead(lambda: self._write_best(trainee, mean_iou))
-        trainee.progress.best_mean_iou, trainee.progress.best_step = mean_iou, trainee.progress.step
+        self.processes.lead(lambda: self._write_best(state, mean_iou))
+        state.progress.best_mean_iou, state.progress.best_step = mean_iou, state.progress.step
 
-    def _write_best(self, trainee: Trainee, mean_iou: float) -> None:
-        _require_finite(trainee)
-        model = trainee.model
+    def _write_best(self, state: TrainState, mean_iou: float) -> None:
+        _require_finite(state)
+        model = state.model
         about = {
             "schema": SCHEMA,
-            "step": trainee.progress.step,
+            "step": state.progress.step,
             "mean_iou": mean_iou,
             "normalization": model.normalization,
         }
@@ -269,8 +253,7 @@ class Checkpoints:
             raise write_failure(self.folder / BEST, size, error) from None
 
     def keep_batch(self, step: int, parts: Sequence[Batch]) -> Path | None:
-        """Writes the images and labels of a step, of all processes, for a look at them; its file, None if it could not
-        be written."""
+        """Write the images and labels of a step of all processes, to look at; None if they could not be written."""
         path = self.folder / f"nonfinite_step_{step:08d}.safetensors"
         parts = [part for each in self.processes.together(lambda: parts) for part in each]
         tensors = {f"image_{n}": part.image for n, part in enumerate(parts)} | {
@@ -281,6 +264,24 @@ class Checkpoints:
             self.processes.lead(lambda: write_weights(path, tensors, metadata=metadata))
             return path
         return None
+
+
+class NoCheckpoints:
+    """In place of `Checkpoints` where nothing is to be saved, such as a step that is measured."""
+
+    seconds_since_save = 0.0
+
+    def save(self, state: TrainState) -> None:
+        """Save nothing."""
+
+    def keep_best(self, state: TrainState, mean_iou: float) -> None:
+        """Save nothing."""
+
+    def keep_batch(self, step: int, microbatches: Sequence[Batch]) -> None:
+        """Save nothing."""
+
+
+NO_CHECKPOINTS = NoCheckpoints()
 
 
 def _digest(about: dict[str, Any]) -> str:
@@ -294,16 +295,16 @@ def manifests(folder: Path) -> list[Path]:
 
 
 def save_weights(path: Path, model: nn.Module, *, metadata: dict[str, str]) -> None:
-    """Writes the model's tensors as safetensors, atomically; equal weights and metadata make equal files."""
+    """Write the model's tensors as safetensors, atomically; equal weights and metadata make equal files."""
     write_weights(path, model.state_dict(), metadata=metadata)
 
 
-def _require_finite(trainee: Trainee) -> None:
-    """Whether all weights and buffers are numbers: a state that is not would be of no use."""
-    broken = [name for name, tensor in trainee.model.state_dict().items() if not tensor.isfinite().all()]
+def _require_finite(state: TrainState) -> None:
+    """Raise FloatingPointError if a weight or buffer is NaN or Inf: nothing could resume from it."""
+    broken = [name for name, tensor in state.model.state_dict().items() if not tensor.isfinite().all()]
     if broken:
         found = f"{len(broken)} tensors are not finite, the first is {broken[0]}"
-        raise FloatingPointError(f"step {trainee.progress.step}: {found}; nothing was saved")
+        raise FloatingPointError(f"step {state.progress.step}: {found}; nothing was saved")
 
 
 def _bytes(content: Any) -> int:

@@ -1,4 +1,4 @@
-"""Which device, which precision, and whether the same bits come out each time."""
+"""Choice of device and precision, random states, and bit-exact repetition."""
 
 import os
 from collections.abc import Iterator
@@ -62,17 +62,15 @@ def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> No
 
 @contextmanager
 def deterministic(wanted: bool) -> Iterator[None]:
-    """Holds torch to algorithms that give the same bits each time; afterwards, all settings are as before. Does nothing
-    if not `wanted`.
+    """Restrict torch to algorithms that give the same bits each time, if `wanted`; restore all settings afterwards.
 
     The same bits means: from the same config, on the same machine, with the same software and number of threads. cuBLAS
     reads its setting when it starts, so on a GPU this comes before the first multiplication of the process.
 
     The tests prove it on CPUs: every decoder trains and predicts under it. On CUDA it is torch's promise, and was never
     run: convolutions and `scatter` have deterministic algorithms there, and the loss, the confusion matrix and FCN's
-        enlargement use nothing that torch
-    refuses. Overlapping max-pooling (AlexNet, GoogLeNet) adds up gradients in an order that torch's documentation says
-    nothing of.
+    upsampling use nothing that torch refuses. Overlapping max-pooling (AlexNet, GoogLeNet) adds up gradients in an
+    order that torch's documentation does not state.
 
     Raises:
         InputError: if the model has a layer without such an algorithm on its device, such as adaptive pooling on CUDA.

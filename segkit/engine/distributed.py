@@ -1,9 +1,8 @@
-"""Several processes that train one model. torchrun starts them; each has its share of every batch, and gradients are
-averaged.
+"""Several processes that train one model, started by torchrun.
 
-Without torchrun there is one process, `ALONE`, for which nothing here does anything. Small things are agreed over gloo,
-on the CPU,
-whatever the device: a process that has died is noticed there at once.
+Each has its share of every batch, and gradients are averaged. Without torchrun there is one process, `ALONE`, and
+everything here does nothing. Numbers are agreed on over gloo, on the CPU, whatever the device: it notices at once when
+a process has died.
 """
 
 import os
@@ -27,8 +26,8 @@ from segkit.engine.finite import NonFinite
 from segkit.errors import InputError, RunError
 from segkit.system.signals import Interrupted
 
-TIMEOUT = timedelta(minutes=10)  # for a process that is there and does not answer
-PATIENCE = timedelta(days=1)  # while process 0 does what the others need, or what it does for all
+TIMEOUT = timedelta(minutes=10)  # for a process that exists and does not answer
+PATIENCE = timedelta(days=1)  # while process 0 works for all
 _LOST = re.compile(
     r"/gloo/|pair closure|by peer|NCCL"
 )  # in torch's messages, which have no class of their own on the CPU
@@ -45,7 +44,7 @@ class Elsewhere(RunError):
 
     def __init__(self, rank: int):
         super().__init__(
-            f"stopped, because process {rank} failed; its message says why. Then repeat the command: it goes on."
+            f"Stopped because process {rank} failed (see its message). Fix that and repeat the command to resume."
         )
 
 
@@ -87,17 +86,15 @@ class Processes:
         return torch.device("cuda", self.local_rank)
 
     def seed(self, seed: int) -> None:
-        """Gives each process but the first, whose random generator goes on, a stream of its own: no two drop the
-        same."""
+        """Give every process but the first a random stream of its own, so that no two have the same dropout."""
         if self.rank:
             torch.manual_seed(int(np.random.SeedSequence([seed, self.rank]).generate_state(1, np.uint64)[0]))
 
     def replicated(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """The model, with process 0's weights everywhere; its backward pass leaves the mean of all processes'
-        gradients.
+        """The model with process 0's weights everywhere; a backward pass leaves the mean gradient of all processes.
 
         Layers without a gradient keep none. Batch norm normalizes by this process's own images. Buckets are never
-        arranged anew, so that a run that goes on adds up in the same order.
+        rearranged, so that a resumed run adds up in the same order.
         """
         if self.count == 1:
             return model
@@ -110,13 +107,13 @@ class Processes:
         )
 
     def share_buffers(self, model: nn.Module) -> None:
-        """Gives every process the buffers of process 0, such as the running averages of batch norm."""
+        """Give every process the buffers of process 0, such as the running averages of batch norm."""
         if self.count > 1:
             for buffer in model.buffers():
                 dist.broadcast(buffer, 0)
 
     def means(self, call: Callable[[], Numbers], size: int) -> Numbers:
-        """Means over processes of the `size` numbers that `call` gives in each; if it fails in one, all stop."""
+        """Average the `size` numbers that `call` returns over all processes; if it fails in one, all stop."""
         if self.count == 1:
             return call()
         sums, failure = torch.zeros(1 + size, dtype=torch.float64), None
@@ -130,7 +127,7 @@ class Processes:
         return (sums[1:] / self.count).tolist()
 
     def together(self, call: Callable[[], Value], *, patient: bool = False) -> list[Value]:
-        """What `call` gives in each process, in order; if it fails in one, all stop.
+        """Call in every process and return all results, in order of rank; if it fails in one, all stop.
 
         Args:
             patient: one may take much longer than another.
@@ -145,10 +142,10 @@ class Processes:
             value = call()
         except BaseException as error:
             failure = error
-        told: list[Any] = [None] * self.count
+        results: list[Any] = [None] * self.count
         end = None if failure is None else failure.number if isinstance(failure, Interrupted) else 0
-        dist.all_gather_object(told, (value, end), group=self._patient if patient else None)
-        ends = [end for _, end in told]
+        dist.all_gather_object(results, (value, end), group=self._patient if patient else None)
+        ends = [end for _, end in results]
         self.stopping = self.stopping or any(end is not None for end in ends)
         if not isinstance(failure, Interrupted):
             _raise(failure)
@@ -156,15 +153,15 @@ class Processes:
             raise Elsewhere(ends.index(0)) from None
         if any(ends):
             raise Interrupted(next(filter(None, ends))) from None
-        return [value for value, _ in told]
+        return [value for value, _ in results]
 
     def lead(self, call: Callable[[], Value]) -> Value:
-        """What `call` gives in process 0, which alone calls it; the others wait, and stop if it fails."""
+        """Call in process 0 alone and return its result in all; the others wait, and stop if it fails."""
         return self.together(lambda: None if self.rank else call(), patient=True)[0]  # pyright: ignore[reportReturnType]
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
-        """Process 0 goes first, then the others; all go on once all are done. If one fails, all stop."""
+        """Let process 0 go first, then the others, then wait for all. If one fails, all stop."""
         if self.count == 1:
             yield
             return
@@ -180,7 +177,7 @@ class Processes:
         self.together(lambda: _raise(failure), patient=True)
 
     def wait(self) -> None:
-        """Waits for all."""
+        """Wait for all processes."""
         dist.all_reduce(torch.zeros(1))
 
     def command(self, words: Sequence[str]) -> str:
@@ -192,14 +189,15 @@ class Processes:
             if os.environ.get("LOCAL_WORLD_SIZE") == str(self.count)
             else "..."
         )
-        return f"torchrun {machine} -m -- {shlex.join(['segkit', *words])}"  # --: torchrun has options of its own that begin with --run
+        # `--`: torchrun has options of its own that begin with --run
+        return f"torchrun {machine} -m -- {shlex.join(['segkit', *words])}"
 
 
 ALONE = Processes()
 
 
 class _Replica(nn.Module):
-    """A model, and a parameter that nothing uses: torch looks for such, and warns where it finds none."""
+    """A model and an unused parameter: torch is asked to look for such, and warns if it finds none."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -216,7 +214,7 @@ def _raise(failure: BaseException | None) -> None:
 
 
 def without_exchange(network: nn.Module) -> AbstractContextManager:
-    """Within it, gradients are added up in each process by itself."""
+    """Accumulate gradients in each process without exchanging them."""
     return network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext()
 
 
@@ -251,27 +249,27 @@ def joined() -> Iterator[Processes]:
                 if agreed or failure is None or backend == "gloo":  # NCCL would wait for what others never send
                     dist.destroy_process_group()
     except Exception as error:
-        told = _told(error, rank)
-        if told is error:
+        shown = _shown(error, rank)
+        if shown is error:
             raise  # torch puts the rank before each line of its traceback
-        raise told from None
+        raise shown from None
 
 
 def _leave_together(processes: Processes) -> None:
-    """Waits until all have done what they had to."""
+    """Wait until all have finished their part."""
     with suppress(RuntimeError):
         processes.wait()
     _finish_speaking()
 
 
 def _finish_speaking() -> None:
-    """torchrun asks the others to end as soon as one has ended: this one is about to, and has to say why first."""
+    """Ignore SIGTERM while saying why: torchrun sends it to all as soon as one process ends."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def _told(error: Exception, rank: int) -> BaseException:
-    """What one process raises for all to see: process 0 speaks of what happened to all, the others of themselves."""
+def _shown(error: Exception, rank: int) -> BaseException:
+    """The error to show for one process: process 0 reports what stopped all, the others their own failures."""
     lost = isinstance(error, dist.DistError) or (
         isinstance(error, RuntimeError) and _LOST.search(str(error)) is not None
     )
@@ -279,8 +277,8 @@ def _told(error: Exception, rank: int) -> BaseException:
         return SystemExit(1)
     if lost:
         return RunError(
-            "another process has ended, or does not answer: it says why itself, or it was killed (out of memory?), or its machine is lost. "
-            "The last checkpoint is whole: repeat the command, and it goes on."
+            "another process has ended or does not answer: see its message, or it was killed (out of memory?), or its "
+            "machine is lost. The last checkpoint is whole: repeat the command to resume."
         )
     if rank and isinstance(error, InputError | RunError):
         kind = InputError if isinstance(error, InputError) else RunError

@@ -1,4 +1,4 @@
-"""When numbers stop being numbers."""
+"""Losses and gradients that are NaN or Inf."""
 
 import math
 from pathlib import Path
@@ -8,12 +8,12 @@ from torch import nn
 
 
 class NonFinite(FloatingPointError):
-    """Loss or gradient of a step is infinite or not a number.
+    """Loss or gradient of a step is NaN or Inf.
 
     Args:
         step: counted from 1.
         norm: of the gradient.
-        term: where it can be seen first.
+        term: the first place that shows it.
         ids: of the samples of the step.
     """
 
@@ -31,7 +31,7 @@ class NonFinite(FloatingPointError):
 
 
 def term(model: nn.Module, loss: float) -> str:
-    """What is not finite, the first of: a weight, the loss, the gradient of a weight, the norm of all gradients."""
+    """Name the first that is not finite of: a weight, the loss, the gradient of a weight, the norm of all gradients."""
     for name, parameter in model.named_parameters():
         if not parameter.isfinite().all():
             return name  # an earlier step did it

@@ -19,12 +19,12 @@ def predict_logits(model: nn.Module, image: Tensor, *, device: torch.device, pre
 
 @torch.inference_mode()
 def labels_at(logits: Logits, size: Size) -> Tensor:
-    """uint8 [B, H, W]: the class of highest score after bilinear enlargement of the logits [B, K, h, w] to `size`."""
+    """uint8 [B, H, W]: the class of highest score after bilinear upsampling of the logits [B, K, h, w] to `size`."""
     if tuple(logits.shape[-2:]) == tuple(size):
         return logits.argmax(1).to(torch.uint8)
-    enlarge = {"size": tuple(size), "mode": "bilinear", "align_corners": False}
+    resize = {"size": tuple(size), "mode": "bilinear", "align_corners": False}
     logits = logits.contiguous(memory_format=torch.channels_last)
-    return torch.cat([F.interpolate(one, **enlarge).argmax(1).to(torch.uint8) for one in logits.split(1)])
+    return torch.cat([F.interpolate(one, **resize).argmax(1).to(torch.uint8) for one in logits.split(1)])
 
 
 @torch.inference_mode()
@@ -50,7 +50,8 @@ def sample_probabilities(
     layers = [module for name, module in named if ".auxiliary." not in name]  # these run in training only
     if not layers:
         raise InputError(
-            "the model has no dropout, so all samples would be equal. Train with model.decoder.dropout=0.5, or leave --samples out."
+            "the model has no dropout, so all samples would be equal. Train with model.decoder.dropout=0.5, or leave "
+            "--samples out."
         )
     was_training = [layer.training for layer in layers]
     total = squares = torch.zeros((), dtype=torch.float64)  # on the CPU: MPS has no float64

@@ -2,43 +2,47 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import clip_grads_with_norm_
 
 from segkit.data.loader import Batch
-from segkit.engine.checkpoint import Checkpoints
+from segkit.engine.checkpoint import NO_CHECKPOINTS, Checkpoints, NoCheckpoints
 from segkit.engine.device import autocast
 from segkit.engine.distributed import ALONE, Numbers, Processes, without_exchange
 from segkit.engine.finite import NonFinite, term
 from segkit.engine.optim import gradient_norm, learning_rate
-from segkit.engine.trainee import Trainee
+from segkit.engine.train_state import TrainState
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.metrics.confusion import Scores
 from segkit.tensors import IGNORE
 
 
 class Log(Protocol):
-    """Where records of training go: `kind` is `train`, `validation`, or, of a step, `nonfinite` or `void` (no pixel was
-    labelled)."""
+    """Destination of the records of training.
+
+    `kind` is `train`, `validation`, or for a single step `nonfinite` or `void` (no pixel was labelled).
+    """
 
     def write(self, kind: str, record: dict[str, Any]) -> None: ...
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How long a run is, and what happens when.
+    """The length of a run, and what happens when.
 
     Attributes:
         total_steps: of the whole run.
-        save_every_seconds: time after which the state is saved in the middle of an epoch.
+        validate_every_epochs: the last epoch is always validated.
+        log_every: steps between records.
+        save_every_seconds: longest time without a save inside an epoch.
         gradient_clip: largest L2 norm of the gradient; None: no limit.
-        skip_nonfinite: steps that may be left out because loss or gradient was not finite.
+        skip_nonfinite: steps that may be skipped because loss or gradient is not finite.
         precision: of the forward pass.
         processes: that train together.
     """
@@ -48,205 +52,149 @@ class Plan:
     device: torch.device
     precision: torch.dtype
     validate_every_epochs: int = 1
-    log_every: int = 10  # steps
+    log_every: int = 10
     save_every_seconds: float = math.inf
     gradient_clip: float | None = None
     skip_nonfinite: int = 0
     processes: Processes = ALONE
 
     def ends_epoch(self, step: int) -> bool:
-        """Whether an epoch, if only the last and incomplete one, ends with this step."""
+        """True if `step` is the last of its epoch; the last epoch of a run may be incomplete."""
         return step % self.steps_per_epoch == 0 or step == self.total_steps
 
 
 def train(
-    trainee: Trainee,
+    state: TrainState,
     loss: CrossEntropy,
     steps: Iterable[Sequence[Batch]],
     *,
     plan: Plan,
-    validate: Callable[[nn.Module], Scores],
     log: Log,
-    checkpoints: Checkpoints,
+    checkpoints: Checkpoints | NoCheckpoints = NO_CHECKPOINTS,
+    validate: Callable[[nn.Module], Scores] | None = None,
+    before_step: Callable[[], None] = lambda: None,
 ) -> None:
-    """Trains from `trainee.progress.step` to the end; `steps` starts there too.
+    """Train from `state.progress.step` to the end of the plan.
 
-    The state is saved at the end of each epoch, so often in between, and when a step cannot be had or validation breaks
-    off: by an error, or because `steps` or `validate` raise what a signal asked for.
+    The state is saved at the end of each epoch, every `save_every_seconds` within one, and when loading a batch or
+    validating raises, which includes a signal that `before_step` or `validate` pass on.
 
     Args:
-        steps: the parts of each step's batch, of a process its share; cutting saves memory, the loss is the same, batch
-            norm sees smaller batches.
+        steps: batches from `state.progress.step` on, each as micro-batches: this process's share, cut to save memory.
+            The loss is that of the whole batch; batch norm sees one micro-batch at a time.
+        validate: scores the model on the validation split; None: no validation.
+        before_step: called before each batch is loaded.
     Raises:
-        NonFinite: if loss or gradient is not finite too often; no weight was updated and nothing saved by that step.
+        NonFinite: if loss or gradient is not finite more than `skip_nonfinite` times; that step updates and saves
+            nothing.
     """
-    progress = trainee.progress
-    before, started = progress.seconds, time.perf_counter()
-    trainee.model.train()
-    network = plan.processes.replicated(trainee.model, plan.device)
+    model, optimizer, progress, processes = state.model, state.optimizer, state.progress, plan.processes
+    seconds_before, started = progress.seconds, time.perf_counter()
+    model.train()
+    network = processes.replicated(model, plan.device)
     if progress.step and plan.ends_epoch(progress.step) and progress.epochs * plan.steps_per_epoch < progress.step:
-        end_epoch(trainee, plan, validate, log, checkpoints)  # it was interrupted
-    prepared = agreed(steps, loss, plan, lambda: checkpoints.seconds_since_save > plan.save_every_seconds)
-    for parts, normalizer, is_labelled, is_overdue in checkpoints.saving(trainee, prepared):
-        if is_overdue and progress.step:
-            checkpoints.save(trainee)
-        rate = learning_rate(trainee.optimizer)
-        found = attempt_step(trainee, network, loss, parts, normalizer, plan, log, checkpoints)
+        end_epoch(state, plan, validate, log, checkpoints)  # the run was interrupted while it validated
+    batches, microbatches = iter(steps), []
+    no_pixel = torch.full((1, 1, 1), IGNORE, device=plan.device)
+    normalizer_shape = loss.normalizer(no_pixel).shape  # a scalar, or [T] for a sum of T losses
+
+    def next_batch() -> Numbers:
+        """Load the next micro-batches; what they add to the normalizer, whether a pixel is labelled, a save is due."""
+        nonlocal microbatches
+        before_step()
+        loaded = next(batches)
+        is_labelled = any(has_labels(each.labels) for each in loaded)
+        microbatches = [replace(each, labels=each.labels.to(plan.device, non_blocking=True)) for each in loaded]
+        normalizer = torch.stack([loss.normalizer(each.labels) for each in microbatches]).sum(0)
+        is_save_due = checkpoints.seconds_since_save > plan.save_every_seconds
+        return [*normalizer.reshape(-1), is_labelled, is_save_due]
+
+    while progress.step < plan.total_steps:
+        # Batch. Its normalizer belongs to the whole batch, so that cutting and sharing it out changes no gradient.
+        try:
+            *normalizers, is_labelled, is_save_due = processes.means(next_batch, normalizer_shape.numel() + 2)
+        except BaseException:
+            checkpoints.save(state)
+            raise
+        normalizers = [torch.as_tensor(each, device=plan.device) for each in normalizers]
+        normalizer = torch.stack(normalizers).reshape(normalizer_shape)
+        if is_save_due and progress.step:
+            checkpoints.save(state)
+        lr = learning_rate(optimizer)
+        buffers = [buffer.clone() for buffer in model.buffers()] if plan.skip_nonfinite else []
+
+        # Forward, loss, backward. Processes exchange gradients in the last backward pass alone.
+        optimizer.zero_grad(set_to_none=True)
+        value = torch.zeros((), device=plan.device)
+        for number, microbatch in enumerate(microbatches, 1):
+            with nullcontext() if number == len(microbatches) else without_exchange(network):
+                with autocast(plan.device, plan.precision):
+                    logits = network(microbatch.image.to(plan.device, non_blocking=True))
+                share = (loss.total(logits, microbatch.labels) / normalizer).sum()
+                share.backward()
+            value += share.detach()
+        norm = gradient_norm(model)
+        own = torch.stack([value, norm]).tolist()  # the only wait for the device
+        loss_value, norm_value = map(float, processes.means(lambda own=own: own, 2))
+
+        # Clip and step, unless a number is not finite: then nothing is updated.
+        is_finite = math.isfinite(loss_value) and math.isfinite(norm_value)
+        if is_finite:
+            if plan.gradient_clip is not None:
+                clip_grads_with_norm_(model.parameters(), plan.gradient_clip, norm)
+            optimizer.step()
+        else:
+            ids = processes.together(lambda: [name for each in microbatches for name in each.ids])
+            error = NonFinite(progress.step + 1, loss_value, norm_value, term(model, loss_value), tuple(sum(ids, [])))
+            log.write("nonfinite", {"step": progress.step + 1, **error.about})
+            if progress.skipped >= plan.skip_nonfinite:
+                error.kept = checkpoints.keep_batch(progress.step + 1, microbatches)
+                raise error
+            progress.skipped += 1
+            for buffer, value in zip(model.buffers(), buffers, strict=True):
+                buffer.copy_(value)  # batch norm has seen the batch
         progress.step += 1
-        trainee.schedule.after_step()
-        progress.seconds = before + time.perf_counter() - started
+        state.schedule.after_step()
+
+        # Log.
+        progress.seconds = seconds_before + time.perf_counter() - started
         if not is_labelled:
-            log.write("void", {"step": progress.step, "ids": [name for part in parts for name in part.ids]})
-        if found and (progress.step % plan.log_every == 0 or progress.step in (1, plan.total_steps)):
-            value, norm = found
-            log.write(
-                "train",
-                {"step": progress.step, "loss": value, "lr": rate, "gradient_norm": norm, "seconds": progress.seconds},
-            )
+            log.write("void", {"step": progress.step, "ids": [name for each in microbatches for name in each.ids]})
+        if is_finite and (progress.step % plan.log_every == 0 or progress.step in (1, plan.total_steps)):
+            record = {"step": progress.step, "loss": loss_value, "lr": lr, "gradient_norm": norm_value}
+            log.write("train", record | {"seconds": progress.seconds})
+
+        # Validate, keep the best weights, save.
         if plan.ends_epoch(progress.step):
-            end_epoch(trainee, plan, validate, log, checkpoints)
+            end_epoch(state, plan, validate, log, checkpoints)
 
 
-def agreed(
-    steps: Iterable[Sequence[Batch]], loss: CrossEntropy, plan: Plan, overdue: Callable[[], bool]
-) -> Iterator[tuple[list[Batch], float | Tensor, bool, bool]]:
-    """The parts of each step, labels on the device; what its loss is divided by; whether any pixel is labelled; whether
-    a save is overdue.
-
-    All processes have their next step, or all stop. The divisor belongs to the whole batch, so that cutting it changes
-    nothing; it is given as a mean over processes, since gradients become means too.
-    """
-    iterator = iter(steps)
-    parts: list[Batch] = []
-
-    def prepare() -> Numbers:
-        found = next(iterator, ())
-        is_labelled = any(has_labels(part) for part in found)
-        parts[:] = with_labels_on(plan.device, found)
-        return [whole_normalizer(loss, parts), is_labelled, overdue()] if parts else [0, False, False]
-
-    while True:
-        normalizer, is_labelled, is_overdue = plan.processes.means(prepare, 3)
-        if not parts:
-            return
-        yield list(parts), normalizer, bool(is_labelled), bool(is_overdue)
-
-
-def with_labels_on(device: torch.device, parts: Sequence[Batch]) -> list[Batch]:
-    """The parts; images stay where they are until they are needed."""
-    return [replace(part, labels=part.labels.to(device, non_blocking=True)) for part in parts]
-
-
-def has_labels(part: Batch) -> bool:
-    """Whether any pixel of a batch is labelled; a glance at some of them mostly tells."""
-    return any(bool((labels != IGNORE).any()) for labels in (part.labels[:, ::16, ::16], part.labels))
-
-
-def whole_normalizer(loss: CrossEntropy, parts: Sequence[Batch]) -> Tensor:
-    """What the sum of the parts' totals is divided by, a scalar."""
-    return torch.stack([loss.normalizer(part.labels) for part in parts]).sum()
+def has_labels(labels: torch.Tensor) -> bool:
+    """True if any pixel of [B, H, W] is labelled; a few of them mostly tell."""
+    return any(bool((some != IGNORE).any()) for some in (labels[:, ::16, ::16], labels))
 
 
 def end_epoch(
-    trainee: Trainee, plan: Plan, validate: Callable[[nn.Module], Scores], log: Log, checkpoints: Checkpoints
+    state: TrainState,
+    plan: Plan,
+    validate: Callable[[nn.Module], Scores] | None,
+    log: Log,
+    checkpoints: Checkpoints | NoCheckpoints,
 ) -> None:
-    """Validation every so many epochs, the best weights kept by mean IoU, the whole state saved."""
-    progress, started = trainee.progress, time.perf_counter()
+    """Validate every `validate_every_epochs`, keep the weights with the best mean IoU, save the state."""
+    progress, started = state.progress, time.perf_counter()
     epoch = progress.epochs + 1
-    if epoch % plan.validate_every_epochs == 0 or progress.step == plan.total_steps:
+    if validate is not None and (epoch % plan.validate_every_epochs == 0 or progress.step == plan.total_steps):
         try:
-            scores = validate(trainee.model)
+            scores = validate(state.model)
         except BaseException:
-            checkpoints.save(trainee)
+            checkpoints.save(state)
             raise
-        trainee.schedule.after_validation(scores.mean_iou)
+        state.schedule.after_validation(scores.mean_iou)
         if scores.mean_iou > progress.best_mean_iou:
-            checkpoints.keep_best(trainee, scores.mean_iou)
+            checkpoints.keep_best(state, scores.mean_iou)
         seconds = progress.seconds + time.perf_counter() - started
         log.write("validation", {"step": progress.step, "epoch": epoch, **asdict(scores), "seconds": seconds})
     progress.epochs = epoch
     progress.seconds += time.perf_counter() - started
-    checkpoints.save(trainee)
-
-
-def attempt_step(
-    trainee: Trainee,
-    network: nn.Module,
-    loss: CrossEntropy,
-    parts: Sequence[Batch],
-    normalizer: float | Tensor,
-    plan: Plan,
-    log: Log,
-    checkpoints: Checkpoints,
-) -> tuple[float, float] | None:
-    """One optimizer step; (loss, gradient norm before clipping), or None if it was left out because one of them is not
-    finite."""
-    progress, model = trainee.progress, trainee.model
-    buffers = [buffer.clone() for buffer in model.buffers()] if plan.skip_nonfinite else []
-    try:
-        return training_step(
-            trainee,
-            loss,
-            parts,
-            plan.device,
-            plan.precision,
-            plan.gradient_clip,
-            network=network,
-            normalizer=normalizer,
-            processes=plan.processes,
-        )
-    except NonFinite as error:
-        log.write("nonfinite", {"step": progress.step + 1, **error.about})
-        if progress.skipped >= plan.skip_nonfinite:
-            error.kept = checkpoints.keep_batch(progress.step + 1, parts)
-            raise
-    progress.skipped += 1
-    for buffer, value in zip(model.buffers(), buffers, strict=True):
-        buffer.copy_(value)  # batch norm has seen the batch
-    return None
-
-
-def training_step(
-    trainee: Trainee,
-    loss: CrossEntropy,
-    parts: Sequence[Batch],
-    device: torch.device,
-    precision: torch.dtype,
-    gradient_clip: float | None,
-    *,
-    network: nn.Module | None = None,
-    normalizer: float | Tensor | None = None,
-    processes: Processes = ALONE,
-) -> tuple[float, float]:
-    """One optimizer step; (loss, gradient norm before clipping).
-
-    Args:
-        network: the model as it is called; None: itself.
-        normalizer: what the loss is divided by; None: that of the parts.
-        processes: whose gradients and losses become means.
-    Raises:
-        NonFinite: if one of them is not finite, before any weight is updated.
-    """
-    network, parts = network or trainee.model, with_labels_on(device, parts)
-    normalizer = whole_normalizer(loss, parts) if normalizer is None else normalizer
-    value = torch.zeros((), device=device)
-    trainee.optimizer.zero_grad(set_to_none=True)
-    for number, part in enumerate(parts, 1):
-        with nullcontext() if number == len(parts) else without_exchange(network):
-            with autocast(device, precision):
-                logits = network(part.image.to(device, non_blocking=True))
-            share = loss.total(logits, part.labels) / normalizer
-            share.backward()
-        value += share.detach()
-    total = gradient_norm(trainee.model)
-    numbers = torch.stack([value, total]).tolist()  # one wait for the device
-    loss_value, norm = map(float, processes.means(lambda: numbers, 2))
-    if not (math.isfinite(loss_value) and math.isfinite(norm)):
-        ids = processes.together(lambda: [name for part in parts for name in part.ids])
-        raise NonFinite(
-            trainee.progress.step + 1, loss_value, norm, term(trainee.model, loss_value), tuple(sum(ids, []))
-        )
-    if gradient_clip is not None:
-        clip_grads_with_norm_(trainee.model.parameters(), gradient_clip, total)
-    trainee.optimizer.step()
-    return loss_value, norm
+    checkpoints.save(state)

@@ -15,16 +15,18 @@ from segkit.config.titles import distinct_titles, method_title
 from segkit.data.datasets.class_file import read_classes
 from segkit.data.loader import Batch
 from segkit.engine.batch_norm import absorb_batch_norm
-from segkit.engine.checkpoint import BEST, Trainee
+from segkit.engine.checkpoint import BEST
 from segkit.engine.device import choose_device, choose_precision
 from segkit.engine.inference import labels_at, predict_logits
 from segkit.engine.optim import constant
-from segkit.engine.train import training_step
+from segkit.engine.train import Plan, train
+from segkit.engine.train_state import TrainState
 from segkit.errors import InputError
 from segkit.models.segmenter import Segmenter
 from segkit.tensors import Size
 from segkit.tracking.console import progress_bar
 from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
+from segkit.tracking.tracker import NoTracker
 
 WARM_UP = 2  # rounds
 SIZE_HINT = " Or give the size of images: --size HEIGHTxWIDTH."
@@ -182,7 +184,6 @@ def _training(subject: _Subject) -> Work:
     precision = choose_precision(settings.precision, device)
     model = build.build_model(subject.config, subject.num_classes, restore=True).to(device).train()
     optimizer = build.build_optimizer(subject.config, model)
-    trainee = Trainee(model, optimizer, constant(optimizer, 1, 1))
     for group in optimizer.param_groups:
         group["lr"] = 0.0
     function = subject.config.loss.function
@@ -191,8 +192,11 @@ def _training(subject: _Subject) -> Work:
     labels = torch.randint(subject.num_classes, (images, *subject.size), device=device)
     part = Batch(torch.randn(images, 3, *subject.size), labels, tuple(map(str, range(images))))
 
+    plan = Plan(1, 1, device, precision, gradient_clip=settings.gradient_clip)
+
     def run() -> None:
-        training_step(trainee, loss, [part] * settings.accumulation, device, precision, settings.gradient_clip)
+        state = TrainState(model, optimizer, constant(optimizer, 1, 1))
+        train(state, loss, [[part] * settings.accumulation], plan=plan, log=NoTracker())
         if device.type != "cpu":
             torch.accelerator.synchronize(device)
 

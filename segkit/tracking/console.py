@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -17,8 +17,6 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
-
-Item = TypeVar("Item")
 
 
 def _bar(console: Console) -> Progress:
@@ -95,11 +93,9 @@ class TrainingConsole:
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
 
-    def steps(self, batches: Iterable[Item]) -> Iterator[Item]:
-        """The batches, one after the other; the bar moves when the next one is asked for."""
-        for batch in batches:
-            yield batch
-            self.bar.advance(self.task)
+    def advance(self, step: int) -> None:
+        """Move the bar to the number of steps done."""
+        self.bar.update(self.task, completed=step)
 
     @contextmanager
     def validation(self, images: int) -> Iterator[Callable[[int], None]]:

@@ -17,7 +17,7 @@ from same_runs import last_checkpoint
 from segkit import __version__
 from segkit.data.datasets.streets import Streets
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def child(*arguments: object, **options) -> subprocess.CompletedProcess:

@@ -17,7 +17,7 @@ from tiny_source import CONTENT, IMAGES, images, left, source_at
 
 from segkit.data.download import sources
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WITH_TINY = """
 import json, sys
 from segkit.data.download.sources import SOURCES, Digest, Source, SourceFile

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from segkit.data.datasets.streets import Streets
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SMALL = "tu-test_efficientnet"
 FCN = ["configs/streets/fcn8s.yaml", "model.encoder={name: smp, encoder: resnet18}"]
 UNET = ["configs/streets/smp_unet.yaml", f"model.encoder={SMALL}"]

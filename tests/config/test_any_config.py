@@ -14,7 +14,7 @@ from segkit.config.schema import config_values
 from segkit.config.validate import validate
 from segkit.errors import InputError
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 FILES = sorted(REPOSITORY.glob("configs/*/**/*.yaml")) + sorted(REPOSITORY.glob("experiments/*/results/*/config.yaml"))
 TEXTS = {
     path: re.sub(r"(base: |\[|, )((?:[\w.]+/)*\w+\.yaml)", rf"\1{path.parent}/\2", path.read_text()) for path in FILES

@@ -9,19 +9,20 @@ import segkit.engine.distributed
 import segkit.engine.train
 from segkit.cli.app import main
 
-original = segkit.engine.train.training_step
+original, calls = segkit.engine.train.gradient_norm, []
 
 
-def faulty(trainee, *arguments, **options):
-    """A training step, of which the fifth fails."""
-    if trainee.progress.step == 4 and os.environ["RANK"] == "1":
+def faulty(model):
+    """The gradient norm of a step; the fifth step fails."""
+    calls.append(model)
+    if len(calls) == 5 and os.environ["RANK"] == "1":
         if fault == "raise":
             raise ValueError("a fault of the program")
         time.sleep(600)
-    return original(trainee, *arguments, **options)
+    return original(model)
 
 
 fault = sys.argv.pop(1)
-segkit.engine.train.training_step = faulty
+segkit.engine.train.gradient_norm = faulty
 segkit.engine.distributed.TIMEOUT = timedelta(seconds=6)
 main()

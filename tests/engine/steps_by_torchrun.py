@@ -17,7 +17,7 @@ from segkit.engine.distributed import ALONE, Processes, joined
 from segkit.engine.finite import NonFinite
 from segkit.engine.optim import poly, sgd
 from segkit.engine.train import Plan, train
-from segkit.engine.trainee import Trainee
+from segkit.engine.train_state import TrainState
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.metrics.confusion import Scores, scores
 from segkit.models.segmenter import Segmenter
@@ -62,7 +62,7 @@ def trained(
 ) -> dict[str, Tensor]:
     """Weights after some steps."""
     optimizer = sgd(model, frozenset(), lr=0.05)
-    trainee = Trainee(model, optimizer, poly(optimizer, STEPS, STEPS))
+    trainee = TrainState(model, optimizer, poly(optimizer, STEPS, STEPS))
     folder.mkdir(parents=True, exist_ok=True)
     plan = Plan(STEPS, STEPS, torch.device("cpu"), torch.float32, gradient_clip=clip, processes=processes)
     checkpoints = Checkpoints(folder, Identity("", "", ()), processes=processes)

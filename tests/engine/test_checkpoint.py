@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from segkit.build import OPTIMIZERS, SCHEDULES
-from segkit.engine.checkpoint import SCHEMA, Checkpoints, Identity, Progress, Trainee, _digest, manifests
+from segkit.engine.checkpoint import SCHEMA, Checkpoints, Identity, Progress, TrainState, _digest, manifests
 from segkit.errors import InputError
 
 IDENTITY = Identity("abc123", "fcn8s", ("road", "sky"))
@@ -21,25 +21,25 @@ OPTIONS = {
 }
 
 
-def trainee(optimizer="sgd", schedule="poly", width=4):
+def new_state(optimizer="sgd", schedule="poly", width=4):
     model = nn.Sequential(nn.Linear(3, width), nn.BatchNorm1d(width), nn.Dropout(0.5), nn.Linear(width, 1))
     model.normalization = "imagenet"
     built = OPTIMIZERS[optimizer](model, frozenset(), lr=0.05, **OPTIONS["optimizer"].get(optimizer, {}))
-    return Trainee(model, built, SCHEDULES[schedule](built, 20, 5, **OPTIONS["schedule"].get(schedule, {})))
+    return TrainState(model, built, SCHEDULES[schedule](built, 20, 5, **OPTIONS["schedule"].get(schedule, {})))
 
 
-def run(trainee, steps):
+def run(state, steps):
     """Losses of some steps on random data."""
     losses = []
     for _ in range(steps):
-        loss = (trainee.model(torch.randn(8, 3)) - 1).square().mean()
-        trainee.optimizer.zero_grad()
+        loss = (state.model(torch.randn(8, 3)) - 1).square().mean()
+        state.optimizer.zero_grad()
         loss.backward()
-        trainee.optimizer.step()
-        trainee.schedule.after_step()
-        trainee.progress.step += 1
+        state.optimizer.step()
+        state.schedule.after_step()
+        state.progress.step += 1
         losses.append(loss.item())
-    trainee.schedule.after_validation(0.5)
+    state.schedule.after_validation(0.5)
     return losses
 
 
@@ -55,9 +55,9 @@ def checkpoints(folder, identity=IDENTITY, **options):
 
 @pytest.fixture
 def two(folder):
-    """A folder with the checkpoints of step 5 and step 10, and the trainee at step 10."""
+    """A folder with the checkpoints of step 5 and step 10, and the state at step 10."""
     torch.manual_seed(0)
-    state = trainee()
+    state = new_state()
     for _ in range(2):
         run(state, 5)
         checkpoints(folder).save(state)
@@ -65,8 +65,8 @@ def two(folder):
 
 
 def restored(folder, identity=IDENTITY, **options):
-    """A trainee that goes on from a folder, and what was said."""
-    other, said = trainee(**options), []
+    """A state that goes on from a folder, and what was said."""
+    other, said = new_state(**options), []
     checkpoints(folder, identity).restore(other, said.append)
     return other, said
 
@@ -84,12 +84,12 @@ def refusal(*arguments, **options):
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_ten_steps_are_five_steps_a_checkpoint_and_five_more(folder, optimizer, schedule):
     torch.manual_seed(0)
-    whole = trainee(optimizer, schedule)
+    whole = new_state(optimizer, schedule)
     first = run(whole, 5)
     second = run(whole, 5)
 
     torch.manual_seed(0)
-    halted = trainee(optimizer, schedule)
+    halted = new_state(optimizer, schedule)
     assert run(halted, 5) == first
     checkpoints(folder).save(halted)
 
@@ -103,7 +103,7 @@ def test_ten_steps_are_five_steps_a_checkpoint_and_five_more(folder, optimizer, 
 
 
 def test_progress_comes_back(folder):
-    done = trainee()
+    done = new_state()
     done.progress.__init__(step=7, epochs=1, seconds=1.5, best_mean_iou=0.25, best_step=0, skipped=2)
     checkpoints(folder).save(done)
     assert restored(folder)[0].progress == Progress(
@@ -136,7 +136,7 @@ def test_a_checkpoint_of_every_released_schema_loads_for_ever(stored):
 
 
 def test_the_last_ones_are_kept(folder):
-    found, state = checkpoints(folder, keep=3), trainee()
+    found, state = checkpoints(folder, keep=3), new_state()
     for state.progress.step in (1, 2, 3, 4, 5):
         found.save(state)
     assert [path.stem for path in manifests(folder)] == [f"step_0000000{n}_epoch_0000" for n in (5, 4, 3)]
@@ -146,7 +146,7 @@ def test_the_last_ones_are_kept(folder):
 def test_a_state_is_saved_once(two, folder):
     before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     found = checkpoints(folder)
-    state = trainee()
+    state = new_state()
     found.restore(state, print)
     found.save(state)
     assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
@@ -160,7 +160,7 @@ def test_before_and_after_a_validation_are_two_states(two, folder):
 
 def test_a_future_that_was_given_up_is_removed_by_the_next_save(two, folder):
     damage(folder / "step_00000010_epoch_0000.pt")
-    found, state = checkpoints(folder), trainee()
+    found, state = checkpoints(folder), new_state()
     found.restore(state, lambda line: None)
     run(state, 1)
     found.save(state)
@@ -261,7 +261,7 @@ def test_another_schema_is_refused(two, folder):
 
 
 def test_a_checkpoint_of_another_config_is_refused_and_changes_nothing(two, folder):
-    other = trainee()
+    other = new_state()
     before = {name: tensor.clone() for name, tensor in other.model.state_dict().items()}
     with pytest.raises(InputError, match="belongs to config abc123, this run has def456"):
         checkpoints(folder, Identity("def456", "fcn8s", ("road", "sky"))).restore(other, print)

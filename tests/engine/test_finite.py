@@ -8,7 +8,7 @@ from safetensors.torch import load_file, safe_open
 from torch import nn
 
 from segkit.data.loader import Batch
-from segkit.engine.checkpoint import Checkpoints, Identity, Progress, Trainee
+from segkit.engine.checkpoint import Checkpoints, Identity, Progress, TrainState
 from segkit.engine.finite import NonFinite, term
 from segkit.engine.optim import constant, sgd
 from segkit.engine.train import Plan, train
@@ -36,7 +36,7 @@ def trained(folder, steps, norm=nn.BatchNorm2d, **options):
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), norm(4), nn.Conv2d(4, 2, 1))
     model.normalization = "imagenet"
     optimizer = sgd(model, frozenset(), lr=0.1)
-    trainee, records = Trainee(model, optimizer, constant(optimizer, 1, 1), Progress()), Records()
+    trainee, records = TrainState(model, optimizer, constant(optimizer, 1, 1), Progress()), Records()
     plan = Plan(len(steps), len(steps), torch.device("cpu"), torch.float32, log_every=1, **options)
     folder.mkdir(exist_ok=True)
     checkpoints = Checkpoints(folder, Identity("abc", "net", ("a", "b")))

@@ -17,13 +17,14 @@ from segkit.models.segmenter import Segmenter
 STEPS = """
 import torch
 from segkit.data.loader import Batch
-from segkit.engine.checkpoint import Trainee
 from segkit.engine.optim import constant
-from segkit.engine.train import training_step
+from segkit.engine.train import Plan, train
+from segkit.engine.train_state import TrainState
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.models.decoders.fcn import fcn8s
 from segkit.models.encoders.vgg import VGG16
 from segkit.models.segmenter import Segmenter
+from segkit.tracking.tracker import NoTracker
 
 torch.set_num_threads(2)  # with one thread nothing is corrupted
 encoder = VGG16(width=1 / 64)
@@ -31,10 +32,10 @@ model = Segmenter(encoder, fcn8s(encoder.stages, 11, head_width=4096))
 optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
 batch = Batch(torch.randn(1, 3, 192, 256), torch.randint(11, (1, 192, 256)), ("x",))
 for layout in (torch.channels_last, torch.contiguous_format):
-    trainee = Trainee(model.to(memory_format=layout), optimizer, constant(optimizer, 1, 1))
-    for _ in range(2):
-        loss, norm = training_step(trainee, CrossEntropy(None), [batch], torch.device("cpu"), torch.bfloat16, None)
-    print("step", loss, norm)
+    state = TrainState(model.to(memory_format=layout), optimizer, constant(optimizer, 1, 1))
+    plan = Plan(2, 2, torch.device("cpu"), torch.bfloat16)
+    train(state, CrossEntropy(None), [[batch]] * 2, plan=plan, log=NoTracker())
+    print("step", state.progress.step)
 """
 
 

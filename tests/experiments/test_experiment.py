@@ -10,7 +10,7 @@ from segkit.config.schema import config_values
 from segkit.errors import InputError
 from segkit.experiments.experiment import chains, prepare, read_experiment, select
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STAGES = ("fcn32s", "fcn16s", "fcn8s")
 
 

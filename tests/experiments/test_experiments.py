@@ -8,7 +8,7 @@ import pytest
 
 from segkit.metrics.confusion import scores
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 RESULTS = sorted((ROOT / "experiments").glob("*/results/*"))
 
 

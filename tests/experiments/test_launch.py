@@ -16,7 +16,7 @@ from segkit.experiments.experiment import read_experiment
 from segkit.experiments.launch import _share, member_command, submit
 from segkit.tracking.run_dir import RunDir
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import segkit.runs.train
 from segkit.system.signals import TOGETHER_SECONDS
 from segkit.tracking.run_dir import RunDir
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CONFIG = """
 name: interrupted
 data: {name: streets, size: [32, 48], train_images: 12, val_images: 3, test_images: 2}

@@ -9,7 +9,7 @@ from segkit.errors import InputError
 from segkit.runs.train import complete_run
 from segkit.tracking.run_dir import RunDir
 
-CONFIG = Path(__file__).parents[1] / "configs/streets/fcn32s.yaml"
+CONFIG = Path(__file__).parents[2] / "configs/streets/fcn32s.yaml"
 
 
 def written(folder):

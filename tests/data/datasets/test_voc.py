@@ -14,7 +14,7 @@ from segkit.data.files.mat import read_mat_mask
 from segkit.errors import InputError
 from segkit.tensors import IGNORE
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from segkit.data.download.fetch import fetch, is_there
 from segkit.data.download.sources import SOURCES, SourceFile, content_digest
 from segkit.errors import InputError, RunError
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What is trained, and how far it has come."""
+"""The state of a run in training, and what it belongs to."""
 
 from dataclasses import dataclass, field
 
@@ -10,15 +10,15 @@ from segkit.models.segmenter import Segmenter
 
 @dataclass
 class Progress:
-    """How far a run has come.
+    """Progress of a run.
 
     Attributes:
         step: optimizer steps done.
-        epochs: epochs done, their validation included.
+        epochs: epochs done, including their validation.
         seconds: training and validation time so far.
         best_mean_iou: best validation score, -1 before the first.
         best_step: step of that score.
-        skipped: steps left out because loss or gradient was not finite.
+        skipped: steps without an update, because loss or gradient was not finite.
     """
 
     step: int = 0
@@ -30,8 +30,8 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Trainee:
-    """Everything whose state makes a run continue as if never stopped."""
+class TrainState:
+    """Everything that must be saved for a run to resume as if it had never stopped."""
 
     model: Segmenter
     optimizer: Optimizer
@@ -41,13 +41,13 @@ class Trainee:
 
 @dataclass(frozen=True)
 class Identity:
-    """What a checkpoint belongs to.
+    """The run that a checkpoint belongs to.
 
     Attributes:
         config_hash: of everything that decides the result.
-        model: title of the decoder or whole model.
+        model: name of the decoder or whole model.
         class_names: of class 0..K-1.
-        processes: that train it; each has random numbers of its own.
+        processes: number of processes that train it; each has random numbers of its own.
     """
 
     config_hash: str
