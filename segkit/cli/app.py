@@ -189,7 +189,7 @@ def import_caffe(
     found = import_weights(load_config(config, overrides or [])[0], file, out, backbone_only=backbone_only)
     print(f"{out}: {len(found.tensors)} tensors")
     for title, names in (
-        ("kept their start", found.kept_initial),
+        ("kept initial values", found.kept_initial),
         ("not needed, or equal already", found.dropped),
         ("look out", found.warnings),
     ):

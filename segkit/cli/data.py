@@ -32,7 +32,7 @@ def get(
 ) -> None:
     """Fetch a public dataset from its publisher: checked, unpacked, and there whole or not at all.
 
-    The same command goes on with what was cut off. Mind the publisher's terms.
+    Repeat the command to resume a download. Mind the publisher's terms.
     """
     from segkit.data.download.fetch import is_there
     from segkit.data.download.sources import find_source
@@ -233,5 +233,5 @@ def _fetch(source: "Source", root: Path, archives: list[Path]) -> None:
             fetch(source, root, archives=archives, show=Show(lambda line: print(line, flush=True), byte_bar))
     except Interrupted as stop:
         command = shlex.join(["segkit", *sys.argv[1:]])
-        print(f"segkit: {stop.name}: stopped; what has come is kept, and this goes on: {command}", file=sys.stderr)
+        print(f"segkit: {stop.name}: stopped; what has arrived is kept, and this resumes: {command}", file=sys.stderr)
         raise typer.Exit(stop.exit_code) from None

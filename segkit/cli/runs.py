@@ -31,7 +31,7 @@ def train(
 ) -> None:
     """Train, keep the best weights by validation mean IoU, and score them on the test split.
 
-    The same command goes on with an interrupted run.
+    Repeat the command to resume an interrupted run.
     """
     from segkit.build import load_config
     from segkit.engine.distributed import joined
@@ -71,7 +71,7 @@ def train_and_print(run_config: "RunConfig", path: Path, overwrite: bool, proces
             )
             if not processes.rank:
                 print(
-                    f"segkit: {stop.name}: stopped; this goes on after step {folder.saved_step or 0}: {command}",
+                    f"segkit: {stop.name}: stopped; this resumes after step {folder.saved_step or 0}: {command}",
                     file=sys.stderr,
                 )
             raise typer.Exit(stop.exit_code) from None
@@ -104,7 +104,7 @@ def run_experiment(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the members' runs first.")] = False,
 ) -> None:
-    """Train what is missing of an experiment; go on with what was interrupted, skip what is finished.
+    """Train what is missing of an experiment, resume what was interrupted, skip what is finished.
 
     A member that fails does not stop the others; it is named at the end, and the exit code is 1.
     """
@@ -127,7 +127,7 @@ def run_experiment(
     try:
         failures = run_members(members, file, changes, runs, jobs, lambda line: print(line, flush=True))
     except (KeyboardInterrupt, SystemExit) as stop:
-        print("segkit: interrupted, members too; the same command without --overwrite goes on.", file=sys.stderr)
+        print("segkit: interrupted, members too; the same command without --overwrite resumes.", file=sys.stderr)
         raise typer.Exit(int(stop.code or 1) if isinstance(stop, SystemExit) else 130) from None
     finished = sum(member.run.finished for member in members)
     print("\n".join([*failures, f"{finished} of {len(members)} members are finished."]))
@@ -151,7 +151,7 @@ def _list_members(members: "Sequence[Member]") -> None:
     try:
         _print_treatment(members)
     except InputError as error:
-        print(f"whether they are treated alike cannot be told: {error}")
+        print(f"cannot check whether they are treated alike: {error}")
 
 
 def _print_treatment(members: "Sequence[Member]") -> None:

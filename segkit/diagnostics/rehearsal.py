@@ -40,7 +40,7 @@ AHEAD = 2  # batches that torch lets each worker prepare
 
 @dataclass
 class _Parts:
-    """What was found so far of the parts of an experiment."""
+    """The parts of a run that were found so far."""
 
     config: RunConfig
     device: torch.device | None = None
@@ -49,7 +49,7 @@ class _Parts:
 
 
 def rehearse(config: Path | None, overrides: Sequence[str] = (), *, runs: Path, step: bool) -> Iterator[Finding]:
-    """Tries out what a config needs; None: a built-in one.
+    """Try out what a config needs; None: a built-in one.
 
     Args:
         overrides: changes to it, `a.b=c`.
@@ -74,7 +74,7 @@ def rehearse(config: Path | None, overrides: Sequence[str] = (), *, runs: Path, 
 
 
 def _wandb(asked: str) -> Iterator[Finding]:
-    """Whether Weights & Biases can be told of the run. Nobody is asked over the network, and no key is shown."""
+    """The state of the W&B login. Nothing is asked over the network, and no key is shown."""
     mode, where = os.environ.get("WANDB_MODE"), os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
     text = f"WANDB_MODE = {mode}" if mode and asked != "disabled" else f"tracking.wandb = {asked}"
     login = _login(where)
@@ -82,22 +82,22 @@ def _wandb(asked: str) -> Iterator[Finding]:
         yield Finding("ok", "W&B", f"{text}; {login or 'no login'} for {where}")
     elif importlib.util.find_spec("wandb") is None:
         yield Finding(
-            "note", "W&B", f"{text}, but wandb is not installed: the run would go on without. pip install wandb"
+            "note", "W&B", f"{text}, but wandb is not installed: the run would train without it. pip install wandb"
         )
     elif (mode or asked) not in MODES:
-        yield Finding("note", "W&B", f"{text}; expected online, offline or disabled: the run would go on without")
+        yield Finding("note", "W&B", f"{text}; expected online, offline or disabled: the run would train without it")
     elif MODES[mode or asked] == "online" and login is None:
         yield Finding(
             "note",
             "W&B",
-            f"{text}, but no login for {where}: the run would go on without. 'wandb login', or set WANDB_API_KEY",
+            f"{text}, but no login for {where}: the run would train without it. 'wandb login', or set WANDB_API_KEY",
         )
     else:
         yield Finding("ok", "W&B", f"{text}; {login or 'no login'} for {where}")
 
 
 def _login(url: str) -> str | None:
-    """Where a key for a server of W&B lies."""
+    """The place of the key for a W&B server."""
     if os.environ.get("WANDB_API_KEY"):
         return "a key in WANDB_API_KEY"
     for name in [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]:
@@ -113,7 +113,7 @@ def _login(url: str) -> str | None:
 
 
 def _device(parts: _Parts) -> Iterator[Finding]:
-    """Where training would go on, and in which arithmetic."""
+    """The device and precision of training."""
     settings = parts.config.training
     parts.device = choose_device(settings.device)
     precision = str(choose_precision(settings.precision, parts.device)).removeprefix("torch.")

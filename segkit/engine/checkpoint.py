@@ -131,7 +131,7 @@ class Checkpoints:
                 continue
             self._load(content, manifest.with_suffix(".pt"), state)
             for line in damaged:
-                say(f"{line}; going on from the one before, step {state.progress.step}.")
+                say(f"{line}; resuming from the one before, step {state.progress.step}.")
             self._require_best(state.progress)
             return
         raise InputError(
@@ -152,7 +152,7 @@ class Checkpoints:
         except (InputError, KeyError, ValueError) as error:
             reason = str(error).partition("; expected")[0]
             raise InputError(
-                f"the run cannot go on without its best weights, of step {progress.best_step}: {reason}. "
+                f"the run cannot resume without its best weights, of step {progress.best_step}: {reason}. "
                 "Bring the file back, or start again with --overwrite."
             ) from None
 
@@ -171,7 +171,7 @@ class Checkpoints:
             raise _Damaged(f"{manifest} is damaged") from None
         if schema != SCHEMA:
             raise InputError(
-                f"{manifest} has schema {schema}; this version reads {SCHEMA}. Go on with segkit {about.get('segkit')}."
+                f"{manifest} has schema {schema}; this version reads {SCHEMA}. Resume with segkit {about.get('segkit')}."
             )
         self._require_same(theirs, path)
         if not path.is_file():
@@ -207,8 +207,8 @@ class Checkpoints:
             )
         if theirs.processes != ours.processes:
             raise InputError(
-                f"{path} is of a run with processes = {theirs.processes}, this command has {ours.processes}: the result would be another. "
-                f"Go on with 'torchrun --nproc-per-node {theirs.processes} -m -- segkit train ...', or choose another --run folder."
+                f"{path} is of a run with processes = {theirs.processes}, this command has {ours.processes}: the result would differ. "
+                f"Resume with 'torchrun --nproc-per-node {theirs.processes} -m -- segkit train ...', or choose another --run folder."
             )
 
     def _load(self, content: dict[str, Any], path: Path, state: TrainState) -> None:
@@ -260,7 +260,7 @@ class Checkpoints:
             f"labels_{n}": part.labels for n, part in enumerate(parts)
         }
         metadata = {f"ids_{n}": json.dumps(part.ids) for n, part in enumerate(parts)}
-        with suppress(OSError):  # what is to be told comes first
+        with suppress(OSError):  # the error itself comes first
             self.processes.lead(lambda: write_weights(path, tensors, metadata=metadata))
             return path
         return None

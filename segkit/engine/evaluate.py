@@ -40,7 +40,7 @@ def evaluate(
     progress: Callable[[int], None] | None = None,
     observe: Observer | None = None,
 ) -> Evaluation:
-    """Scores every image once; predictions are enlarged to the labels' size, labels are never resized.
+    """Score every image once; predictions are upsampled to the size of the labels, labels are never resized.
 
     The model is in evaluation mode during the call, and as before afterwards.
 

@@ -118,7 +118,7 @@ def _require_as_it_was(config: RunConfig, run: RunDir, *, resumes: bool) -> None
     check_folder(config, run)
     if run.finished or run.trained != resumes:
         raise InputError(
-            f"{run.path} was trained in by another process meanwhile. Repeat the command: it goes on from there."
+            f"Another process has trained in {run.path} in the meantime. Repeat the command to resume from its checkpoint."
         )
 
 
@@ -141,7 +141,7 @@ def open_run(parts: build.Parts, run: RunDir, *, resumes: bool) -> Checkpoints:
                 f"{run.checkpoints} differs between processes. Choose a --run folder that all machines share."
             )
         processes.lead(lambda: _tidy(run, state.progress))
-        print(f"going on after step {state.progress.step}", flush=True)
+        print(f"resuming after step {state.progress.step}", flush=True)
     else:
         source = config.model.initialize_from
         texts = {CONFIG: dump(values), CLASSES: classes_text(parts.training.class_names, parts.training.palette)}

@@ -86,7 +86,7 @@ def open_trained(path: Path, overrides: Sequence[str] = (), *, weights: Path | N
     best = run.checkpoints / checkpoint.BEST
     if weights is None and not best.is_file():
         raise InputError(
-            f"{best} does not exist: the run has not finished an epoch. Repeat the 'segkit train' command to go on."
+            f"{best} does not exist: the run has not finished an epoch. Repeat the 'segkit train' command to resume."
         )
     own = weights is None and differences(run, config).keys() <= ELSEWHERE
     return Trained(path, config, weights or best, classes.names, classes.palette, run if own else None)
@@ -108,7 +108,7 @@ def differences(run: RunDir, config: RunConfig) -> dict[str, tuple[Any, Any]]:
 
 
 def _starts_alike(run: RunDir, config: RunConfig) -> bool:
-    """Whether a run began with the weights that the config names now, wherever they lie."""
+    """True if a run began with the same weights that the config names now, in whatever place."""
     source = config.model.initialize_from
     if source is None or run.start_weights is None:
         return False

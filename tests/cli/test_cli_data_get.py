@@ -144,7 +144,7 @@ def test_a_process_that_is_interrupted_is_gone_on_with(segkit, server, tiny, tmp
     if number != signal.SIGKILL:
         name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
         command = f"segkit data get tiny --root {tmp_path}"
-        assert errors == f"segkit: {name}: stopped; what has come is kept, and this goes on: {command}\n"
+        assert errors == f"segkit: {name}: stopped; what has arrived is kept, and this resumes: {command}\n"
     part = (tmp_path / ".tiny.tar.part").stat().st_size
     assert segkit("data", "get", "tiny", "--root", tmp_path)[0] == 0
     assert server.seen[1]["Range"] == f"bytes={part}-"

@@ -105,7 +105,7 @@ def test_workers_leave_signals_to_the_main_process(training):
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 130
     assert errors.splitlines()[1].startswith("segkit: Ctrl-C: stop")
-    assert errors.splitlines()[2].startswith("segkit: Ctrl-C: stopped; this goes on after step ")
+    assert errors.splitlines()[2].startswith("segkit: Ctrl-C: stopped; this resumes after step ")
     assert len(errors.splitlines()) == 3
     assert alive(workers) == []
 

@@ -137,7 +137,7 @@ KEY = "0123456789abcdef" * 3
             ["tracking.wandb=online"],
             {"WANDB_MODE": "shared"},
             "note",
-            "WANDB_MODE = shared; expected online, offline or disabled: the run would go on without",
+            "WANDB_MODE = shared; expected online, offline or disabled: the run would train without it",
         ),
     ],
 )

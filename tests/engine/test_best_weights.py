@@ -30,7 +30,7 @@ def test_without_its_best_weights_a_run_does_not_go_on(two, folder, fault):
     found.save(two)
     fault(folder / BEST)
     message = refusal(folder)
-    assert f"the run cannot go on without its best weights, of step 10: weights {folder / BEST}" in message
+    assert f"the run cannot resume without its best weights, of step 10: weights {folder / BEST}" in message
 
 
 def test_a_state_that_is_not_finite_is_not_saved(two, folder):

@@ -188,7 +188,7 @@ def test_after_a_flipped_bit_the_checkpoint_before_is_used_and_the_damaged_one_n
     damage(last, place)
     resumed, said = restored(folder)
     assert resumed.progress.step == 5
-    assert said == [f"{last} is damaged: its SHA-256 is not the manifest's; going on from the one before, step 5."]
+    assert said == [f"{last} is damaged: its SHA-256 is not the manifest's; resuming from the one before, step 5."]
 
 
 @pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.99])
@@ -208,7 +208,7 @@ def test_a_damaged_manifest_is_one_of_a_damaged_checkpoint(two, folder, text):
     manifest.write_text(text, errors="surrogateescape")
     resumed, said = restored(folder)
     assert resumed.progress.step == 5
-    assert said == [f"{manifest} is damaged; going on from the one before, step 5."]
+    assert said == [f"{manifest} is damaged; resuming from the one before, step 5."]
 
 
 def test_a_state_that_is_gone_is_named(two, folder):
@@ -227,7 +227,7 @@ def test_all_damaged_is_refused_with_every_name(two, folder):
 def test_one_letter_of_a_manifest_is_a_damaged_manifest(two, folder):
     manifest = folder / "step_00000010_epoch_0000.json"
     manifest.write_text(manifest.read_text().replace("abc123", "abd123"))
-    assert restored(folder)[1] == [f"{manifest} is damaged; going on from the one before, step 5."]
+    assert restored(folder)[1] == [f"{manifest} is damaged; resuming from the one before, step 5."]
 
 
 def test_code_in_a_checkpoint_is_refused_and_not_run(two, folder, tmp_path):
@@ -257,7 +257,7 @@ def test_an_empty_folder_is_refused(folder):
 def test_another_schema_is_refused(two, folder):
     manifest = folder / "step_00000010_epoch_0000.json"
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"schema": 99, "segkit": "7.1"}))
-    assert f"{manifest} has schema 99; this version reads 2. Go on with segkit 7.1." in refusal(folder)
+    assert f"{manifest} has schema 99; this version reads 2. Resume with segkit 7.1." in refusal(folder)
 
 
 def test_a_checkpoint_of_another_config_is_refused_and_changes_nothing(two, folder):

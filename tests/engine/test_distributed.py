@@ -146,8 +146,8 @@ def test_a_run_goes_on_with_as_many_processes_only(whole, segkit, config, tmp_pa
     code, _, errors = segkit("train", config, "--run", run)
     assert code == 2
     assert errors == (
-        f"segkit: {last_checkpoint(run)} is of a run with processes = 2, this command has 1: the result would be another. "
-        "Go on with 'torchrun --nproc-per-node 2 -m -- segkit train ...', or choose another --run folder.\n"
+        f"segkit: {last_checkpoint(run)} is of a run with processes = 2, this command has 1: the result would differ. "
+        "Resume with 'torchrun --nproc-per-node 2 -m -- segkit train ...', or choose another --run folder.\n"
     )
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
@@ -159,9 +159,9 @@ def test_a_signal_to_one_process_stops_both_and_they_go_on_to_the_same_end(whole
     os.kill(ranks(process)[1], signal.SIGTERM)
     lines, codes = ended(process)
     step = RunDir(run).saved_step
-    assert lines == [f"segkit: SIGTERM: stopped; this goes on after step {step}: {AGAIN} {config} --run {run}"]
+    assert lines == [f"segkit: SIGTERM: stopped; this resumes after step {step}: {AGAIN} {config} --run {run}"]
     assert codes == {0: 143, 1: 143}
     assert 4 <= step < 9
     assert not (tmp_path / ".run.lock").exists()
-    assert f"going on after step {step}\n" in finish(train(config, run))
+    assert f"resuming after step {step}\n" in finish(train(config, run))
     assert differences(whole[0], run) == []

@@ -17,7 +17,7 @@ from segkit.tracking.run_dir import RunDir
 
 pytestmark = pytest.mark.slow
 OFTEN = "checkpoints.every_minutes=1e-6"
-ELSEWHERE = "segkit: stopped, because process 1 failed; its message says why. Then repeat the command: it goes on."
+ELSEWHERE = "segkit: Stopped because process 1 failed (see its message). Fix that and repeat the command to resume."
 LOST = (
     "segkit: another process has ended, or does not answer: it says why itself, or it was killed (out of memory?), or its machine is lost. "
     "The last checkpoint is whole: repeat the command, and it goes on."
@@ -66,7 +66,7 @@ def test_a_signal_to_torchrun_stops_all_and_they_go_on_to_the_same_end(whole, co
         assert process.returncode in (1, -number)  # torchrun's own
         assert lines == [
             f"segkit: {name}: stopping after this step, then saving; a second signal leaves at once.",
-            f"segkit: {name}: stopped; this goes on after step {RunDir(run).saved_step}: "
+            f"segkit: {name}: stopped; this resumes after step {RunDir(run).saved_step}: "
             f"torchrun --standalone --nproc-per-node 2 -m -- segkit train {config} {epochs} --run {run}",
         ]
         assert before + 2 <= RunDir(run).saved_step < 30
@@ -81,7 +81,7 @@ def test_a_signal_to_one_process_ends_all_with_its_exit_code(config, tmp_path, r
     os.kill(ranks(process)[rank], signal.SIGINT)
     lines, codes = ended(process)
     assert codes == {0: 130, 1: 130}
-    assert lines[-1].startswith("segkit: Ctrl-C: stopped; this goes on after step ")
+    assert lines[-1].startswith("segkit: Ctrl-C: stopped; this resumes after step ")
 
 
 def test_three_processes_go_on_to_the_same_end(whole, config, tmp_path):

@@ -89,13 +89,13 @@ def test_a_signal_ends_the_members_too_and_the_same_command_goes_on(write, tmp_p
     command = [sys.executable, "-m", "segkit", "experiment", "run", str(file), "--runs", str(runs), "--jobs", "2"]
     members = [RunDir(runs / f"trial/seed{seed}") for seed in (0, 1)]
     for number, exit_code in ((signal.SIGINT, 130), (signal.SIGUSR1, 143)):
-        message = "segkit: interrupted, members too; the same command without --overwrite goes on.\n"
+        message = "segkit: interrupted, members too; the same command without --overwrite resumes.\n"
         assert stopped(command, members, number) == (exit_code, message)
         assert processes_about(runs) == []
         assert not any(run.finished for run in members)
         if number == signal.SIGINT:  # the members heard it themselves, and said so
             assert all(
-                "segkit: Ctrl-C: stopped; this goes on after step " in (runs / f"trial/logs/seed{seed}.log").read_text()
+                "segkit: Ctrl-C: stopped; this resumes after step " in (runs / f"trial/logs/seed{seed}.log").read_text()
                 for seed in (0, 1)
             )
     assert subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode == 0
@@ -231,7 +231,7 @@ def test_the_list_of_members_says_how_far_each_has_come(segkit, write, tmp_path)
     assert "fcn8s holds a run of another config; different: training.epochs (2 there, 5 here)" in out
     code, out, _ = segkit("experiment", "run", file, "--list", "--runs", tmp_path, "data={name: camvid, root: nowhere}")
     assert code == 0
-    assert "whether they are treated alike cannot be told: " in out
+    assert "cannot check whether they are treated alike: " in out
     (tmp_path / "trial/fcn8s/config.yaml").write_text("{")
     assert json.loads(segkit("runs", tmp_path, "--json")[1])[0]["state"] == "damaged"
     assert segkit("runs", tmp_path / "nowhere")[::2] == (

@@ -83,7 +83,7 @@ def test_a_full_disk_is_noticed_before_anything_is_written(segkit, config, disk,
     (disk / "filler").unlink()
     code, errors, out = trained(segkit, config, run)
     assert (code, errors) == (0, "")
-    assert "going on after step 3" in out
+    assert "resuming after step 3" in out
     assert differences(tmp_path / "whole", run) == []
 
 
@@ -101,7 +101,7 @@ def test_a_disk_that_fills_up_while_a_checkpoint_is_written_leaves_the_one_befor
     (disk / "filler").unlink()
     code, errors, out = trained(segkit, config, run)
     assert (code, errors) == (0, "")
-    assert "going on after step 3" in out
+    assert "resuming after step 3" in out
     assert differences(tmp_path / "whole", run) == []
 
 
@@ -123,7 +123,7 @@ def test_a_disk_that_becomes_read_only_leaves_what_was_saved(segkit, config, dis
     remount("rw")
     code, errors, out = trained(segkit, config, run)
     assert code == 0
-    assert "going on after step 3" in out
+    assert "resuming after step 3" in out
     assert differences(tmp_path / "whole", run) == []
 
 
@@ -140,7 +140,7 @@ def test_a_folder_that_is_gone_is_not_made_again_somewhere_else(segkit, config, 
     away.rename(run)
     code, errors, out = trained(segkit, config, run)
     assert (code, errors) == (0, "")
-    assert "going on after step 3" in out
+    assert "resuming after step 3" in out
 
 
 def test_a_partial_file_of_a_killed_process_is_removed_by_the_next(segkit, config, tmp_path, after, monkeypatch):

@@ -130,11 +130,11 @@ def test_a_signal_ends_in_a_saved_state_and_the_command_that_goes_on(segkit, cut
     found, _, errors = segkit("train", config, "--overwrite", "--run", tmp_path / "run")
     again = f"segkit train {config} --run {tmp_path / 'run'}"
     assert found == code
-    assert errors.splitlines()[-1] == f"segkit: {name}: stopped; this goes on after step 5: {again}"
+    assert errors.splitlines()[-1] == f"segkit: {name}: stopped; this resumes after step 5: {again}"
     assert json.loads(last_checkpoint(tmp_path / "run").with_suffix(".json").read_text())["step"] == 5
     found, out, errors = segkit(*again.split()[1:])
     assert (found, errors) == (0, "")
-    assert "going on after step 5\n" in out
+    assert "resuming after step 5\n" in out
 
 
 def test_handlers_are_as_before_once_a_run_has_ended(segkit, cut, config, tmp_path):

@@ -236,7 +236,7 @@ def test_a_run_that_ctrl_c_stopped_goes_on_as_the_same_w_and_b_run(undisturbed, 
     Thread(target=interrupt).start()
     code, _, errors = segkit(*command)
     assert code == 130
-    assert "segkit: Ctrl-C: stopped; this goes on after step " in errors.splitlines()[-1]
+    assert "segkit: Ctrl-C: stopped; this resumes after step " in errors.splitlines()[-1]
     assert services(os.getpid()) == []
     stopped, before = read_session(run), (run / "wandb.json").read_text()
     assert stopped.of("exit")[0]["exit_code"] == 130
