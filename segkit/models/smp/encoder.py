@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from segkit.errors import InputError
 from segkit.models.features import NORMALIZATIONS, Features, Needs, NormalizationName, Stages
-from segkit.models.geometry import Path, sampling
+from segkit.models.geometry import LayerPath, sampling
 from segkit.models.layers import size_of
 from segkit.models.smp.hub import load_encoder, refused, require_encoder
 from segkit.tensors import Image, Size
@@ -123,11 +123,11 @@ def smp_encoder(
             f"{what} has {len(levels)} maps below the image's resolution, expected at least 3. Raise model.encoder.depth."
         )
     strides = [2 ** (level + pools) for level in levels]
-    paths = tuple(Path((sampling(stride, position),)) for stride, position in zip(strides, positions, strict=True))
+    paths = tuple(LayerPath((sampling(stride, position),)) for stride, position in zip(strides, positions, strict=True))
     channels = tuple(network.out_channels[level] for level in levels)
     if weights is not None and not restore:
         load_encoder(network, encoder, weights, normalization, depth=depth, section="model.encoder")
-    stages = Stages(channels, paths, has_indices=False, classifier=(7, 1) if pools else ())
+    stages = Stages(channels, paths, has_indices=False, has_unpooled=False, classifier=(7, 1) if pools else None)
     return SMPEncoder(network, levels, stages, normalization, pretrained=weights is not None, pools=pools)
 
 

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from segkit.build import DECODERS
 from segkit.errors import InputError
-from segkit.models.decoders.fcn import fcn8s, fcn32s
-from segkit.models.encoders.vgg import VGG16
+from segkit.models.decoders.fcn import FCN8s, FCN32s
+from segkit.models.encoders.vgg import VGG16, torchvision_layers
 from segkit.models.features import Needs
 from segkit.models.segmenter import Segmenter
 from segkit.models.smp.encoder import map_positions, smp_encoder
@@ -85,7 +85,7 @@ def seen_centre(monkeypatch, encoder, stage, position, size):
 )
 def test_a_score_on_resnet_is_enlarged_around_the_centre_of_what_it_saw(monkeypatch, score, stage, position):
     size, encoder = (427, 456), smp_encoder(encoder="resnet18").eval()
-    decoder = fcn8s(encoder.stages, 1).eval()
+    decoder = FCN8s(encoder.stages, 1).eval()
     plane = enlarged_impulse(decoder, encoder, score, position, size)
     assert float(plane.sum()) == pytest.approx(4 ** (stage + 1))
     seen = seen_centre(monkeypatch, encoder, stage, position, size)
@@ -97,7 +97,7 @@ def test_a_score_on_resnet_is_enlarged_around_the_centre_of_what_it_saw(monkeypa
 def test_scores_move_with_the_image():
     torch.manual_seed(0)
     encoder = smp_encoder(encoder="resnet18")
-    model = Segmenter(encoder, fcn8s(encoder.stages, 3)).eval()
+    model = Segmenter(encoder, FCN8s(encoder.stages, 3)).eval()
     for layer in (model.decoder.score_fr, model.decoder.score_pool4, model.decoder.score_pool3):
         torch.nn.init.normal_(layer.weight)
     image = torch.randn(1, 3, 32, 928)
@@ -113,7 +113,7 @@ def test_scores_move_with_the_image():
 
 def test_fcn8s_on_smps_vgg16_is_fcn8s_on_ours(tmp_path):
     ours, file = VGG16().eval(), tmp_path / "vgg16.safetensors"
-    layers = ours._torchvision_layers(False).items()
+    layers = torchvision_layers(False).items()
     weights = {
         f"{theirs}.{part}": ours.state_dict()[f"{name}.{part}"]
         for theirs, name in layers
@@ -124,7 +124,7 @@ def test_fcn8s_on_smps_vgg16_is_fcn8s_on_ours(tmp_path):
     assert theirs.stages.channels == ours.stages.channels
     assert theirs.stages.classifier == ours.stages.classifier
     assert [path.coordinates for path in theirs.stages.paths] == [path.coordinates for path in ours.stages.paths]
-    decoder = fcn8s(ours.stages, 3, head_width=8).eval()
+    decoder = FCN8s(ours.stages, 3, head_width=8).eval()
     for layer in (decoder.score_fr, decoder.score_pool4, decoder.score_pool3):
         torch.nn.init.normal_(layer.weight)
     image = torch.randn(1, 3, 64, 96)
@@ -161,7 +161,7 @@ def test_maps_have_the_size_that_the_encoder_states_at_any_size(size):
 def test_a_stage_less_is_a_coarser_stage_less():
     encoder = smp_encoder(encoder=SMALL, depth=4)
     assert encoder.stages.strides == (2, 4, 8, 16)
-    assert fcn32s(encoder.stages, 3).last == "upscore"
+    assert FCN32s(encoder.stages, 3).upscore.factor == 16
     with pytest.raises(InputError, match="has 2 maps below the image's resolution, expected at least 3"):
         smp_encoder(encoder="tu-test_convnext", depth=3)
 
@@ -176,7 +176,7 @@ def test_segnet_is_refused_for_want_of_indices(decoder):
 @pytest.mark.parametrize("decoder", ["fcn_basic", "fcn_basic_no_addition", "bilinear_interpolation"])
 def test_a_decoder_of_even_kernels_refuses_maps_centred_on_pixels(decoder):
     with pytest.raises(
-        InputError, match=f"'{decoder}' enlarges by even kernels and needs maps that lie as after 2x2 pooling"
+        InputError, match=f"'{decoder}' upsamples with even kernels, which align only with maps made by 2x2 pooling"
     ):
         DECODERS[decoder](smp_encoder(encoder=SMALL).stages, 3)
 
