@@ -193,7 +193,8 @@ def check_loss(loss: Any, *, num_classes: int = 5) -> None:
     def parts(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         total, normalizer = loss.total(logits, labels), loss.normalizer(labels)
         assert total.shape == normalizer.shape, (
-            f"{title}.total has shape {[*total.shape]} and normalizer {[*normalizer.shape]}; expected both [] or both [T]."
+            f"{title}.total has shape {[*total.shape]} and normalizer {[*normalizer.shape]}; expected both [] or "
+            "both [T]."
         )
         assert total.ndim < 2, f"{title}.total has shape {[*total.shape]}; expected a scalar, or [T] for T terms."
         assert bool((normalizer > 0).all()), f"{title}.normalizer is {normalizer.tolist()}; expected it above 0."
@@ -214,7 +215,8 @@ def check_loss(loss: Any, *, num_classes: int = 5) -> None:
     changed_value, changed_gradient = value_and_gradient(changed, labels)
     same = torch.allclose(changed_value, value, rtol=1e-5) and torch.allclose(changed_gradient, gradient, atol=1e-7)
     assert same and not (gradient * (labels == IGNORE)[:, None]).any(), (  # noqa: PT018
-        f"{title} depends on logits where the label is {IGNORE} (ignored); expected the same value and gradient whatever they are."
+        f"{title} depends on logits where the label is {IGNORE} (ignored); expected the same value and gradient "
+        "whatever they are."
     )
     value_and_gradient(logits, torch.full_like(labels, IGNORE))
     rough, _ = value_and_gradient(logits.bfloat16(), labels)
@@ -227,7 +229,8 @@ def check_loss(loss: Any, *, num_classes: int = 5) -> None:
         totals, normalizers = (torch.stack(each).sum(0) for each in zip(*cut, strict=True))
         whole = (totals / normalizers).sum()
         assert torch.allclose(whole, value, rtol=1e-4), (
-            f"{title} is exact, yet a batch cut into micro-batches has the value {float(whole):g} and the whole {float(value):g}; "
+            f"{title} is exact, yet a batch cut into micro-batches has the value {float(whole):g} and the whole "
+            f"{float(value):g}; "
             "expected equal values. Set exact = False, or make total and normalizer sums over pixels or images."
         )
 
@@ -277,7 +280,8 @@ def _check_needs(model: Segmenter, title: str) -> None:
                 except Exception:  # it misses the map, as it should
                     unused = False
                 assert not unused, (
-                    f"{title} lists stage {stage} in needs.{kind} and does not use it; expected needs to name only what "
+                    f"{title} lists stage {stage} in needs.{kind} and does not use it; expected needs to name "
+                    "only what "
                     "it uses, since the encoder keeps those maps in memory. Remove it."
                 )
 

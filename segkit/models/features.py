@@ -65,7 +65,8 @@ class Stages:
         if len(set(self.channels)) > 1:
             widths = ", ".join(map(str, self.channels))
             raise InputError(
-                f"model.decoder = '{decoder}' needs an encoder whose stages have equal channels; this one has {widths}. "
+                f"model.decoder = '{decoder}' needs an encoder whose stages have equal channels; this one has "
+                f"{widths}. "
                 "Use segnet_basic."
             )
 
@@ -91,8 +92,10 @@ class Stages:
         firsts = [path.coordinates.inverse().shift for path in self.paths]  # of each map's pixel 0 in the image
         if any((x - Fraction(stride - 1, 2)).denominator != 1 for x, stride in zip(firsts, self.strides, strict=True)):
             raise InputError(
-                f"model.decoder = '{decoder}' upsamples with even kernels, which align only with maps made by 2x2 pooling; "
-                "this encoder's are offset by half a pixel. Use fcn32s, fcn16s or fcn8s, or the encoder segnet_basic or vgg16."
+                f"model.decoder = '{decoder}' upsamples with even kernels, which align only with maps made by 2x2 "
+                "pooling; "
+                "this encoder's are offset by half a pixel. Use fcn32s, fcn16s or fcn8s, or the encoder "
+                "segnet_basic or vgg16."
             )
 
 

@@ -63,8 +63,10 @@ class Segmenter(nn.Module):
             for name, kind in attributes.items():
                 if not isinstance(getattr(part, name, None), kind):
                     raise InputError(
-                        f"model.{role}: {type(part).__name__} has no attribute {name} of type {kind.__name__}; a segmenter "
-                        f"needs {' and '.join(attributes)}. Set it in __init__ (see {role.title()} in segkit/models/segmenter.py)."
+                        f"model.{role}: {type(part).__name__} has no attribute {name} of type {kind.__name__}; a "
+                        "segmenter "
+                        f"needs {' and '.join(attributes)}. Set it in __init__ (see {role.title()} in "
+                        "segkit/models/segmenter.py)."
                     )
         self.stages, self.needs = cast(Encoder, encoder).stages, cast(Decoder, decoder).needs
         self._require_given(type(encoder).__name__, type(decoder).__name__)
@@ -103,7 +105,8 @@ class Segmenter(nn.Module):
         height, width = size_of(image)
         if min(height, width) < self.minimum_size:
             raise InputError(
-                f"an image of {height}x{width} pixels (height x width) is too small for this net: expected at least {self.minimum_size} "
+                f"an image of {height}x{width} pixels (height x width) is too small for this net: expected at "
+                f"least {self.minimum_size} "
                 "on each side. Enlarge it, or raise transforms.resolution."
             )
         logits = self.decoder(self.encoder(image, self.needs))
@@ -112,15 +115,16 @@ class Segmenter(nn.Module):
                 self._check(each, image)
         return logits
 
-    def _check(self, logits: Tensor, image: Image) -> None:
+    def _check(self, logits: object, image: Image) -> None:
         """Raise InputError unless logits are [B, K, H, W] float32 (or float64) at the image's size."""
-        shape = [*getattr(logits, "shape", ())]
+        shape, dtype = ([*logits.shape], logits.dtype) if isinstance(logits, Tensor) else ([], type(logits).__name__)
         classes = self.num_classes or (shape[1] if len(shape) == 4 else "classes")
         expected = [len(image), classes, *size_of(image)]
-        if shape != expected or logits.dtype not in (torch.float32, torch.float64):
-            found = f"{logits.dtype} {shape}" if isinstance(logits, Tensor) else type(logits).__name__
+        if shape != expected or dtype not in (torch.float32, torch.float64):
+            found = f"{dtype} {shape}" if shape else dtype
             raise InputError(
-                f"model.decoder: {type(self.decoder).__name__} gives {found} for an image {[*image.shape]}; expected logits "
+                f"model.decoder: {type(self.decoder).__name__} gives {found} for an image {[*image.shape]}; "
+                "expected logits "
                 f"float32 [{', '.join(map(str, expected))}] (batch, classes, height, width). "
                 "Crop or interpolate to features.image_size, and call .float() on the last map."
             )

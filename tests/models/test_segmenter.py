@@ -13,7 +13,7 @@ from segkit.tensors import AuxiliaryLogits
 
 
 class Given(nn.Module):
-    """A decoder that gives what it is told to."""
+    """A decoder that gives what a function says."""
 
     minimum_size = 1
 

@@ -71,11 +71,10 @@ class _Fitting:
 def import_caffe(path: Path, model: Segmenter, *, backbone_only: bool = False) -> Imported:
     """Tensors for `model` from a .caffemodel; the model itself is not changed.
 
-    Input channels of the first convolution are reversed (Caffe reads BGR, segkit RGB). Fixed enlargements and skip
-    scales are compared with the model's. SegNet's BN layers, y = scale x + shift, become batch norms with mean 0 and
-    variance 1 - eps, or are
-    folded into the convolution where the encoder has `batch_norm: false`. They must hold statistics, as the released
-    nets do: a raw training snapshot needs compute_bn_statistics.py first.
+    Input channels of the first convolution are reversed (Caffe reads BGR, segkit RGB). Fixed upsampling kernels and
+    skip scales are compared with the model's. SegNet's BN layers, y = scale x + shift, become batch norms with mean 0
+    and variance 1 - eps, or are folded into the convolution where the encoder has `batch_norm: false`. They must hold
+    statistics, as the released nets do: a raw training snapshot needs compute_bn_statistics.py first.
 
     Args:
         backbone_only: the decoder, and batch norm of the encoder, may be missing in the file and then keep their
@@ -87,8 +86,10 @@ def import_caffe(path: Path, model: Segmenter, *, backbone_only: bool = False) -
     deviation = model.normalization.deviation
     if deviation != (1, 1, 1):
         raise InputError(
-            f"{path} expects images of 0..255 minus a mean, and the config divides them by {', '.join(f'{d:g}' for d in deviation)}; "
-            "expected a deviation of 1. Set model.encoder.normalization to fcn (FCN), caffe (VGG16 alone) or raw (SegNet)."
+            f"{path} expects images of 0..255 minus a mean, and the config divides them by "
+            f"{', '.join(f'{d:g}' for d in deviation)}; "
+            "expected a deviation of 1. Set model.encoder.normalization to fcn (FCN), caffe (VGG16 alone) or raw "
+            "(SegNet)."
         )
     fitting = _by_our_names(read_caffemodel(path))
     is_segnet = any(layer.type == "BN" for layer in fitting.layers.values())
@@ -177,7 +178,7 @@ def _arrays(module: nn.Module, layer: CaffeLayer, norm: CaffeLayer | None) -> di
     """Tensors of `module` from `layer`, with `norm` folded into them; {} if the module's own are fixed and agree."""
     match module:
         case Upsample():
-            return _enlargement(module, layer)
+            return _upsampling(module, layer)
         case nn.BatchNorm2d():
             return _batch_norm(module, layer)
         case nn.Conv2d():
@@ -241,8 +242,8 @@ def _batch_norm(module: nn.BatchNorm2d, layer: CaffeLayer) -> dict[str, np.ndarr
     }
 
 
-def _enlargement(module: Upsample, layer: CaffeLayer) -> dict[str, np.ndarray]:
-    """Dense kernel [K, K, k, k] of a learned enlargement; {} for a fixed one, after a comparison."""
+def _upsampling(module: Upsample, layer: CaffeLayer) -> dict[str, np.ndarray]:
+    """Dense kernel [K, K, k, k] of learned upsampling; {} for a fixed one, after a comparison."""
     (kernel,) = _blobs(layer, ("Deconvolution",), 1)
     classes, _, *size = module.weight.shape
     if kernel.shape not in ((classes, classes, *size), (classes, 1, *size)):

@@ -194,7 +194,7 @@ class FCN8s(nn.Module):
             "score_pool4": f"score_pool{depth - 1}",
             "score_pool3": f"score_pool{depth - 2}",
             "upscore_pool4": f"upscore_pool{depth - 1}",
-            "upscore8": f"upscore{self.to_image.factor}",
+            "upscore8": f"upscore{self.to_image.factor}" if self.to_image.factor != 2 else "upscore8",
         }
         _save_as(self, self.stored_names)
 
@@ -277,7 +277,7 @@ def _save_as(decoder: nn.Module, names: dict[str, str]) -> None:
     """Save layers in the state dict, and load them, under other names than those of their attributes.
 
     Weight files name skips after the encoder's own stages (score_pool3 is the second deepest of GoogLeNet's four), and
-    the last upsampling after its factor. For VGG16 these are the names of the attributes.
+    the last upsampling after its factor (unless that is 2: upscore2 is taken). For VGG16 these are the attributes' own.
     """
     if any(attribute != name for attribute, name in names.items()):
         attributes = {name: attribute for attribute, name in names.items()}

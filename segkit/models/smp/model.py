@@ -45,7 +45,7 @@ SMALLEST_MAP = {"PAN": 8}  # pixels of the deepest map that a decoder takes: PAN
 
 
 class SMPDecoder(nn.Module):
-    """A decoder of smp and its head, as a `Decoder`; the head is computed in float32.
+    """A decoder of smp and its head, as a `Decoder`; computes the head in float32.
 
     Args:
         network: what smp built: a list of maps to one map.
@@ -74,7 +74,7 @@ class SMPDecoder(nn.Module):
         self.channels, self.levels = channels, levels
 
     def forward(self, features: Features) -> Logits:
-        """[B, K, H, W] float32 logits at image size."""
+        """Return [B, K, H, W] float32 logits at image size."""
         height, width = padded_size(features.image_size)
         some = next(iter(features.pooled.values()))
         maps = [some.new_zeros(1).expand(len(some), c, height >> n, width >> n) for n, c in enumerate(self.channels)]
@@ -135,7 +135,8 @@ def smp_model(
         found = _logits_size(whole)
     if found != PROBE:
         raise InputError(
-            f"{what} gives logits of {show(found)} pixels for an image of {show(PROBE)}. Leave depth and output_stride out."
+            f"{what} gives logits of {show(found)} pixels for an image of {show(PROBE)}. Leave depth and "
+            "output_stride out."
         )
     if weights is not None and not restore:
         load_encoder(

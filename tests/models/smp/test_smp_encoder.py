@@ -1,4 +1,4 @@
-"""smp's encoders under our decoders: where their maps lie, at which sizes, with which weights."""
+"""smp's encoders under our decoders: coordinates and sizes of their maps, and weights."""
 
 import pytest
 import torch
@@ -12,13 +12,13 @@ from segkit.models.decoders.fcn import FCN8s, FCN32s
 from segkit.models.encoders.vgg import VGG16, torchvision_layers
 from segkit.models.features import Needs
 from segkit.models.segmenter import Segmenter
-from segkit.models.smp.encoder import map_positions, smp_encoder
+from segkit.models.smp.encoder import map_coordinates, smp_encoder
 
 SMALL = "tu-test_efficientnet"  # 82,300 parameters
 
-# First pixel of each stage's map in the image, by hand: a convolution of kernel k, stride s and padding p puts it (k -
-# 1) / 2 - p pixels of its input away, whatever the stride.
-POSITIONS = {
+# First pixel of each stage's map in the image, by hand: a convolution of kernel k and padding p puts it (k - 1) / 2 - p
+# pixels of its input away, whatever the stride.
+FIRST_PIXELS = {
     "resnet18": (0, 0, 0, 0, 0),  # 7x7 padded by 3; 3x3 padded by 1 from then on
     "mobilenet_v2": (0, 0, 0, 0, 0),
     "densenet121": (0, 0, 2, 6, 14),  # 7x7 and 3x3 as above; then 2x2 averages: half of 4, 8 and 16 pixels more
@@ -29,9 +29,9 @@ POSITIONS = {
 }
 
 
-@pytest.mark.parametrize("name", POSITIONS)
+@pytest.mark.parametrize("name", FIRST_PIXELS)
 def test_a_map_lies_where_the_arithmetic_of_its_layers_puts_it(name):
-    assert map_positions(name, 5)[1] == POSITIONS[name]
+    assert map_coordinates(name, 5)[1] == FIRST_PIXELS[name]
 
 
 @pytest.mark.parametrize(
@@ -41,16 +41,16 @@ def test_a_map_lies_where_the_arithmetic_of_its_layers_puts_it(name):
         ("tu-resnet18d", "shortcuts average 2x2 pixels, convolutions are centred on one"),
     ],
 )
-def test_an_encoder_whose_maps_lie_nowhere_in_particular_is_refused(name, why):
+def test_an_encoder_whose_maps_have_no_fixed_place_is_refused(name, why):
     with pytest.raises(
         InputError,
-        match=rf"model.encoder.encoder = '{name}' with depth 5: where its map of stride \d+ lies .* cannot be told",
+        match=rf"model.encoder.encoder = '{name}' with depth 5: its map of stride \d+ has no fixed place in the image",
     ):
         smp_encoder(encoder=name)
 
 
-def test_measuring_positions_leaves_the_random_numbers_alone():
-    map_positions.cache_clear()
+def test_measuring_coordinates_leaves_the_random_numbers_alone():
+    map_coordinates.cache_clear()
     starts = []
     for _ in range(2):  # measured, then remembered
         torch.manual_seed(0)
@@ -58,13 +58,13 @@ def test_measuring_positions_leaves_the_random_numbers_alone():
     assert all(torch.equal(tensor, starts[1][name]) for name, tensor in starts[0].items())
 
 
-def test_measuring_positions_touches_no_gpu(monkeypatch):
-    map_positions.cache_clear()
+def test_measuring_coordinates_touches_no_gpu(monkeypatch):
+    map_coordinates.cache_clear()
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(
         torch.cuda, "get_rng_state", lambda device: pytest.fail(f"GPU {device} was asked for its random state")
     )
-    assert map_positions(SMALL, 5)[1] == POSITIONS[SMALL]
+    assert map_coordinates(SMALL, 5)[1] == FIRST_PIXELS[SMALL]
 
 
 def seen_centre(monkeypatch, encoder, stage, position, size):
