@@ -3,7 +3,7 @@ expectation."""
 
 import pytest
 import torch
-from impulses import centre_of_mass, enlarged_impulse
+from impulses import centre_of_mass, upsampled_impulse
 from torch.nn import functional as F
 
 from segkit.models.decoders.fcn import FCN8s, FCN16s, FCN32s
@@ -46,17 +46,17 @@ def seen_centre(monkeypatch, stage, position, size):
         (FCN8s, "score_pool3", 2),
     ],
 )
-def test_a_score_is_enlarged_around_the_centre_of_what_it_saw(monkeypatch, encoder, build, score, stage, upsampling):
+def test_a_score_is_upsampled_around_the_centre_of_what_it_saw(monkeypatch, encoder, build, score, stage, upsampling):
     size, position = (270, 279), {4: (4, 3), 3: (8, 9), 2: (14, 19)}[stage]
     decoder = build(encoder.stages, 1, head_width=4, upsampling=upsampling).eval()
-    plane = enlarged_impulse(decoder, encoder, score, position, size)
+    plane = upsampled_impulse(decoder, encoder, score, position, size)
     assert float(plane.sum()) == pytest.approx(4 ** (stage + 1))  # a pixel of stride s is worth s x s pixels
     assert centre_of_mass(plane) == pytest.approx(seen_centre(monkeypatch, stage, position, size), abs=1e-4)
 
 
 @pytest.mark.parametrize("build", [FCN32s, FCN16s, FCN8s])
 @pytest.mark.parametrize("size", [(1, 1), (31, 33), (64, 64), (65, 97), (127, 200)])
-def test_the_last_enlargement_reaches_every_image_size(encoder, build, size):
+def test_the_last_upsampling_reaches_every_image_size(encoder, build, size):
     decoder = build(encoder.stages, 2, head_width=4).eval()
     torch.nn.init.ones_(decoder.score_fr.bias)
     with torch.inference_mode():

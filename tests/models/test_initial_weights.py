@@ -228,7 +228,7 @@ def test_weights_come_from_the_best_of_a_run_folder(tmp_path):
     assert torch.equal(target.decoder.fc6.weight, source.decoder.fc6.weight)
 
 
-def test_learned_enlargements_are_taken_over_where_both_have_them_and_start_bilinear_elsewhere(tmp_path):
+def test_learned_upsamplings_are_taken_over_where_both_have_them_and_start_bilinear_elsewhere(tmp_path):
     source, target = model(FCN16s, trained=True, upsampling="learned"), model(FCN8s, seed=1, upsampling="learned")
     start = target.decoder.upscore_pool4.weight.detach().clone()
     initialize(target, saved(source, tmp_path / "w.safetensors"))

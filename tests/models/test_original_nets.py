@@ -75,7 +75,7 @@ def test_padding_100_and_same_padding_agree_where_no_pixel_sees_a_border(build):
     original, same = nets[0](image), nets[1](image[..., 29:, 29:])
     reach = (
         29 + 404 // 2 + 32
-    )  # from a border to the centre of a score that sees none, and to the pixels it is enlarged to
+    )  # from a border to the centre of a score that sees none, and to the pixels it is upsampled to
     inside = (..., slice(reach, -reach), slice(reach, -reach))
     assert original[inside].shape[-2:] == (704 - 2 * reach, 720 - 2 * reach)
     shifted = F.pad(same, (29, 0, 29, 0))
@@ -107,7 +107,7 @@ def test_grouped_and_dense_upsampling_are_the_same_function():
         ("learned_final", {"upscore8"}),
     ],
 )
-def test_the_option_says_which_enlargements_are_trained(upsampling, learned):
+def test_the_option_says_which_upsamplings_are_trained(upsampling, learned):
     decoder = FCN8s(VGG16(width=1 / 32).stages, 2, head_width=4, upsampling=upsampling)
     assert {name.split(".")[0] for name, _ in decoder.named_parameters() if name.startswith("upscore")} == learned
 

@@ -112,10 +112,10 @@ def test_a_classification_net_gives_its_backbone_and_the_rest_keeps_its_start(ca
     source, target = trained(build(upsampling=upsampling)), trained(build(upsampling=upsampling))
     start = target.decoder.score_fr.bias.clone()
     found = import_caffe(caffemodel(classifier_layers(source), legacy=True), target, backbone_only=True)
-    enlargements = (
+    upsamplings = (
         {"decoder.upscore2", "decoder.upscore_pool4", "decoder.upscore8"} if upsampling == "learned" else set()
     )
-    assert set(found.kept_initial) == {"decoder.score_fr", "decoder.score_pool4", "decoder.score_pool3"} | enlargements
+    assert set(found.kept_initial) == {"decoder.score_fr", "decoder.score_pool4", "decoder.score_pool3"} | upsamplings
     assert found.dropped == ("fc8",)
     assert set(found.tensors) == set(target.state_dict())
     assert torch.equal(found.tensors["decoder.score_fr.bias"], start)

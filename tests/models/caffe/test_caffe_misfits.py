@@ -62,7 +62,7 @@ def test_where_only_untrained_layers_are_missing_the_flag_is_named(caffemodel, r
     )
 
 
-def test_grouped_enlargements_are_compared_and_copied(caffemodel, refusal):
+def test_grouped_upsamplings_are_compared_and_copied(caffemodel, refusal):
     def group(arrays):
         return [arrays[0][range(K), range(K)][:, None]]
 

@@ -35,7 +35,7 @@ def noisy(decoder):
     return decoder.eval()
 
 
-def enlarged(x, factor):
+def upsampled(x, factor):
     """Bilinear interpolation that sees zeros beyond the border, as a deconvolution does."""
     x = F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=factor, mode="bilinear", align_corners=False)
     return x[..., factor:-factor, factor:-factor]
@@ -95,25 +95,25 @@ def test_before_training_every_logit_is_0(encoder, image, build):
 
 
 @torch.no_grad()
-def test_the_logits_of_fcn8s_are_scores_enlarged_and_added(encoder, image):
+def test_the_logits_of_fcn8s_are_scores_upsampled_and_added(encoder, image):
     scales = (0.5, 0.25)
     decoder = noisy(FCN8s(encoder.stages, K, head_width=8, skip_scales=scales))
     features = encoder(image, decoder.needs)
     x = F.relu(decoder.fc7(F.relu(decoder.fc6(features.pooled[4]))))
-    x = enlarged(decoder.score_fr(x), 2) + decoder.score_pool4(scales[0] * features.pooled[3])
-    x = enlarged(x, 2) + decoder.score_pool3(scales[1] * features.pooled[2])
-    torch.testing.assert_close(decoder(features), enlarged(x, 8), rtol=1e-4, atol=1e-5)
+    x = upsampled(decoder.score_fr(x), 2) + decoder.score_pool4(scales[0] * features.pooled[3])
+    x = upsampled(x, 2) + decoder.score_pool3(scales[1] * features.pooled[2])
+    torch.testing.assert_close(decoder(features), upsampled(x, 8), rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
-def test_the_logits_of_fcn16s_and_fcn32s_are_scores_enlarged_and_added(encoder, image):
+def test_the_logits_of_fcn16s_and_fcn32s_are_scores_upsampled_and_added(encoder, image):
     for build, scale, factor in ((FCN32s, None, 32), (FCN16s, 0.5, 16)):
         decoder = noisy(build(encoder.stages, K, head_width=8, **({} if scale is None else {"skip_scale": scale})))
         features = encoder(image, decoder.needs)
         x = decoder.score_fr(F.relu(decoder.fc7(F.relu(decoder.fc6(features.pooled[4])))))
         if scale is not None:
-            x = enlarged(x, 2) + decoder.score_pool4(scale * features.pooled[3])
-        torch.testing.assert_close(decoder(features), enlarged(x, factor), rtol=1e-4, atol=1e-5)
+            x = upsampled(x, 2) + decoder.score_pool4(scale * features.pooled[3])
+        torch.testing.assert_close(decoder(features), upsampled(x, factor), rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_takes_single_elements_after_fc6_and_after_fc7_in_training_only(encoder):

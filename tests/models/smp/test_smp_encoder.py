@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from impulses import centre_of_mass, enlarged_impulse
+from impulses import centre_of_mass, upsampled_impulse
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
@@ -83,10 +83,10 @@ def seen_centre(monkeypatch, encoder, stage, position, size):
     ("score", "stage", "position"),
     [("score_fr", 4, (6, 7)), ("score_pool4", 3, (14, 13)), ("score_pool3", 2, (27, 28))],
 )
-def test_a_score_on_resnet_is_enlarged_around_the_centre_of_what_it_saw(monkeypatch, score, stage, position):
+def test_a_score_on_resnet_is_upsampled_around_the_centre_of_what_it_saw(monkeypatch, score, stage, position):
     size, encoder = (427, 456), smp_encoder(encoder="resnet18").eval()
     decoder = FCN8s(encoder.stages, 1).eval()
-    plane = enlarged_impulse(decoder, encoder, score, position, size)
+    plane = upsampled_impulse(decoder, encoder, score, position, size)
     assert float(plane.sum()) == pytest.approx(4 ** (stage + 1))
     seen = seen_centre(monkeypatch, encoder, stage, position, size)
     assert centre_of_mass(plane) == pytest.approx(
