@@ -34,7 +34,7 @@ from segkit.engine.optim import Schedule, adamw, constant, one_cycle, plateau, p
 from segkit.engine.train_state import TrainState
 from segkit.errors import InputError
 from segkit.losses.cross_entropy import CrossEntropy
-from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
+from segkit.models.decoders.fcn import FCN8s, FCN16s, FCN32s
 from segkit.models.decoders.fcn_basic import (
     BilinearInterpolation,
     fcn_basic,
@@ -65,9 +65,9 @@ ENCODERS = {
     "smp": smp_encoder,
 }
 DECODERS = {
-    "fcn32s": fcn32s,
-    "fcn16s": fcn16s,
-    "fcn8s": fcn8s,
+    "fcn32s": FCN32s,
+    "fcn16s": FCN16s,
+    "fcn8s": FCN8s,
     "segnet": SegNet,
     "segnet_basic": segnet_basic,
     "segnet_basic_encoder_addition": segnet_basic_encoder_addition,
@@ -167,7 +167,8 @@ def _starting_model(parts: Model, num_classes: int, *, restore: bool) -> Segment
     assert parts.encoder is not None
     assert parts.decoder is not None
     encoder = ENCODERS[parts.encoder.name](restore, **parts.encoder.options)
-    return Segmenter(encoder, DECODERS[parts.decoder.name](encoder.stages, num_classes, **parts.decoder.options))
+    decoder = DECODERS[parts.decoder.name](encoder.stages, num_classes, **parts.decoder.options)
+    return Segmenter(encoder, decoder, num_classes=num_classes)
 
 
 def initialize(model: Segmenter, source: Path) -> None:

@@ -18,10 +18,9 @@ Model = TypeVar("Model", bound=nn.Module)
 def set_statistics(
     model: nn.Module, batches: Iterable[Tensor], *, unbiased: bool, progress: Callable[[int], None] | None = None
 ) -> None:
-    """Replaces the running mean and variance of every batch norm by averages over batches, each layer normalizing by
-    the batch at hand.
+    """Replace the running mean and variance of every batch norm by averages over batches.
 
-    Dropout is off. Batches count by their number of images.
+    Each layer normalizes by the batch at hand. Dropout is off. Batches are weighted by their number of images.
 
     Args:
         batches: normalized images [B, 3, H, W], where the model is.
@@ -37,16 +36,14 @@ def set_statistics(
         raise InputError(
             "the model has no batch norm: there are no statistics to compute. Choose a run of a model with batch norm."
         )
-    sums = {
-        norm: torch.zeros(2, norm.num_features, dtype=torch.float64) for norm in norms
-    }  # on the CPU: MPS has no float64
+    sums = {norm: torch.zeros(2, norm.num_features, dtype=torch.float64) for norm in norms}  # CPU: MPS has no float64
     images = 0
 
     def observe(norm: nn.Module, arguments: tuple[Tensor]) -> None:
         if arguments[0][:, 0].numel() < 2:
             raise InputError(
-                f"a batch of {len(arguments[0])} training images gives a batch norm a single value per channel; expected two or more. "
-                "Set another training.batch_size: the last batch holds what is left over."
+                f"a batch of {len(arguments[0])} training images gives a batch norm a single value per channel; "
+                "expected two or more. Set another training.batch_size: the last batch holds what is left over."
             )
         variance, mean = torch.var_mean(arguments[0].float(), dim=(0, 2, 3), correction=int(unbiased))
         sums[norm] += torch.stack([mean, variance]).cpu() * len(arguments[0])  # pyright: ignore[reportArgumentType]
@@ -86,16 +83,17 @@ def author_batches(order: list[int], batch_size: int) -> list[list[int]]:
 
 
 def absorb_batch_norm(model: Model) -> Model:
-    """A copy of the model, in evaluation mode, in which every `NAME_bn` that follows a convolution `NAME` has become
-    part of it.
+    """Copy a model, in evaluation mode, with batch norm folded into the convolution before it.
+
+    Folds the pairs that a module lists as `conv_bn_pairs`: attribute names of a convolution and of the batch norm that
+    is applied to its output, and to nothing else. Any other batch norm stays as it is, whatever its name.
 
     Source: alexgkendall/SegNet-Tutorial Scripts/BN-absorber.py.
     """
     model = copy.deepcopy(model).eval()
     for part in list(model.modules()):
-        for name, layer in list(part.named_children()):
-            norm = getattr(part, f"{name}_bn", None)
-            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(part, name, fuse_conv_bn_eval(layer, norm))
-                setattr(part, f"{name}_bn", nn.Identity())
+        for convolution, norm in getattr(part, "conv_bn_pairs", ()):
+            if isinstance(getattr(part, norm), nn.BatchNorm2d):  # not yet folded
+                setattr(part, convolution, fuse_conv_bn_eval(getattr(part, convolution), getattr(part, norm)))
+                setattr(part, norm, nn.Identity())
     return model

@@ -1,4 +1,4 @@
-"""What passes from an encoder to a decoder, and what a decoder says it needs."""
+"""The seam between encoder and decoder: stages that an encoder states, needs that a decoder states, and features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from segkit.errors import InputError
-from segkit.models.geometry import Path
+from segkit.models.geometry import LayerPath
 from segkit.models.layers import size_of
 from segkit.tensors import Size
 
@@ -37,22 +37,23 @@ NORMALIZATIONS = {
 
 @dataclass(frozen=True)
 class Stages:
-    """What an encoder states about its stages, fine to coarse.
+    """Properties of an encoder's stages, fine to coarse.
 
     Attributes:
         channels: channels of each stage's map.
         paths: layers from the image to each stage's pooled map.
-        has_indices: whether the encoder can give max-pooling indices.
-        classifier: kernels of the fully connected layers of the classification net, as convolutions; without its last
-            layer.
+        has_indices: the encoder can give max-pooling indices.
+        has_unpooled: the encoder can give its maps before pooling.
+        classifier: kernels of fc6 and fc7 of the classification net, as convolutions; None: it has no such layers.
         auxiliary: channels of, and layers to, each map that an auxiliary classifier looks at.
     """
 
     channels: tuple[int, ...]
-    paths: tuple[Path, ...]
+    paths: tuple[LayerPath, ...]
     has_indices: bool
-    classifier: tuple[int, ...] = (7, 1)
-    auxiliary: tuple[tuple[int, Path], ...] = ()
+    has_unpooled: bool = True
+    classifier: tuple[int, int] | None = (7, 1)
+    auxiliary: tuple[tuple[int, LayerPath], ...] = ()
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -60,16 +61,17 @@ class Stages:
         return tuple(int(path.coordinates.stride) for path in self.paths)
 
     def require_equal_widths(self, decoder: str) -> None:
-        """Raises InputError if the stages differ in channels: `decoder` gives all its maps one width."""
+        """Raise InputError if the stages differ in channels: `decoder` gives all its maps one width."""
         if len(set(self.channels)) > 1:
             widths = ", ".join(map(str, self.channels))
             raise InputError(
-                f"model.decoder = '{decoder}' needs an encoder whose stages have equal channels; this one has {widths}. Use segnet_basic."
+                f"model.decoder = '{decoder}' needs an encoder whose stages have equal channels; this one has "
+                f"{widths}. "
+                "Use segnet_basic."
             )
 
     def require_unpadded(self, decoder: str) -> None:
-        """Raises InputError if padding makes the maps larger than the image: `decoder` gives scores as large as the
-        first map."""
+        """Raise InputError if padding makes the maps larger than the image: `decoder` does not crop."""
         if self.strides[0] == 2 and any(self.paths[0].size(pixels) != -(-pixels // 2) for pixels in (1, 2, 3, 4)):
             raise InputError(
                 f"model.decoder = '{decoder}' needs maps that are no larger than the image, and the encoder pads it. "
@@ -77,34 +79,35 @@ class Stages:
             )
 
     def require_halving(self, decoder: str) -> None:
-        """Raises InputError unless every stage halves the map before it, from the image on, as 2x2 pooling does:
-        `decoder` doubles it as often, and an even kernel puts a pixel in the middle of two."""
+        """Raise InputError unless every stage halves the map before it, as 2x2 pooling does.
+
+        `decoder` doubles the size as often, by even kernels, which place a pixel midway between two.
+        """
         if self.strides != tuple(2**n for n in range(1, len(self.strides) + 1)):
             strides = ", ".join(map(str, self.strides))
             raise InputError(
-                f"model.decoder = '{decoder}' needs an encoder of strides 2, 4, 8, ...; this one has {strides}. Use segnet_basic or vgg16."
+                f"model.decoder = '{decoder}' needs an encoder of strides 2, 4, 8, ...; this one has {strides}. "
+                "Use segnet_basic or vgg16."
             )
-        first_pixels = [path.coordinates.inverse().shift for path in self.paths]
-        if any(
-            (first - Fraction(stride - 1, 2)).denominator != 1
-            for first, stride in zip(first_pixels, self.strides, strict=True)
-        ):
+        firsts = [path.coordinates.inverse().shift for path in self.paths]  # of each map's pixel 0 in the image
+        if any((x - Fraction(stride - 1, 2)).denominator != 1 for x, stride in zip(firsts, self.strides, strict=True)):
             raise InputError(
-                f"model.decoder = '{decoder}' enlarges by even kernels and needs maps that lie as after 2x2 pooling; this encoder's lie "
-                "half a pixel away. Use fcn32s, fcn16s or fcn8s, or the encoder segnet_basic or vgg16."
+                f"model.decoder = '{decoder}' upsamples with even kernels, which align only with maps made by 2x2 "
+                "pooling; "
+                "this encoder's are offset by half a pixel. Use fcn32s, fcn16s or fcn8s, or the encoder "
+                "segnet_basic or vgg16."
             )
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What a decoder uses of the encoder's stages (0 = finest); all else may be forgotten as soon as the next layer has
-    run.
+    """Maps that a decoder uses of the encoder's stages (0 = finest); the encoder keeps no others.
 
     Attributes:
         pooled: stages whose map after pooling is used.
         indices: stages whose pooling indices are used.
         unpooled: stages whose map before pooling is used.
-        auxiliary: whether the maps for auxiliary classifiers are used, in training.
+        auxiliary: the maps for auxiliary classifiers are used, in training.
         kept_channels: channels to which the decoder reduces a map that it keeps for later; None: it keeps all.
     """
 
@@ -122,7 +125,7 @@ class Features:
     Attributes:
         image_size: (height, width) of the image, pixels.
         pooled: stage -> [B, C, H, W] after pooling.
-        indices: stage -> int64 [B, C, H, W], position of each maximum in its flattened plane before pooling.
+        indices: stage -> int64 [B, C, H, W], index of each maximum in its flattened plane before pooling.
         unpooled: stage -> [B, C, H, W] before pooling.
         unpooled_sizes: stage -> (height, width) before pooling.
         auxiliary: [B, C, H, W] of each map for an auxiliary classifier.
@@ -144,10 +147,10 @@ class Features:
         kernel: int = 2,
         then: Callable[[Tensor], Tensor] | None = None,
     ) -> Float[Tensor, "B C h w"]:
-        """Max-pools a stage's map with stride 2 and ceil rounding, and keeps what the decoder needs of it.
+        """Max-pool a stage's map with stride 2 and ceil rounding, and keep what the decoder needs of it.
 
         Args:
-            then: what happens to the pooled map before anyone uses it, such as dropout.
+            then: applied to the pooled map before anyone uses it, such as dropout.
         """
         self.unpooled_sizes[stage] = size_of(x)
         if stage in needs.unpooled:
@@ -163,8 +166,7 @@ class Features:
 
 
 def storage_multiplier(needs: Needs, stages: Stages) -> int:
-    """How many channels per stage an encoder must store for a decoder that runs after it; 1 for pooling indices alone,
-    0 for nothing.
+    """Channels per stage that an encoder must store for its decoder; 1 for pooling indices alone, 0 for nothing.
 
     The deepest map is not stored: the decoder starts from it.
 

@@ -1,7 +1,7 @@
-"""Exact coordinates: where a pixel of one map lies in another, what it sees, and how large maps are.
+"""Exact coordinates: which pixel of the image a pixel of a map stands on, and how large maps are.
 
-Every layer maps positions affinely, `out = scale * in + shift`; composing layers composes the maps, in fractions, so
-that strides, crop offsets, receptive fields and minimum sizes are results and never literals.
+Every layer maps coordinates affinely, `out = scale * in + shift`; composing layers composes the maps, in fractions, so
+that strides, kernels of upsampling, crop offsets and minimum sizes are results and never literals.
 
 Source: BVLC Caffe python/caffe/coord_map.py.
 """
@@ -9,7 +9,6 @@ Source: BVLC Caffe python/caffe/coord_map.py.
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, reduce
-from math import prod
 
 
 @dataclass(frozen=True)
@@ -20,17 +19,20 @@ class CoordinateMap:
     shift: Fraction = Fraction(0)
 
     def then(self, outer: "CoordinateMap") -> "CoordinateMap":
-        """This map followed by `outer`."""
+        """Return this map followed by `outer`."""
         return CoordinateMap(outer.scale * self.scale, outer.scale * self.shift + outer.shift)
 
     def inverse(self) -> "CoordinateMap":
-        """The map back."""
+        """Return the map back."""
         return CoordinateMap(1 / self.scale, -self.shift / self.scale)
 
     @property
     def stride(self) -> Fraction:
         """Input pixels per output pixel."""
         return 1 / self.scale
+
+
+IMAGE = CoordinateMap()
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Layer:
 
     @property
     def coordinates(self) -> CoordinateMap:
-        """From positions in its input to positions in its output."""
+        """From coordinates in its input to coordinates in its output."""
         half = Fraction(self.extent - 1, 2)
         if self.transposed:
             return CoordinateMap(Fraction(self.stride), half - self.padding)
@@ -62,21 +64,13 @@ class Layer:
         """Pixels of its output; below 1 if the window does not fit."""
         if self.transposed:
             return (pixels - 1) * self.stride + self.extent - 2 * self.padding
-        room = (
-            pixels + self.padding + (self.padding if self.padding_after is None else self.padding_after) - self.extent
-        )
+        padding_after = self.padding if self.padding_after is None else self.padding_after
+        room = pixels + self.padding + padding_after - self.extent
         if not self.ceil:
             return room // self.stride + 1
         rounded_up = -(-room // self.stride) + 1
-        return (
-            rounded_up - 1 if (rounded_up - 1) * self.stride >= pixels + self.padding else rounded_up
-        )  # none starts beyond the map
-
-    def sees(self, first: int, last: int) -> tuple[int, int]:
-        """First and last pixel of its input that pixels `first` to `last` of its output depend on."""
-        if self.transposed:
-            return -(-(first + self.padding - self.extent + 1) // self.stride), (last + self.padding) // self.stride
-        return first * self.stride - self.padding, last * self.stride - self.padding + self.extent - 1
+        starts_beyond = (rounded_up - 1) * self.stride >= pixels + self.padding  # torch and Caffe drop such a window
+        return rounded_up - 1 if starts_beyond else rounded_up
 
 
 def convolution(kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Layer:
@@ -94,35 +88,34 @@ def deconvolution(kernel: int, stride: int = 1, padding: int = 0) -> Layer:
     return Layer(kernel, stride, padding, transposed=True)
 
 
-def sampling(stride: int, position: Fraction) -> Layer:
-    """A map of ceil(n / stride) pixels for n of the image; its pixel i lies at `stride` x i + `position` there, a
-    multiple of 1/2.
+def sampling(stride: int, first: Fraction) -> Layer:
+    """A map of ceil(n / stride) pixels for n of the image, with pixel i at image coordinate `stride` x i + `first`.
 
-    It stands for layers of which only this is known, so its window says nothing of what they see.
+    Stands for layers of which only this is known. `first` is a multiple of 1/2.
     """
-    kernel = int(2 * position) + 1
+    kernel = int(2 * first) + 1
     return Layer(kernel, stride, padding_after=kernel - 1)
 
 
-def crop(offset: int) -> CoordinateMap:
-    """Map of cutting `offset` pixels off the top and left."""
+def crop_map(offset: int) -> CoordinateMap:
+    """Coordinate map of cutting `offset` pixels off the top and left."""
     return CoordinateMap(shift=Fraction(-offset))
 
 
 @dataclass(frozen=True)
-class Path:
-    """The layers between the image and a map; of parallel branches, the one that sees most."""
+class LayerPath:
+    """The layers between the image and a map; of parallel branches, the one with the largest windows."""
 
     layers: tuple[Layer, ...] = ()
 
-    def then(self, *layers: Layer) -> "Path":
-        """This path and more layers."""
-        return Path(self.layers + layers)
+    def then(self, *layers: Layer) -> "LayerPath":
+        """Return this path with more layers."""
+        return LayerPath(self.layers + layers)
 
     @cached_property
     def coordinates(self) -> CoordinateMap:
-        """From positions in the image to positions in the map."""
-        return reduce(CoordinateMap.then, (layer.coordinates for layer in self.layers), CoordinateMap())
+        """From coordinates in the image to coordinates in the map."""
+        return reduce(CoordinateMap.then, (layer.coordinates for layer in self.layers), IMAGE)
 
     def size(self, pixels: int) -> int:
         """Pixels of the map for an image of `pixels`; 0 if some layer does not fit."""
@@ -131,27 +124,6 @@ class Path:
             if pixels < 1:
                 return 0
         return pixels
-
-    def sees(self, position: int) -> tuple[int, int]:
-        """First and last pixel of the image that a pixel of the map depends on; the padding counts as image.
-
-        The last comes before the first if it depends on none: a transposed convolution whose stride exceeds its kernel
-        leaves gaps.
-        """
-        first = last = position
-        for layer in reversed(self.layers):
-            first, last = layer.sees(first, last)
-            if last < first:
-                break
-        return first, last
-
-    @cached_property
-    def receptive_field(self) -> int:
-        """Pixels of the image that a pixel of the map depends on; the most, where its position matters."""
-        seen = [
-            self.sees(position) for position in range(prod(layer.stride for layer in self.layers if layer.transposed))
-        ]
-        return max(last - first + 1 for first, last in seen)
 
     @cached_property
     def minimum_size(self) -> int:
@@ -163,29 +135,56 @@ class Path:
 
 
 def crop_offsets(first: CoordinateMap, second: CoordinateMap) -> tuple[int, int]:
-    """Pixels to cut off the top and left of each of two maps so that they lie on one another; one of the two is 0.
+    """Pixels to cut off the top and left of each of two maps so that their pixels coincide; one of the two is 0.
 
     Both maps start from the image.
 
     Raises:
-        ValueError: if the two differ in stride or lie a fraction of a pixel apart: no crop aligns them.
+        ValueError: if the two differ in stride or are offset by a fraction of a pixel: no crop aligns them.
     """
     between = second.inverse().then(first)
     if between.scale != 1 or between.shift.denominator != 1:
-        raise ValueError(f"no crop aligns {first} with {second}: position in the first is {between} of the second")
+        raise ValueError(f"no crop aligns {first} with {second}: from the second to the first it is {between}")
     return max(int(between.shift), 0), max(-int(between.shift), 0)
 
 
-def aligning_kernel(position: CoordinateMap, factor: int, target: CoordinateMap) -> int:
-    """Kernel of the bilinear enlargement by `factor` whose pixels fall on those of `target`: 2 x factor, or one less.
+@dataclass(frozen=True)
+class Alignment:
+    """How a map is upsampled onto the pixels of a finer one.
 
-    An even kernel moves the map by half a pixel more than an odd one, so just one of the two fits.
+    Attributes:
+        factor: stride of the transposed convolution.
+        kernel: its kernel: 2 x factor, or one less.
+        crop: pixels to cut off the top and left of the upsampled map.
+        target_crop: pixels to cut off the top and left of the finer map; `crop` or this is 0.
+        coordinates: from the image to the upsampled and cropped map.
+    """
+
+    factor: int
+    kernel: int
+    crop: int
+    target_crop: int
+    coordinates: CoordinateMap
+
+    def size(self, pixels: int, target_pixels: int) -> int:
+        """Pixels that the finer map and the map upsampled from `pixels` have in common, after the crops."""
+        upsampled = deconvolution(self.kernel, self.factor).size(pixels) if pixels > 0 else 0
+        return min(upsampled - self.crop, target_pixels - self.target_crop)
+
+
+def align(coordinates: CoordinateMap, target: CoordinateMap) -> Alignment:
+    """Kernel and crops of the bilinear upsampling from a map onto a finer one.
+
+    An even kernel offsets the map by half a pixel more than an odd one, so just one of the two fits.
 
     Raises:
-        ValueError: if none does.
+        ValueError: if neither does.
     """
+    factor = int(coordinates.stride / target.stride)
     for kernel in (2 * factor, 2 * factor - 1):
-        between = target.inverse().then(position.then(deconvolution(kernel, factor).coordinates))
+        upsampled = coordinates.then(deconvolution(kernel, factor).coordinates)
+        between = target.inverse().then(upsampled)
         if between.scale == 1 and between.shift.denominator == 1:
-            return kernel
-    raise ValueError(f"no enlargement by {factor} brings {position} onto {target}")
+            crop, target_crop = crop_offsets(upsampled, target)
+            return Alignment(factor, kernel, crop, target_crop, upsampled.then(crop_map(crop)))
+    raise ValueError(f"no upsampling by {factor} aligns {coordinates} with {target}")

@@ -7,7 +7,6 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from segkit.models.geometry import Layer, deconvolution
 from segkit.tensors import Logits, Size
 
 Upsampling = Literal["fixed", "learned", "learned_intermediate", "learned_final"]
@@ -38,6 +37,12 @@ def zero_convolution(incoming: int, outgoing: int) -> nn.Conv2d:
     return layer
 
 
+def crop_to(x: Tensor, offset: int, size: Size) -> Tensor:
+    """Cut `offset` pixels off the top and left of a map [..., H, W], and the rest to `size`."""
+    height, width = size
+    return x[..., offset : offset + height, offset : offset + width]
+
+
 def response_normalization(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
     """Local response normalization across 5 channels, alpha 1e-4, beta 0.75, k 1, as in CaffeNet, GoogLeNet and
     SegNet-Basic."""
@@ -45,15 +50,14 @@ def response_normalization(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H 
 
 
 def unpool(x: Float[Tensor, "B C h w"], indices: Int64[Tensor, "B C h w"], size: Size) -> Float[Tensor, "B C H W"]:
-    """Zeros [B, C, H, W] but for the values of `x`, each at its place: what `F.max_unpool2d` gives, and its gradient,
-    bit by bit.
+    """Put each value of `x` back at its index, among zeros [B, C, H, W]: `F.max_unpool2d` and its gradient, bit by bit.
 
-    Each plane is scattered into, which is deterministic on every device as long as no two values share a place;
-    `F.max_unpool2d` is refused by torch in deterministic mode. The memory layout of `x` is kept.
+    Scatters into each plane, which is deterministic on every device as long as no two values share an index;
+    torch refuses `F.max_unpool2d` in deterministic mode. Keeps the memory layout of `x`.
 
     Args:
         x: pooled map.
-        indices: position of each value in its flattened plane of H x W, as max-pooling gave it.
+        indices: of each value in its flattened plane of H x W, as max pooling gives them.
         size: (H, W) before pooling.
     """
     (batch, channels), (height, width) = x.shape[:2], size
@@ -81,7 +85,7 @@ class CaffeBatchNorm(nn.BatchNorm2d):
         nn.init.constant_(self.bias, shift)
 
     def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-        """Normalized [B, C, H, W]; in training by the batch's own statistics."""
+        """Normalize [B, C, H, W]; in training by the batch's own statistics."""
         if not (self.training and self.track_running_stats):
             return super().forward(input)
         assert self.running_mean is not None
@@ -89,10 +93,7 @@ class CaffeBatchNorm(nn.BatchNorm2d):
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         momentum = self.momentum or 0.0
-        mean, variance = (
-            self.running_mean.clone(),
-            self.running_var.clone(),
-        )  # autograd keeps these; the buffers may change
+        mean, variance = self.running_mean.clone(), self.running_var.clone()  # autograd keeps these, not the buffers
         output = F.batch_norm(
             input, mean, variance, self.weight, self.bias, training=True, momentum=momentum, eps=self.eps
         )
@@ -103,15 +104,14 @@ class CaffeBatchNorm(nn.BatchNorm2d):
 
 
 def batch_norm_layer(channels: int, kind: BatchNormKind) -> nn.BatchNorm2d:
-    """Batch norm of torch (eps 1e-5, shift 0, running variance with Bessel's correction) or of caffe-segnet, with shift
-    0.001 or 0."""
+    """Batch norm of torch (eps 1e-5, shift 0, Bessel's correction in the running variance), or of caffe-segnet."""
     if kind == "torch":
         return nn.BatchNorm2d(channels)
     return CaffeBatchNorm(channels, shift=0.001 if kind == "caffe" else 0.0)
 
 
 def bilinear_kernel(size: int) -> Tensor:
-    """[size, size] bilinear interpolation kernel.
+    """Bilinear interpolation kernel [size, size].
 
     Source: shelhamer/fcn.berkeleyvision.org surgery.py, upsample_filt.
     """
@@ -122,13 +122,13 @@ def bilinear_kernel(size: int) -> Tensor:
 
 
 class Upsample(nn.Module):
-    """Transposed convolution with stride `factor` and without padding, that starts as bilinear interpolation.
+    """Transposed convolution with stride `factor` and without padding that starts as bilinear interpolation.
 
     n pixels become factor x (n - 1) + kernel; the decoder crops the margin.
 
     Args:
         num_classes: channels in and out.
-        factor: enlargement.
+        factor: of the upsampling.
         learned: a dense kernel [K, K, k, k] that starts with the bilinear kernel on its diagonal and is trained;
             otherwise the bilinear kernel of each class stays.
         kernel: pixels of a side; None: 2 x factor.
@@ -140,7 +140,6 @@ class Upsample(nn.Module):
         super().__init__()
         self.factor = factor
         kernel = kernel or 2 * factor
-        self.layer: Layer = deconvolution(kernel, factor)
         weight = bilinear_kernel(kernel)
         if learned:
             dense = torch.zeros(num_classes, num_classes, kernel, kernel)
@@ -152,5 +151,5 @@ class Upsample(nn.Module):
             self.groups = num_classes
 
     def forward(self, x: Float[Tensor, "B K h w"]) -> Logits:
-        """[B, K, h, w] to [B, K, factor (h - 1) + kernel, factor (w - 1) + kernel]."""
+        """Upsample [B, K, h, w] to [B, K, factor (h - 1) + kernel, factor (w - 1) + kernel]."""
         return F.conv_transpose2d(x, self.weight, stride=self.factor, groups=self.groups)

@@ -2,7 +2,8 @@
 
 from typing import Protocol, cast
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from segkit.errors import InputError
 from segkit.models.features import Features, Needs, Normalization, Stages
@@ -11,7 +12,7 @@ from segkit.tensors import AuxiliaryLogits, Image, Logits
 
 
 class Encoder(Protocol):
-    """What a segmenter asks of an encoder.
+    """The part of a model that turns an image into maps.
 
     Attributes:
         stages: channels and coordinates of its maps.
@@ -27,8 +28,12 @@ class Encoder(Protocol):
 
 
 class Decoder(Protocol):
-    """What a segmenter asks of a decoder; `needs` is all that it may use, `minimum_size` the smallest image in
-    pixels."""
+    """The part of a model that turns maps into logits [B, K, H, W] at image size, float32.
+
+    Attributes:
+        needs: all that it uses of the encoder's features.
+        minimum_size: height and width of the smallest image, pixels.
+    """
 
     needs: Needs
     minimum_size: int
@@ -41,38 +46,85 @@ class Segmenter(nn.Module):
 
     Args:
         encoder: an nn.Module that is an `Encoder`.
-        decoder: an nn.Module that is a `Decoder`.
+        decoder: an nn.Module that is a `Decoder`. Each of the two may list pairs of names `conv_bn_pairs`; see
+            `absorb_batch_norm`.
+        num_classes: K, to check the logits against; None: any.
     Raises:
-        InputError: if the decoder needs pooling indices and the encoder has none.
+        InputError: if a part lacks an attribute, or the decoder needs what the encoder does not give.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module):
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, *, num_classes: int | None = None):
         super().__init__()
-        stated = cast(Encoder, encoder)
-        self.needs = cast(Decoder, decoder).needs
-        if self.needs.indices and not stated.stages.has_indices:
-            raise InputError(
-                f"model.decoder: {type(decoder).__name__} needs pooling indices, and the encoder {type(encoder).__name__} has none. "
-                "Choose another decoder, or an encoder with max pooling such as vgg16."
-            )
-        self.stages = stated.stages
-        self.minimum_size = max(stated.stages.paths[-1].minimum_size, cast(Decoder, decoder).minimum_size)
-        self.normalization = stated.normalization
-        self.pretrained_names = frozenset(f"encoder.{name}" for name in stated.pretrained_names)
+        stated = {
+            "encoder": (encoder, {"stages": Stages, "normalization": Normalization, "pretrained_names": frozenset}),
+            "decoder": (decoder, {"needs": Needs, "minimum_size": int}),
+        }
+        for role, (part, attributes) in stated.items():
+            for name, kind in attributes.items():
+                if not isinstance(getattr(part, name, None), kind):
+                    raise InputError(
+                        f"model.{role}: {type(part).__name__} has no attribute {name} of type {kind.__name__}; a "
+                        "segmenter "
+                        f"needs {' and '.join(attributes)}. Set it in __init__ (see {role.title()} in "
+                        "segkit/models/segmenter.py)."
+                    )
+        self.stages, self.needs = cast(Encoder, encoder).stages, cast(Decoder, decoder).needs
+        self._require_given(type(encoder).__name__, type(decoder).__name__)
+        self.num_classes = num_classes
+        self.minimum_size = max(self.stages.paths[-1].minimum_size, cast(Decoder, decoder).minimum_size)
+        self.normalization = cast(Encoder, encoder).normalization
+        self.pretrained_names = frozenset(f"encoder.{name}" for name in cast(Encoder, encoder).pretrained_names)
         self.encoder = encoder
         self.decoder = decoder
 
+    def _require_given(self, encoder: str, decoder: str) -> None:
+        """Raise InputError if the decoder needs what the encoder does not give."""
+        needs, last = self.needs, len(self.stages.channels) - 1
+        if needs.indices and not self.stages.has_indices:
+            raise InputError(
+                f"model.decoder: {decoder} needs pooling indices, and the encoder {encoder} has none. "
+                "Choose another decoder, or an encoder with max pooling such as vgg16."
+            )
+        if needs.unpooled and not self.stages.has_unpooled:
+            raise InputError(
+                f"model.decoder: {decoder} needs maps before pooling, and the encoder {encoder} gives none. "
+                "Choose another decoder, or an encoder with max pooling such as vgg16."
+            )
+        if unknown := sorted((needs.pooled | needs.indices | needs.unpooled) - set(range(last + 1))):
+            raise InputError(
+                f"model.decoder: {decoder} needs stage {unknown[0]}, and the encoder {encoder} has stages 0 to {last}. "
+                "Choose an encoder with more stages, or change needs."
+            )
+
     def forward(self, image: Image) -> Logits | AuxiliaryLogits:
-        """[B, 3, H, W] normalized image, any H and W, to [B, K, H, W] float32 logits; in training also auxiliary ones,
-        if there are any.
+        """Compute [B, K, H, W] float32 logits of a normalized image [B, 3, H, W]; in training also auxiliary ones.
 
         Raises:
-            InputError: if the image is smaller than `minimum_size`.
+            InputError: if the image is smaller than `minimum_size`, or the decoder gives logits of another form.
         """
         height, width = size_of(image)
         if min(height, width) < self.minimum_size:
             raise InputError(
-                f"an image of {height}x{width} pixels (height x width) is too small for this net: expected at least {self.minimum_size} "
+                f"an image of {height}x{width} pixels (height x width) is too small for this net: expected at "
+                f"least {self.minimum_size} "
                 "on each side. Enlarge it, or raise transforms.resolution."
             )
-        return self.decoder(self.encoder(image, self.needs))
+        logits = self.decoder(self.encoder(image, self.needs))
+        if not torch.compiler.is_compiling():
+            for each in (logits.logits, *logits.auxiliary) if isinstance(logits, AuxiliaryLogits) else (logits,):
+                self._check(each, image)
+        return logits
+
+    def _check(self, logits: object, image: Image) -> None:
+        """Raise InputError unless logits are [B, K, H, W] float32 (or float64) at the image's size."""
+        shape, dtype = ([*logits.shape], logits.dtype) if isinstance(logits, Tensor) else ([], type(logits).__name__)
+        classes = self.num_classes or (shape[1] if len(shape) == 4 else "classes")
+        expected = [len(image), classes, *size_of(image)]
+        if shape != expected or dtype not in (torch.float32, torch.float64):
+            found = f"{dtype} {shape}" if shape else dtype
+            raise InputError(
+                f"model.decoder: {type(self.decoder).__name__} gives {found} for an image {[*image.shape]}; "
+                "expected logits "
+                f"float32 [{', '.join(map(str, expected))}] (batch, classes, height, width). "
+                "Crop or interpolate to features.image_size, and call .float() on the last map."
+            )

@@ -6,7 +6,7 @@ from torch import nn
 
 from segkit.compare.ledger import Costs, Spread, cost_tables, count, interleaved
 from segkit.errors import InputError
-from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
+from segkit.models.decoders.fcn import FCN8s, FCN16s, FCN32s
 from segkit.models.decoders.fcn_basic import (
     BilinearInterpolation,
     fcn_basic,
@@ -68,7 +68,7 @@ def test_fcn32s_costs_what_its_layers_cost(upsampling, dense):
     enlargement = 64**2 * K * dense * PIXELS[5]  # every pixel of its input, by the whole kernel
     learned = 64**2 * K * K if dense == K else 0
     layers = [*convolutions_of_vgg(), *head]
-    found = costs(narrow_vgg, fcn32s, head_width=24, upsampling=upsampling)
+    found = costs(narrow_vgg, FCN32s, head_width=24, upsampling=upsampling)
     assert found.macs == macs(layers) + enlargement
     assert found.parameters == parameters(layers) + learned
     assert found.file_bytes == 4 * found.parameters
@@ -94,11 +94,11 @@ def test_segnet_costs_what_its_layers_cost():
 
 
 def test_fcn_keeps_scores_of_the_skips_and_segnet_its_indices():
-    found = {decoder: costs(narrow_vgg, decoder) for decoder in (fcn32s, fcn16s, fcn8s, SegNet)}
+    found = {decoder: costs(narrow_vgg, decoder) for decoder in (FCN32s, FCN16s, FCN8s, SegNet)}
     pool3, pool4 = PIXELS[3], PIXELS[4]
-    assert (found[fcn32s].kept_bytes, found[fcn32s].kept_bytes_two_bit_indices) == (0, 0)
-    assert found[fcn16s].kept_bytes == found[fcn16s].kept_bytes_two_bit_indices == 4 * K * pool4
-    assert found[fcn8s].kept_bytes == found[fcn8s].kept_bytes_two_bit_indices == 4 * K * (pool3 + pool4)
+    assert (found[FCN32s].kept_bytes, found[FCN32s].kept_bytes_two_bit_indices) == (0, 0)
+    assert found[FCN16s].kept_bytes == found[FCN16s].kept_bytes_two_bit_indices == 4 * K * pool4
+    assert found[FCN8s].kept_bytes == found[FCN8s].kept_bytes_two_bit_indices == 4 * K * (pool3 + pool4)
     indices = sum(width * pixels for width, pixels in zip(WIDTHS, PIXELS[1:], strict=True))
     assert found[SegNet].kept_bytes == 8 * indices
     assert found[SegNet].kept_bytes_two_bit_indices == 2 * indices / 8
@@ -106,7 +106,7 @@ def test_fcn_keeps_scores_of_the_skips_and_segnet_its_indices():
 
 
 def test_a_map_narrower_than_the_scores_is_kept_as_it_is():
-    assert costs(lambda: VGG16(width=1 / 64), fcn8s).kept_bytes == 4 * (
+    assert costs(lambda: VGG16(width=1 / 64), FCN8s).kept_bytes == 4 * (
         4 * PIXELS[3] + K * PIXELS[4]
     )  # 4 and 8 channels
 
@@ -138,7 +138,7 @@ def test_table_1_is_in_proportion_to_its_storage_multipliers():
 
 def test_counting_computes_and_allocates_nothing():
     size = (65536, 65536)  # the finest map alone would take 70 GB
-    assert costs(narrow_vgg, fcn8s, size, head_width=8).kept_bytes == 4 * K * (8192**2 + 4096**2)
+    assert costs(narrow_vgg, FCN8s, size, head_width=8).kept_bytes == 4 * K * (8192**2 + 4096**2)
 
 
 def test_what_is_kept_is_unknown_of_a_model_without_encoder_and_decoder():
@@ -149,7 +149,7 @@ def test_what_is_kept_is_unknown_of_a_model_without_encoder_and_decoder():
 
 def test_an_image_too_small_for_the_net_is_refused():
     with pytest.raises(InputError, match="an image of 8x8 pixels .* is too small for this net"):
-        costs(lambda: AlexNet(padding=1), fcn32s, (8, 8), head_width=8)
+        costs(lambda: AlexNet(padding=1), FCN32s, (8, 8), head_width=8)
 
 
 def test_rounds_run_every_model_once_and_start_with_another_each_time():

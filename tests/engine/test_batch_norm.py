@@ -86,3 +86,21 @@ def test_absorbing_batch_norm_changes_no_output(encoder, decoder):
     expected = model.eval()(image)
     assert expected.std() > 0.01
     torch.testing.assert_close(absorbed(image), expected, rtol=1e-3, atol=1e-4)
+
+
+class Outsider(nn.Module):
+    """A convolution, a ReLU, and then a batch norm of the convolution's name."""
+
+    def __init__(self):
+        super().__init__()
+        self.score, self.score_bn = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+        nn.init.normal_(self.score_bn.running_mean)
+
+    def forward(self, x):
+        return self.score_bn(self.score(x).relu())
+
+
+@torch.no_grad()
+def test_a_batch_norm_that_is_not_listed_behind_its_convolution_stays():
+    model, image = Outsider().eval(), torch.randn(1, 3, 8, 8)
+    assert torch.equal(absorb_batch_norm(model)(image), model(image))

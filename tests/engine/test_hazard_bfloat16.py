@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
+from segkit.models.decoders.fcn import FCN8s, FCN16s, FCN32s
 from segkit.models.decoders.segnet import SegNet
 from segkit.models.encoders.vgg import VGG16
 from segkit.models.layers import Upsample
@@ -21,14 +21,14 @@ from segkit.engine.optim import constant
 from segkit.engine.train import Plan, train
 from segkit.engine.train_state import TrainState
 from segkit.losses.cross_entropy import CrossEntropy
-from segkit.models.decoders.fcn import fcn8s
+from segkit.models.decoders.fcn import FCN8s
 from segkit.models.encoders.vgg import VGG16
 from segkit.models.segmenter import Segmenter
 from segkit.tracking.tracker import NoTracker
 
 torch.set_num_threads(2)  # with one thread nothing is corrupted
 encoder = VGG16(width=1 / 64)
-model = Segmenter(encoder, fcn8s(encoder.stages, 11, head_width=4096))
+model = Segmenter(encoder, FCN8s(encoder.stages, 11, head_width=4096))
 optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
 batch = Batch(torch.randn(1, 3, 192, 256), torch.randint(11, (1, 192, 256)), ("x",))
 for layout in (torch.channels_last, torch.contiguous_format):
@@ -45,7 +45,7 @@ def test_a_training_step_of_fcn8s_with_4096_to_11_channels_survives_bfloat16():
     assert child.stdout.count("step") == 2
 
 
-@pytest.mark.parametrize("decoder", [fcn32s, fcn16s, fcn8s, SegNet])
+@pytest.mark.parametrize("decoder", [FCN32s, FCN16s, FCN8s, SegNet])
 def test_score_layers_and_all_after_them_compute_in_float32_under_autocast(decoder):
     encoder = VGG16(width=1 / 16)
     model = Segmenter(encoder, decoder(encoder.stages, 3, **({} if decoder is SegNet else {"head_width": 8})))

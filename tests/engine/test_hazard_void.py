@@ -10,7 +10,7 @@ from PIL import Image
 
 from segkit.engine.device import deterministic
 from segkit.losses.cross_entropy import CrossEntropy
-from segkit.models.decoders.fcn import fcn32s
+from segkit.models.decoders.fcn import FCN32s
 from segkit.models.decoders.segnet import SegNet
 from segkit.models.encoders.googlenet import GoogLeNet
 from segkit.models.encoders.vgg import VGG16
@@ -26,7 +26,7 @@ def googlenet():
     """A net with auxiliary classifiers."""
     torch.manual_seed(0)
     encoder = GoogLeNet(width=1 / 8)
-    return Segmenter(encoder, fcn32s(encoder.stages, K, auxiliary_weight=0.3))
+    return Segmenter(encoder, FCN32s(encoder.stages, K, auxiliary_weight=0.3))
 
 
 def segnet():

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from segkit.models.caffe.layers import import_caffe
-from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
+from segkit.models.decoders.fcn import FCN8s, FCN16s, FCN32s
 from segkit.models.encoders.vgg import VGG16
 from segkit.models.segmenter import Segmenter
 
@@ -12,11 +12,11 @@ K = 3
 CHOOSE = "Choose the config of this net, with its layers, widths and number of classes"
 
 
-def build(encoder=VGG16, decoder=fcn8s, classes=K, **options):
+def build(encoder=VGG16, decoder=FCN8s, classes=K, **options):
     """A model, narrow; `options` are the decoder's, those of the encoder start with encoder_."""
     own = {"width": 1 / 16, "normalization": "caffe"}
     own |= {name.removeprefix("encoder_"): options.pop(name) for name in list(options) if name.startswith("encoder_")}
-    options |= {"head_width": 8} if decoder in (fcn8s, fcn16s, fcn32s) else {}
+    options |= {"head_width": 8} if decoder in (FCN8s, FCN16s, FCN32s) else {}
     encoder = encoder(**own)
     return Segmenter(encoder, decoder(encoder.stages, classes, **options)).eval()
 

@@ -67,8 +67,10 @@ def layers_of(model, *, inner_product=(), slashes=False):
         slashes: GoogLeNet's names.
     """
     found, first = [], True
+    stored = getattr(model.decoder, "stored_names", {})
     for path, module in model.named_modules():
         name = path.split(".")[-1]
+        name = stored.get(name, name)
         name = re.sub(r"^(conv\d|inception_\d\w)_", r"\1/", name) if slashes else name
         if isinstance(module, nn.Conv2d):
             weight, bias = module.weight.detach().numpy(), module.bias.detach().numpy()

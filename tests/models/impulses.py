@@ -10,7 +10,7 @@ def centre_of_mass(plane):
     return float(plane.sum(1) @ rows / plane.sum()), float(plane.sum(0) @ columns / plane.sum())
 
 
-def enlarged_impulse(decoder, encoder, score, position, size):
+def upsampled_impulse(decoder, encoder, score, position, size):
     """Logits where one score layer gives 1 at one position and every other score is 0."""
 
     def impulse(module, arguments, output):

@@ -3,10 +3,10 @@ expectation."""
 
 import pytest
 import torch
-from impulses import centre_of_mass, enlarged_impulse
+from impulses import centre_of_mass, upsampled_impulse
 from torch.nn import functional as F
 
-from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
+from segkit.models.decoders.fcn import FCN8s, FCN16s, FCN32s
 from segkit.models.encoders.vgg import VGG16
 from segkit.models.features import Features, Needs
 
@@ -38,25 +38,25 @@ def seen_centre(monkeypatch, stage, position, size):
 @pytest.mark.parametrize(
     ("build", "score", "stage"),
     [
-        (fcn32s, "score_fr", 4),
-        (fcn16s, "score_fr", 4),
-        (fcn16s, "score_pool4", 3),
-        (fcn8s, "score_fr", 4),
-        (fcn8s, "score_pool4", 3),
-        (fcn8s, "score_pool3", 2),
+        (FCN32s, "score_fr", 4),
+        (FCN16s, "score_fr", 4),
+        (FCN16s, "score_pool4", 3),
+        (FCN8s, "score_fr", 4),
+        (FCN8s, "score_pool4", 3),
+        (FCN8s, "score_pool3", 2),
     ],
 )
-def test_a_score_is_enlarged_around_the_centre_of_what_it_saw(monkeypatch, encoder, build, score, stage, upsampling):
+def test_a_score_is_upsampled_around_the_centre_of_what_it_saw(monkeypatch, encoder, build, score, stage, upsampling):
     size, position = (270, 279), {4: (4, 3), 3: (8, 9), 2: (14, 19)}[stage]
     decoder = build(encoder.stages, 1, head_width=4, upsampling=upsampling).eval()
-    plane = enlarged_impulse(decoder, encoder, score, position, size)
+    plane = upsampled_impulse(decoder, encoder, score, position, size)
     assert float(plane.sum()) == pytest.approx(4 ** (stage + 1))  # a pixel of stride s is worth s x s pixels
     assert centre_of_mass(plane) == pytest.approx(seen_centre(monkeypatch, stage, position, size), abs=1e-4)
 
 
-@pytest.mark.parametrize("build", [fcn32s, fcn16s, fcn8s])
+@pytest.mark.parametrize("build", [FCN32s, FCN16s, FCN8s])
 @pytest.mark.parametrize("size", [(1, 1), (31, 33), (64, 64), (65, 97), (127, 200)])
-def test_the_last_enlargement_reaches_every_image_size(encoder, build, size):
+def test_the_last_upsampling_reaches_every_image_size(encoder, build, size):
     decoder = build(encoder.stages, 2, head_width=4).eval()
     torch.nn.init.ones_(decoder.score_fr.bias)
     with torch.inference_mode():
@@ -66,7 +66,7 @@ def test_the_last_enlargement_reaches_every_image_size(encoder, build, size):
 
 
 def test_where_heights_differ_the_common_part_of_two_maps_is_added(encoder):
-    decoder = fcn8s(encoder.stages, 1, head_width=4).eval()
+    decoder = FCN8s(encoder.stages, 1, head_width=4).eval()
     channels = encoder.stages.channels
     pooled = {
         stage: torch.zeros(1, channels[stage], *size) for stage, size in {4: (2, 3), 3: (3, 5), 2: (6, 9)}.items()

@@ -1,4 +1,4 @@
-"""Any stack of layers: sizes, coordinates and receptive fields are those that torch shows.
+"""Any stack of layers: sizes and coordinates are those that torch shows.
 
 The probe is the gradient of one output pixel with respect to the image, where every weight is 1: what is not 0 was
 seen.
@@ -6,19 +6,26 @@ seen.
 
 from fractions import Fraction
 from functools import reduce
-from math import prod
 
 import pytest
 import torch
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from segkit.models.geometry import CoordinateMap, Layer, Path, convolution, crop, crop_offsets, deconvolution
+from segkit.models.geometry import (
+    IMAGE,
+    CoordinateMap,
+    Layer,
+    LayerPath,
+    convolution,
+    crop_map,
+    crop_offsets,
+    deconvolution,
+)
 from segkit.models.layers import bilinear_kernel
 
 MANY = settings(max_examples=100)
-IMAGE = CoordinateMap()
 PIXELS = 3000  # so many that a pixel near the middle sees no border
 
 CONVOLUTIONS = st.builds(convolution, st.integers(1, 5), st.integers(1, 3), st.integers(0, 2), st.integers(1, 3))
@@ -28,7 +35,7 @@ POOLINGS = st.integers(1, 4).flatmap(
         Layer, st.just(k), st.integers(1, 3), st.integers(0, k // 2), ceil=st.booleans()
     )  # torch pads by half at most
 )
-ENLARGEMENTS = st.integers(1, 3).flatmap(
+UPSAMPLINGS = st.integers(1, 3).flatmap(
     lambda f: st.builds(deconvolution, st.sampled_from([2 * f - 1, 2 * f]), st.just(f))
 )
 CROPS = st.integers(0, 3)
@@ -41,7 +48,7 @@ def stacks(*layers):
 def run(layer, x, *, bilinear=False):
     """One layer, or a crop of so many pixels, on [1, 1, W].
 
-    Weights are 1, but for enlargements that are to be `bilinear`; averages stand for maxima, so that every pixel
+    Weights are 1, but for upsampling that is to be `bilinear`; averages stand for maxima, so that every pixel
     counts.
     """
     if isinstance(layer, int):
@@ -60,7 +67,7 @@ def run_all(layers, x, **options):
 
 
 def coordinates(layers):
-    maps = (crop(layer) if isinstance(layer, int) else layer.coordinates for layer in layers)
+    maps = (crop_map(layer) if isinstance(layer, int) else layer.coordinates for layer in layers)
     return reduce(CoordinateMap.then, maps, IMAGE)
 
 
@@ -87,45 +94,13 @@ def leaves_gaps(layer):
 @MANY
 @given(stacks(CONVOLUTIONS, DECONVOLUTIONS, POOLINGS), st.integers(1, 60))
 def test_sizes_are_those_that_torch_gives(layers, size):
-    path = Path(tuple(layers))
+    path = LayerPath(tuple(layers))
     try:
         actual = run_all(layers, torch.ones(1, 1, size)).shape[-1]
     except RuntimeError:
         actual = 0
     assert path.size(size) == actual
     assert (actual > 0) == (size >= path.minimum_size)
-
-
-@MANY
-@given(stacks(CONVOLUTIONS, DECONVOLUTIONS, POOLINGS), st.integers(0, 8))
-def test_nothing_is_seen_beyond_what_the_path_says(layers, position):
-    pixels, position = seen(layers, position)
-    first, last = Path(tuple(layers)).sees(position)
-    if pixels is not None:
-        assert first <= pixels[0] <= pixels[1] <= last
-
-
-@MANY
-@given(stacks(CONVOLUTIONS, DECONVOLUTIONS, POOLINGS), st.integers(0, 8))
-@example([convolution(3), deconvolution(1, 2)], 0)  # one of the two neighbours lies in a gap, and sees nothing
-@example([convolution(3), deconvolution(1, 2)], 1)
-def test_the_first_and_the_last_pixel_seen_are_those_of_the_path(layers, position):
-    assume(
-        not any(map(leaves_gaps, layers)) or all(layer.kernel >= layer.stride for layer in layers if layer.transposed)
-    )
-    pixels, position = seen(layers, position)
-    first, last = Path(tuple(layers)).sees(position)
-    assert pixels == (None if last < first else (first, last))
-
-
-@MANY
-@given(stacks(CONVOLUTIONS, DECONVOLUTIONS, POOLINGS))
-def test_the_receptive_field_is_the_most_that_any_pixel_sees(layers):
-    assume(not any(map(leaves_gaps, layers)))
-    path = Path(tuple(layers))
-    period = prod(layer.stride for layer in layers if layer.transposed)
-    every = [seen(layers, position)[0] for position in range(period)]
-    assert path.receptive_field == max((last - first + 1 for first, last in filter(None, every)), default=0)
 
 
 @MANY
@@ -138,7 +113,7 @@ def test_a_pixel_lies_in_the_middle_of_what_it_sees(layers, position):
 
 @MANY
 @given(stacks(CONVOLUTIONS, POOLINGS, DECONVOLUTIONS, CROPS), st.integers(0, 8))
-def test_a_deconvolution_moves_the_middle_by_less_than_half_a_pixel_of_the_map_that_it_enlarges(layers, position):
+def test_a_deconvolution_moves_the_middle_by_less_than_half_a_pixel_of_the_map_that_it_upsamples(layers, position):
     assume(all(isinstance(layer, int) or not leaves_gaps(layer) for layer in layers))
     pixels, position = seen(layers, position)
     assume(pixels is not None)
@@ -152,8 +127,8 @@ def test_a_deconvolution_moves_the_middle_by_less_than_half_a_pixel_of_the_map_t
 
 
 @MANY
-@given(stacks(CONVOLUTIONS, POOLINGS, ENLARGEMENTS, CROPS), st.integers(0, 8))
-def test_with_bilinear_enlargements_a_pixel_lies_at_the_centre_of_mass_of_what_it_sees(layers, position):
+@given(stacks(CONVOLUTIONS, POOLINGS, UPSAMPLINGS, CROPS), st.integers(0, 8))
+def test_with_bilinear_upsampling_a_pixel_lies_at_the_centre_of_mass_of_what_it_sees(layers, position):
     found, position = gradient(layers, position, bilinear=True)
     back = coordinates(layers).inverse()
     centre = float(found @ torch.arange(PIXELS, dtype=torch.float64) / found.sum())

@@ -14,7 +14,7 @@ from torchvision.models.vgg import make_layers
 
 from segkit.build import initialize
 from segkit.engine.checkpoint import BEST, save_weights
-from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
+from segkit.models.decoders.fcn import FCN8s, FCN16s, FCN32s
 from segkit.models.decoders.segnet import SegNet
 from segkit.models.encoders.vgg import VGG16
 from segkit.models.features import Needs
@@ -200,11 +200,11 @@ def saved(trained, path):
 
 
 CHAIN = [
-    (fcn32s, fcn16s, {"fc6", "fc7", "score_fr"}, {"score_pool4"}),
-    (fcn16s, fcn8s, {"fc6", "fc7", "score_fr", "score_pool4"}, {"score_pool3"}),
-    (fcn32s, fcn8s, {"fc6", "fc7", "score_fr"}, {"score_pool4", "score_pool3"}),
-    (fcn8s, fcn8s, {"fc6", "fc7", "score_fr", "score_pool4", "score_pool3"}, set()),
-    (fcn8s, fcn32s, {"fc6", "fc7", "score_fr"}, set()),
+    (FCN32s, FCN16s, {"fc6", "fc7", "score_fr"}, {"score_pool4"}),
+    (FCN16s, FCN8s, {"fc6", "fc7", "score_fr", "score_pool4"}, {"score_pool3"}),
+    (FCN32s, FCN8s, {"fc6", "fc7", "score_fr"}, {"score_pool4", "score_pool3"}),
+    (FCN8s, FCN8s, {"fc6", "fc7", "score_fr", "score_pool4", "score_pool3"}, set()),
+    (FCN8s, FCN32s, {"fc6", "fc7", "score_fr"}, set()),
 ]
 
 
@@ -222,21 +222,21 @@ def test_a_finer_stage_takes_over_what_the_coarser_has_and_its_new_scores_stay_z
 
 
 def test_weights_come_from_the_best_of_a_run_folder(tmp_path):
-    source, target = model(fcn32s, trained=True), model(fcn16s, seed=1)
+    source, target = model(FCN32s, trained=True), model(FCN16s, seed=1)
     saved(source, tmp_path / "run" / "checkpoints" / BEST)
     initialize(target, tmp_path / "run")
     assert torch.equal(target.decoder.fc6.weight, source.decoder.fc6.weight)
 
 
-def test_learned_enlargements_are_taken_over_where_both_have_them_and_start_bilinear_elsewhere(tmp_path):
-    source, target = model(fcn16s, trained=True, upsampling="learned"), model(fcn8s, seed=1, upsampling="learned")
+def test_learned_upsamplings_are_taken_over_where_both_have_them_and_start_bilinear_elsewhere(tmp_path):
+    source, target = model(FCN16s, trained=True, upsampling="learned"), model(FCN8s, seed=1, upsampling="learned")
     start = target.decoder.upscore_pool4.weight.detach().clone()
     initialize(target, saved(source, tmp_path / "w.safetensors"))
     assert torch.equal(target.decoder.upscore2.weight, source.decoder.upscore2.weight)
     assert torch.equal(target.decoder.upscore_pool4.weight, start)
 
 
-@pytest.mark.parametrize(("source", "target"), [(SegNet, fcn8s), (fcn8s, SegNet)])
+@pytest.mark.parametrize(("source", "target"), [(SegNet, FCN8s), (FCN8s, SegNet)])
 def test_weights_of_another_architecture_are_refused(tmp_path, refusal, source, target):
     path = saved(model(source), tmp_path / "w.safetensors")
     message = refusal(initialize, model(target), path)
@@ -245,14 +245,14 @@ def test_weights_of_another_architecture_are_refused(tmp_path, refusal, source, 
 
 
 def test_weights_for_another_number_of_classes_are_refused(tmp_path, refusal):
-    path = saved(model(fcn32s, num_classes=4), tmp_path / "w.safetensors")
-    message = refusal(initialize, model(fcn16s), path)
+    path = saved(model(FCN32s, num_classes=4), tmp_path / "w.safetensors")
+    message = refusal(initialize, model(FCN16s), path)
     assert "decoder.score_fr.weight is [4, 8, 1, 1], expected [3, 8, 1, 1]" in message
     assert "decoder.score_fr.bias is [4], expected [3]" in message
 
 
 def test_a_run_without_best_weights_is_refused(tmp_path, refusal):
-    assert "best.safetensors do not exist" in refusal(initialize, model(fcn16s), tmp_path)
+    assert "best.safetensors do not exist" in refusal(initialize, model(FCN16s), tmp_path)
 
 
 @pytest.mark.parametrize(

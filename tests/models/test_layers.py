@@ -1,4 +1,4 @@
-"""Layers that more than one file uses: bilinear kernels, enlargements, initialisation."""
+"""Layers that more than one file uses: bilinear kernels, upsamplings, initialisation."""
 
 import math
 
@@ -36,7 +36,7 @@ def test_the_bilinear_kernel_of_4_by_hand():
 
 
 @pytest.mark.parametrize("factor", FACTORS)
-def test_a_fixed_enlargement_is_the_dense_deconvolution_with_the_kernel_on_its_diagonal(scores, factor):
+def test_a_fixed_upsampling_is_the_dense_deconvolution_with_the_kernel_on_its_diagonal(scores, factor):
     dense = torch.zeros(3, 3, 2 * factor, 2 * factor)
     for k in range(3):
         dense[k, k] = torch.from_numpy(filler(2 * factor))
@@ -46,7 +46,7 @@ def test_a_fixed_enlargement_is_the_dense_deconvolution_with_the_kernel_on_its_d
 
 
 @pytest.mark.parametrize("factor", FACTORS)
-def test_a_fixed_enlargement_is_bilinear_interpolation_away_from_the_border(scores, factor):
+def test_a_fixed_upsampling_is_bilinear_interpolation_away_from_the_border(scores, factor):
     margin = factor // 2
     ours = Upsample(3, factor, learned=False)(scores)[..., margin:-margin, margin:-margin]
     theirs = F.interpolate(scores, scale_factor=factor, mode="bilinear", align_corners=False)
@@ -56,13 +56,13 @@ def test_a_fixed_enlargement_is_bilinear_interpolation_away_from_the_border(scor
 
 
 @pytest.mark.parametrize("factor", FACTORS)
-def test_a_learned_enlargement_starts_as_the_fixed_one(scores, factor):
+def test_a_learned_upsampling_starts_as_the_fixed_one(scores, factor):
     torch.testing.assert_close(
         Upsample(3, factor, learned=True)(scores), Upsample(3, factor, learned=False)(scores), rtol=1e-5, atol=1e-5
     )
 
 
-def test_a_learned_enlargement_mixes_classes_and_all_its_weights_receive_gradient(scores):
+def test_a_learned_upsampling_mixes_classes_and_all_its_weights_receive_gradient(scores):
     layer = Upsample(3, 2, learned=True)
     (layer(scores) * torch.randn(2, 3, 12, 16)).sum().backward()
     assert layer.weight.shape == (3, 3, 4, 4)
@@ -70,7 +70,7 @@ def test_a_learned_enlargement_mixes_classes_and_all_its_weights_receive_gradien
     assert (layer.weight.grad != 0).all()
 
 
-def test_one_optimizer_step_changes_a_learned_enlargement_and_leaves_a_fixed_one(scores):
+def test_one_optimizer_step_changes_a_learned_upsampling_and_leaves_a_fixed_one(scores):
     target = torch.zeros(2, 12, 16, dtype=torch.int64)
     changed = {}
     for learned in (False, True):
@@ -83,7 +83,7 @@ def test_one_optimizer_step_changes_a_learned_enlargement_and_leaves_a_fixed_one
     assert changed == {False: False, True: True}
 
 
-def test_a_fixed_enlargement_has_no_parameters_and_nothing_to_save():
+def test_a_fixed_upsampling_has_no_parameters_and_nothing_to_save():
     layer = Upsample(3, 2, learned=False)
     assert list(layer.parameters()) == []
     assert layer.state_dict() == {}

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from segkit.build import DECODERS, ENCODERS
 from segkit.errors import InputError
 from segkit.losses.cross_entropy import CrossEntropy
-from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
+from segkit.models.decoders.fcn import FCN8s, FCN16s, FCN32s
 from segkit.models.decoders.segnet import SegNet
 from segkit.models.encoders.alexnet import AlexNet
 from segkit.models.encoders.googlenet import GoogLeNet
@@ -57,7 +57,7 @@ def test_logits_have_the_size_of_the_image(name, size):
 # --- FCN in its original geometry ---
 
 
-@pytest.mark.parametrize("build", [fcn32s, fcn16s, fcn8s])
+@pytest.mark.parametrize("build", [FCN32s, FCN16s, FCN8s])
 @torch.no_grad()
 def test_padding_100_and_same_padding_agree_where_no_pixel_sees_a_border(build):
     """The grids of the two lie 99 pixels apart, that is 3 strides and 3 pixels: 29 pixels cut off the image bring them
@@ -75,7 +75,7 @@ def test_padding_100_and_same_padding_agree_where_no_pixel_sees_a_border(build):
     original, same = nets[0](image), nets[1](image[..., 29:, 29:])
     reach = (
         29 + 404 // 2 + 32
-    )  # from a border to the centre of a score that sees none, and to the pixels it is enlarged to
+    )  # from a border to the centre of a score that sees none, and to the pixels it is upsampled to
     inside = (..., slice(reach, -reach), slice(reach, -reach))
     assert original[inside].shape[-2:] == (704 - 2 * reach, 720 - 2 * reach)
     shifted = F.pad(same, (29, 0, 29, 0))
@@ -87,7 +87,7 @@ def test_padding_100_and_same_padding_agree_where_no_pixel_sees_a_border(build):
 def test_grouped_and_dense_upsampling_are_the_same_function():
     stages = VGG16(width=1 / 32).stages
     nets = {
-        upsampling: fcn8s(stages, 5, head_width=4, upsampling=upsampling).eval() for upsampling in ("fixed", "learned")
+        upsampling: FCN8s(stages, 5, head_width=4, upsampling=upsampling).eval() for upsampling in ("fixed", "learned")
     }
     fixed = {name: tensor for name, tensor in nets["learned"].state_dict().items() if not name.startswith("upscore")}
     for name, tensor in fixed.items():
@@ -107,8 +107,8 @@ def test_grouped_and_dense_upsampling_are_the_same_function():
         ("learned_final", {"upscore8"}),
     ],
 )
-def test_the_option_says_which_enlargements_are_trained(upsampling, learned):
-    decoder = fcn8s(VGG16(width=1 / 32).stages, 2, head_width=4, upsampling=upsampling)
+def test_the_option_says_which_upsamplings_are_trained(upsampling, learned):
+    decoder = FCN8s(VGG16(width=1 / 32).stages, 2, head_width=4, upsampling=upsampling)
     assert {name.split(".")[0] for name, _ in decoder.named_parameters() if name.startswith("upscore")} == learned
 
 
@@ -158,7 +158,7 @@ def test_googlenet_has_the_parameters_of_the_classification_net_without_its_clas
 
 def test_googlenets_auxiliary_classifiers_speak_in_training_only():
     encoder = GoogLeNet(width=1 / 8)
-    model = Segmenter(encoder, fcn32s(encoder.stages, 3, head_padding="none", auxiliary_weight=0.3))
+    model = Segmenter(encoder, FCN32s(encoder.stages, 3, head_padding="none", auxiliary_weight=0.3))
     image, labels = torch.randn(1, 3, 65, 97), torch.zeros(1, 65, 97, dtype=torch.int64)
     assert model.eval()(image).shape == (1, 3, 65, 97)
     logits = model.train()(image)
@@ -175,7 +175,7 @@ def test_googlenets_auxiliary_classifiers_speak_in_training_only():
 
 def test_auxiliary_classifiers_need_an_encoder_that_has_them():
     with pytest.raises(InputError, match=r"auxiliary_weight = 0.3: the encoder has no auxiliary classifiers"):
-        fcn32s(VGG16(width=1 / 32).stages, 3, head_width=4, auxiliary_weight=0.3)
+        FCN32s(VGG16(width=1 / 32).stages, 3, head_width=4, auxiliary_weight=0.3)
 
 
 # --- SegNet's batch norm and dropout ---

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from segkit.errors import InputError
 from segkit.models.caffe.caffemodel import CaffeLayer, read_caffemodel
-from segkit.models.decoders.fcn import FCN
+from segkit.models.decoders.fcn import FCN8s, FCN16s
 from segkit.models.features import NORMALIZATIONS
 from segkit.models.layers import Upsample
 from segkit.models.segmenter import Segmenter
@@ -71,11 +71,10 @@ class _Fitting:
 def import_caffe(path: Path, model: Segmenter, *, backbone_only: bool = False) -> Imported:
     """Tensors for `model` from a .caffemodel; the model itself is not changed.
 
-    Input channels of the first convolution are reversed (Caffe reads BGR, segkit RGB). Fixed enlargements and skip
-    scales are compared with the model's. SegNet's BN layers, y = scale x + shift, become batch norms with mean 0 and
-    variance 1 - eps, or are
-    folded into the convolution where the encoder has `batch_norm: false`. They must hold statistics, as the released
-    nets do: a raw training snapshot needs compute_bn_statistics.py first.
+    Input channels of the first convolution are reversed (Caffe reads BGR, segkit RGB). Fixed upsampling kernels and
+    skip scales are compared with the model's. SegNet's BN layers, y = scale x + shift, become batch norms with mean 0
+    and variance 1 - eps, or are folded into the convolution where the encoder has `batch_norm: false`. They must hold
+    statistics, as the released nets do: a raw training snapshot needs compute_bn_statistics.py first.
 
     Args:
         backbone_only: the decoder, and batch norm of the encoder, may be missing in the file and then keep their
@@ -87,8 +86,10 @@ def import_caffe(path: Path, model: Segmenter, *, backbone_only: bool = False) -
     deviation = model.normalization.deviation
     if deviation != (1, 1, 1):
         raise InputError(
-            f"{path} expects images of 0..255 minus a mean, and the config divides them by {', '.join(f'{d:g}' for d in deviation)}; "
-            "expected a deviation of 1. Set model.encoder.normalization to fcn (FCN), caffe (VGG16 alone) or raw (SegNet)."
+            f"{path} expects images of 0..255 minus a mean, and the config divides them by "
+            f"{', '.join(f'{d:g}' for d in deviation)}; "
+            "expected a deviation of 1. Set model.encoder.normalization to fcn (FCN), caffe (VGG16 alone) or raw "
+            "(SegNet)."
         )
     fitting = _by_our_names(read_caffemodel(path))
     is_segnet = any(layer.type == "BN" for layer in fitting.layers.values())
@@ -111,7 +112,7 @@ def import_caffe(path: Path, model: Segmenter, *, backbone_only: bool = False) -
 
 def _refuse_misfits(path: Path, model: Segmenter, fitting: _Fitting, backbone_only: bool) -> None:
     """Drops classifiers, and raises InputError unless all that is left over or missing may be so."""
-    modules = dict(model.named_modules())
+    modules = _modules(model)
     untrained = [n for n in fitting.missing if n.startswith("decoder.") or isinstance(modules[n], nn.BatchNorm2d)]
     missing = [n for n in fitting.missing if not (backbone_only and n in untrained)]
     left_over = _without_classifiers(fitting, backbone_only)
@@ -129,6 +130,13 @@ def _refuse_misfits(path: Path, model: Segmenter, fitting: _Fitting, backbone_on
         )
 
 
+def _modules(model: Segmenter) -> dict[str, nn.Module]:
+    """Modules by the names under which the state dict has their tensors."""
+    stored = model.decoder.stored_names if isinstance(model.decoder, FCN16s | FCN8s) else {}
+    names = {f"decoder.{attribute}": f"decoder.{name}" for attribute, name in stored.items()}
+    return {names.get(name, name): module for name, module in model.named_modules()}
+
+
 def _our_name(module: str) -> str:
     return module.removeprefix("encoder.").removeprefix("decoder.")
 
@@ -143,7 +151,7 @@ def _by_our_names(layers: dict[str, CaffeLayer]) -> _Fitting:
 
 
 def _fit_modules(model: Segmenter, fitting: _Fitting) -> None:
-    modules = dict(model.named_modules())
+    modules = _modules(model)
     first = next((name for name, module in modules.items() if isinstance(module, nn.Conv2d)), None)
     for name, module in modules.items():
         if not [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
@@ -170,7 +178,7 @@ def _arrays(module: nn.Module, layer: CaffeLayer, norm: CaffeLayer | None) -> di
     """Tensors of `module` from `layer`, with `norm` folded into them; {} if the module's own are fixed and agree."""
     match module:
         case Upsample():
-            return _enlargement(module, layer)
+            return _upsampling(module, layer)
         case nn.BatchNorm2d():
             return _batch_norm(module, layer)
         case nn.Conv2d():
@@ -234,8 +242,8 @@ def _batch_norm(module: nn.BatchNorm2d, layer: CaffeLayer) -> dict[str, np.ndarr
     }
 
 
-def _enlargement(module: Upsample, layer: CaffeLayer) -> dict[str, np.ndarray]:
-    """Dense kernel [K, K, k, k] of a learned enlargement; {} for a fixed one, after a comparison."""
+def _upsampling(module: Upsample, layer: CaffeLayer) -> dict[str, np.ndarray]:
+    """Dense kernel [K, K, k, k] of learned upsampling; {} for a fixed one, after a comparison."""
     (kernel,) = _blobs(layer, ("Deconvolution",), 1)
     classes, _, *size = module.weight.shape
     if kernel.shape not in ((classes, classes, *size), (classes, 1, *size)):
@@ -259,12 +267,14 @@ def _enlargement(module: Upsample, layer: CaffeLayer) -> dict[str, np.ndarray]:
 
 def _check_skip_scales(decoder: nn.Module, fitting: _Fitting, held: frozenset[str]) -> None:
     """Compares the Scale layers before FCN's skips (without one: 1) with the model's factors, and drops them."""
-    if not isinstance(decoder, FCN):
+    if not isinstance(decoder, FCN16s | FCN8s):
         return
-    scales, found = decoder.skip_scales, []
-    for enlargement, own in zip(decoder.enlargements, scales, strict=True):
-        layer = fitting.layers.pop(enlargement.score.replace("score_", "scale_"), None)
-        constant = 1.0 if enlargement.score in held else own
+    scales = decoder.skip_scales if isinstance(decoder, FCN8s) else (decoder.skip_scale,)
+    found = []
+    for score, own in zip(("score_pool4", "score_pool3"), scales, strict=False):
+        score = decoder.stored_names[score]
+        layer = fitting.layers.pop(score.replace("score_", "scale_"), None)
+        constant = 1.0 if score in held else own
         if layer is not None:
             fitting.dropped.append(layer.name)
             try:

@@ -1,289 +1,294 @@
-"""FCN-32s, FCN-16s, FCN-8s: score maps, enlarged and added.
+"""FCN-32s, FCN-16s and FCN-8s: scores of the deepest map, upsampled, with scores of finer maps added on the way.
+
+Layers and maps have the names of the released VGG16 nets. On an encoder with other stages pool5, pool4 and pool3 are
+its deepest, second and third deepest map, and upscore8 upsamples by whatever stride is left. fc6 and fc7 have the
+kernels of the encoder's classification net (VGG16: 7x7 and 1x1). Score layers start at zero; from them on everything is
+computed in float32. Kernels of upsampling and crops follow from the coordinates of the encoder's maps: 19; 5 and 27; 5,
+9 and 31 pixels for VGG16 padded by 100.
+
+Options that the three share:
+    head_width: channels of fc6 and fc7.
+    head_padding: `same`: fc6 keeps the size of its map; `none`: as released, for encoders that pad the image by 100.
+    upsampling: which upsampling kernels are trained: none (`fixed`), all (`learned`), all but the last
+        (`learned_intermediate`), or only the last (`learned_final`).
+    dropout: probability of element-wise dropout after fc6 and after fc7, or before the scores where there is no fc6.
+Each raises InputError if its scores cannot cover an image, whatever its size.
 
 Source: Long, Shelhamer and Darrell 2015 (arXiv:1411.4038) and shelhamer/fcn.berkeleyvision.org,
-voc-fcn{32s,16s,8s,8s-atonce,alexnet}/net.py.
+    voc-fcn{32s,16s,8s,8s-atonce,alexnet}/net.py. Differs: `same` padding in fc6 is ours; `learned_intermediate` is the
+    paper's text, `fixed` the released code; fc6 and fc7 start from He initialisation where no weights are given. The
+    released solvers (summed loss, biases at twice the rate and without decay) are options of the loss and the
+    optimizer.
 """
 
-from typing import Literal, NamedTuple
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit.config.ranges import Count, NotNegative, Positive, Probability
 from segkit.errors import InputError
+from segkit.models.decoders.auxiliary import AuxiliaryClassifiers
 from segkit.models.features import Features, Needs, Stages
-from segkit.models.geometry import CoordinateMap, Layer, Path, aligning_kernel, convolution, crop, crop_offsets
-from segkit.models.layers import Upsample, Upsampling, he_convolution, zero_convolution
-from segkit.tensors import AuxiliaryLogits, Logits, Size
+from segkit.models.geometry import IMAGE, Alignment, LayerPath, align, convolution
+from segkit.models.layers import Upsample, Upsampling, crop_to, he_convolution, zero_convolution
+from segkit.tensors import AuxiliaryLogits, Logits
 
 HeadPadding = Literal["same", "none"]
 SIZES = range(1, 257)  # pixels; beyond, what fits repeats itself with the stride
 
 
-class Enlargement(NamedTuple):
-    """One enlargement, and the skip that is added to it: names of both layers, pixels to crop off each, the stage of
-    the skip."""
-
-    upscore: str
-    score: str
-    crop: int
-    skip_crop: int
-    stage: int
-
-
-class AuxiliaryScores(nn.Module):
-    """Scores from an earlier map, enlarged to the image: pulls on the layers below in training.
-
-    Args:
-        channels: of the map.
-        path: layers from the image to the map.
-        num_classes: K.
-    Source: the auxiliary classifiers of Szegedy et al. 2014 (arXiv:1409.4842), section 5, made convolutional: 5x5
-        average pooling, 1x1 convolution to 128, fully connected 1024 as 1x1, dropout 0.7, scores. Differs: pooling of
-        stride 1 where theirs is 3, and no window of 4x4 in the second layer, so that there are scores at stride 16;
-        FCN-GoogLeNet was never released.
-    """
-
-    def __init__(self, channels: int, path: Path, num_classes: int):
-        super().__init__()
-        self.reduce = he_convolution(channels, 128, 1)
-        self.fc = he_convolution(128, 1024, 1)
-        self.dropout = nn.Dropout(0.7)
-        self.score = zero_convolution(1024, num_classes)
-        position, stride = path.coordinates, int(path.coordinates.stride)
-        self.upscore = Upsample(
-            num_classes, stride, learned=False, kernel=aligning_kernel(position, stride, CoordinateMap())
-        )
-        self.offset, missing = crop_offsets(position.then(self.upscore.layer.coordinates), CoordinateMap())
-        assert not missing, "a map that covers the image"
-
-    def forward(self, x: Float[Tensor, "B C h w"], image_size: Size) -> Logits:
-        """[B, K, H, W] float32 logits."""
-        x = F.relu(self.reduce(F.avg_pool2d(x, 5, 1, padding=2)), inplace=True)
-        x = self.dropout(F.relu(self.fc(x), inplace=True))
-        height, width = image_size
-        with torch.autocast(x.device.type, enabled=False):
-            logits = self.upscore(self.score(x.float()))
-        return logits[..., self.offset : self.offset + height, self.offset : self.offset + width]
-
-
-class FCN(nn.Module):
-    """Scores of the deepest stage, enlarged step by step, with the scores of finer stages added on the way.
-
-    fc6, fc7 and score_fr run on the deepest map, with the kernels of the encoder's classification net (VGG16: 7x7, 1x1,
-    1x1); each skip stage has a 1x1 score layer. Score layers start at zero. Everything from the score layers on is
-    computed in float32. Kernels of enlargements and crops follow from the coordinates of the encoder's maps.
+class FCN32s(nn.Module):
+    """FCN-32s: scores of pool5, upsampled 32 times.
 
     Args:
         stages: what the encoder states.
         num_classes: K.
-        skip_scales: one factor per skip, deepest first, on that stage's map before its score layer.
-        head_width: channels of fc6 and fc7.
-        head_padding: `same`: fc6 keeps the size of its map; `none`: as released, for encoders that pad the image by
-            100.
-        upsampling: which enlargements are trained: none (`fixed`), all (`learned`), all but the last, or only the last.
-        dropout: probability of element-wise dropout after fc6 and after fc7, or before the scores where there is no
-            fc6.
-        auxiliary_weight: what the loss of each auxiliary classifier counts in training; 0: there are none.
-    Attributes:
-        minimum_size: pixels of the smallest image that the scores cover.
-    Raises:
-        InputError: if the scores cannot cover an image, whatever its size, or the encoder has no maps for auxiliary
-            classifiers.
-    Source: see the module. Differs: `same` padding in fc6 is ours; `learned_intermediate` is the paper's text, `fixed`
-        the released code; fc6 and fc7 start from He initialisation where no weights are given. The released solvers
-        (summed loss, biases at twice the rate and without decay) are options of the loss and the optimizer.
+        auxiliary_weight: weight of the loss of each auxiliary classifier in training; 0: there are none.
     """
 
     def __init__(
         self,
         stages: Stages,
         num_classes: int,
-        skip_scales: tuple[float, ...],
         *,
-        head_width: int,
-        head_padding: HeadPadding,
-        upsampling: Upsampling,
-        dropout: float,
-        auxiliary_weight: float = 0.0,
+        head_width: Count = 4096,
+        head_padding: HeadPadding = "same",
+        upsampling: Upsampling = "fixed",
+        dropout: Probability = 0.5,
+        auxiliary_weight: NotNegative = 0.0,
     ):
         super().__init__()
-        deepest = len(stages.channels) - 1
-        self.skip_scales = skip_scales
-        self.paths = stages.paths
-        self.needs = Needs(
-            pooled=frozenset(range(deepest - len(skip_scales), deepest + 1)),
-            auxiliary=auxiliary_weight > 0,
-            kept_channels=num_classes,
-        )
-        self.auxiliary_weight = auxiliary_weight
-        if auxiliary_weight and not stages.auxiliary:
-            raise InputError(
-                f"model.decoder.auxiliary_weight = {auxiliary_weight}: the encoder has no auxiliary classifiers. Use googlenet, or set 0."
-            )
+        self.pool5 = len(stages.channels) - 1
+        self.needs = Needs(pooled=frozenset({self.pool5}), auxiliary=auxiliary_weight > 0, kept_channels=num_classes)
         self.dropout = nn.Dropout(dropout)
-        self.head = self._add_head(stages, num_classes, head_width, head_padding)
-        position, self.enlargements = self.head.coordinates, []
-        intermediate = upsampling in ("learned", "learned_intermediate")
-        for stage in range(deepest - 1, deepest - 1 - len(skip_scales), -1):
-            name = f"upscore_pool{stage + 2}" if self.enlargements else "upscore2"
-            score = f"score_pool{stage + 1}"
-            self.add_module(score, zero_convolution(stages.channels[stage], num_classes))
-            position = self._add_upsample(
-                name, num_classes, position, stages.paths[stage].coordinates, learned=intermediate
-            )
-            offsets = crop_offsets(position, stages.paths[stage].coordinates)
-            self.enlargements.append(Enlargement(name, score, *offsets, stage))
-            position = position.then(crop(offsets[0]))
-        stride = int(position.stride)
-        self.last = f"upscore{stride}" if self.enlargements else "upscore"
-        position = self._add_upsample(
-            self.last, num_classes, position, CoordinateMap(), learned=upsampling in ("learned", "learned_final")
-        )
-        self.image_offset, missing = crop_offsets(position, CoordinateMap())
-        sizes = [size for size in SIZES if missing or not self._covers(size)]
-        self.minimum_size = max(sizes, default=0) + 1
-        if self.minimum_size > SIZES[-stride]:
-            raise InputError(
-                f"model.decoder.head_padding = '{head_padding}': the scores do not cover the border of the image on this encoder. "
-                f"{'Set model.decoder.head_padding=same, or r' if head_padding == 'none' else 'R'}aise the encoder's padding."
-            )
-        self.auxiliary = nn.ModuleList(
-            AuxiliaryScores(*each, num_classes) for each in (stages.auxiliary if auxiliary_weight else ())
-        )
+        self.fc6, self.fc7, self.score_fr, score_fr = _head(stages, num_classes, head_width, head_padding)
+        self.to_image = align(score_fr.coordinates, IMAGE)
+        self.upscore = _upsample(num_classes, self.to_image, learned=upsampling in ("learned", "learned_final"))
+        self.auxiliary = AuxiliaryClassifiers(stages, num_classes, auxiliary_weight)
 
-    def _add_head(self, stages: Stages, num_classes: int, width: int, padding: HeadPadding) -> Path:
-        """Adds fc6, fc7, ... and score_fr; the path to the scores."""
-        path, channels = stages.paths[-1], stages.channels[-1]
-        self.fc: list[str] = []
-        for number, kernel in enumerate(stages.classifier, start=6):
-            margin = kernel // 2 if padding == "same" else 0
-            self.fc.append(f"fc{number}")
-            self.add_module(self.fc[-1], he_convolution(channels, width, kernel, margin))
-            path, channels = path.then(convolution(kernel, padding=margin)), width
-        self.score_fr = zero_convolution(channels, num_classes)
-        return path
+        def covers(pixels: int) -> bool:
+            return self.to_image.size(score_fr.size(pixels), pixels) == pixels
 
-    def _add_upsample(
-        self, name: str, num_classes: int, position: CoordinateMap, target: CoordinateMap, *, learned: bool
-    ) -> CoordinateMap:
-        """Adds the enlargement from `position` to the resolution of `target`; where its pixels lie."""
-        factor = int(position.stride / target.stride)
-        up = Upsample(num_classes, factor, learned=learned, kernel=aligning_kernel(position, factor, target))
-        self.add_module(name, up)
-        return position.then(up.layer.coordinates)
-
-    def _enlarging(self, name: str) -> Layer:
-        up = self.get_submodule(name)
-        assert isinstance(up, Upsample)
-        return up.layer
-
-    def _covers(self, pixels: int) -> bool:
-        """Whether every layer fits an image of that size, and the logits reach its last pixel."""
-        size = self.head.size(pixels)
-        for up, _, cut, skip_cut, stage in self.enlargements:
-            size = size and min(self._enlarging(up).size(size) - cut, self.paths[stage].size(pixels) - skip_cut)
-        return size > 0 and self._enlarging(self.last).size(size) >= pixels + self.image_offset
+        self.minimum_size = _minimum_size(covers, self.to_image.factor, head_padding)
 
     def forward(self, features: Features) -> Logits | AuxiliaryLogits:
-        """[B, K, H, W] float32 logits at image size; in training also those of the auxiliary classifiers."""
-        height, width = features.image_size
-        x = features.pooled[max(features.pooled)]
-        for name in self.fc:
-            x = self.dropout(F.relu(self.get_submodule(name)(x), inplace=True))
-        x = x if self.fc else self.dropout(x)
-        with torch.autocast(x.device.type, enabled=False):
-            x = self.score_fr(x.float())
-            for scale, (up, score, cut, skip_cut, stage) in zip(self.skip_scales, self.enlargements, strict=True):
-                skip = self.get_submodule(score)(features.pooled[stage].float() * scale)
-                x = _sum(self.get_submodule(up)(x)[..., cut:, cut:], skip[..., skip_cut:, skip_cut:])
-            top = self.image_offset
-            logits = self.get_submodule(self.last)(x)[..., top : top + height, top : top + width]
-        if not (self.training and self.auxiliary_weight):
-            return logits
-        others = tuple(
-            scores(x, features.image_size) for scores, x in zip(self.auxiliary, features.auxiliary, strict=True)
-        )
-        return AuxiliaryLogits(logits, others, self.auxiliary_weight)
+        """Return [B, K, H, W] float32 logits at image size; in training also those of the auxiliary classifiers."""
+        pool5 = features.pooled[self.pool5]
+        fc7 = _fc6_fc7(pool5, self.fc6, self.fc7, self.dropout)
+        with torch.autocast(pool5.device.type, enabled=False):
+            score_fr = self.score_fr(fc7.float())
+            upscore = self.upscore(score_fr)
+            logits = crop_to(upscore, self.to_image.crop, features.image_size)
+        return self.auxiliary(logits, features)
 
 
-def _sum(x: Tensor, skip: Tensor) -> Tensor:
-    """The common part of two maps [B, K, ...], added."""
-    height, width = (min(a, b) for a, b in zip(x.shape[-2:], skip.shape[-2:], strict=True))
-    return x[..., :height, :width] + skip[..., :height, :width]
-
-
-def fcn32s(
-    stages: Stages,
-    num_classes: int,
-    *,
-    head_width: Count = 4096,
-    head_padding: HeadPadding = "same",
-    upsampling: Upsampling = "fixed",
-    dropout: Probability = 0.5,
-    auxiliary_weight: NotNegative = 0.0,
-) -> FCN:
-    """FCN-32s: scores of pool5, enlarged 32 times."""
-    return FCN(
-        stages,
-        num_classes,
-        (),
-        head_width=head_width,
-        head_padding=head_padding,
-        upsampling=upsampling,
-        dropout=dropout,
-        auxiliary_weight=auxiliary_weight,
-    )
-
-
-def fcn16s(
-    stages: Stages,
-    num_classes: int,
-    *,
-    head_width: Count = 4096,
-    head_padding: HeadPadding = "same",
-    upsampling: Upsampling = "fixed",
-    dropout: Probability = 0.5,
-    skip_scale: Positive = 1.0,
-) -> FCN:
+class FCN16s(nn.Module):
     """FCN-16s: FCN-32s with the scores of pool4 added at stride 16.
 
     Staged training starts from a trained FCN-32s (`model.initialize_from`).
+
+    Args:
+        stages: what the encoder states.
+        num_classes: K.
+        skip_scale: factor on pool4 before its score layer.
     """
-    return FCN(
-        stages,
-        num_classes,
-        (skip_scale,),
-        head_width=head_width,
-        head_padding=head_padding,
-        upsampling=upsampling,
-        dropout=dropout,
-    )
+
+    def __init__(
+        self,
+        stages: Stages,
+        num_classes: int,
+        *,
+        head_width: Count = 4096,
+        head_padding: HeadPadding = "same",
+        upsampling: Upsampling = "fixed",
+        dropout: Probability = 0.5,
+        skip_scale: Positive = 1.0,
+    ):
+        super().__init__()
+        depth = len(stages.channels)
+        self.pool4, self.pool5 = depth - 2, depth - 1
+        self.needs = Needs(pooled=frozenset({self.pool4, self.pool5}), kept_channels=num_classes)
+        self.skip_scale = skip_scale
+        self.dropout = nn.Dropout(dropout)
+        self.fc6, self.fc7, self.score_fr, score_fr = _head(stages, num_classes, head_width, head_padding)
+        pool4 = stages.paths[self.pool4]
+        self.to_pool4 = align(score_fr.coordinates, pool4.coordinates)
+        self.to_image = align(self.to_pool4.coordinates, IMAGE)
+        intermediate, final = (
+            upsampling in ("learned", "learned_intermediate"),
+            upsampling in ("learned", "learned_final"),
+        )
+        self.score_pool4 = zero_convolution(stages.channels[self.pool4], num_classes)
+        self.upscore2 = _upsample(num_classes, self.to_pool4, learned=intermediate)
+        self.upscore16 = _upsample(num_classes, self.to_image, learned=final)
+        self.stored_names = {"score_pool4": f"score_pool{depth - 1}", "upscore16": f"upscore{self.to_image.factor}"}
+        _save_as(self, self.stored_names)
+
+        def covers(pixels: int) -> bool:
+            fuse_pool4 = self.to_pool4.size(score_fr.size(pixels), pool4.size(pixels))
+            return self.to_image.size(fuse_pool4, pixels) == pixels
+
+        self.minimum_size = _minimum_size(covers, self.to_image.factor, head_padding)
+
+    def forward(self, features: Features) -> Logits:
+        """Return [B, K, H, W] float32 logits at image size."""
+        pool4, pool5 = features.pooled[self.pool4], features.pooled[self.pool5]
+        fc7 = _fc6_fc7(pool5, self.fc6, self.fc7, self.dropout)
+        with torch.autocast(pool5.device.type, enabled=False):
+            score_fr = self.score_fr(fc7.float())
+            upscore2 = self.upscore2(score_fr)
+            score_pool4 = self.score_pool4(pool4.float() * self.skip_scale)
+            fuse_pool4 = crop_and_add(upscore2, score_pool4, self.to_pool4)
+            upscore16 = self.upscore16(fuse_pool4)
+            return crop_to(upscore16, self.to_image.crop, features.image_size)
 
 
-def fcn8s(
-    stages: Stages,
-    num_classes: int,
-    *,
-    head_width: Count = 4096,
-    head_padding: HeadPadding = "same",
-    upsampling: Upsampling = "fixed",
-    dropout: Probability = 0.5,
-    skip_scales: tuple[Positive, Positive] = (1.0, 1.0),
-) -> FCN:
+class FCN8s(nn.Module):
     """FCN-8s: FCN-16s with the scores of pool3 added at stride 8.
 
     Staged training starts from a trained FCN-16s (`model.initialize_from`). Training at once scales the skips,
-    `skip_scales: [0.01, 0.0001]` for pool4 and pool3 in the released net.
+    `skip_scales: [0.01, 0.0001]` in the released net.
+
+    Args:
+        stages: what the encoder states.
+        num_classes: K.
+        skip_scales: factors on pool4 and on pool3 before their score layers.
     """
-    return FCN(
-        stages,
-        num_classes,
-        skip_scales,
-        head_width=head_width,
-        head_padding=head_padding,
-        upsampling=upsampling,
-        dropout=dropout,
-    )
+
+    def __init__(
+        self,
+        stages: Stages,
+        num_classes: int,
+        *,
+        head_width: Count = 4096,
+        head_padding: HeadPadding = "same",
+        upsampling: Upsampling = "fixed",
+        dropout: Probability = 0.5,
+        skip_scales: tuple[Positive, Positive] = (1.0, 1.0),
+    ):
+        super().__init__()
+        depth = len(stages.channels)
+        self.pool3, self.pool4, self.pool5 = depth - 3, depth - 2, depth - 1
+        self.needs = Needs(pooled=frozenset({self.pool3, self.pool4, self.pool5}), kept_channels=num_classes)
+        self.skip_scales = skip_scales
+        self.dropout = nn.Dropout(dropout)
+        self.fc6, self.fc7, self.score_fr, score_fr = _head(stages, num_classes, head_width, head_padding)
+        pool4, pool3 = stages.paths[self.pool4], stages.paths[self.pool3]
+        self.to_pool4 = align(score_fr.coordinates, pool4.coordinates)
+        self.to_pool3 = align(self.to_pool4.coordinates, pool3.coordinates)
+        self.to_image = align(self.to_pool3.coordinates, IMAGE)
+        intermediate, final = (
+            upsampling in ("learned", "learned_intermediate"),
+            upsampling in ("learned", "learned_final"),
+        )
+        self.score_pool4 = zero_convolution(stages.channels[self.pool4], num_classes)
+        self.upscore2 = _upsample(num_classes, self.to_pool4, learned=intermediate)
+        self.score_pool3 = zero_convolution(stages.channels[self.pool3], num_classes)
+        self.upscore_pool4 = _upsample(num_classes, self.to_pool3, learned=intermediate)
+        self.upscore8 = _upsample(num_classes, self.to_image, learned=final)
+        self.stored_names = {
+            "score_pool4": f"score_pool{depth - 1}",
+            "score_pool3": f"score_pool{depth - 2}",
+            "upscore_pool4": f"upscore_pool{depth - 1}",
+            "upscore8": f"upscore{self.to_image.factor}" if self.to_image.factor != 2 else "upscore8",
+        }
+        _save_as(self, self.stored_names)
+
+        def covers(pixels: int) -> bool:
+            fuse_pool4 = self.to_pool4.size(score_fr.size(pixels), pool4.size(pixels))
+            fuse_pool3 = self.to_pool3.size(fuse_pool4, pool3.size(pixels))
+            return self.to_image.size(fuse_pool3, pixels) == pixels
+
+        self.minimum_size = _minimum_size(covers, self.to_image.factor, head_padding)
+
+    def forward(self, features: Features) -> Logits:
+        """Return [B, K, H, W] float32 logits at image size."""
+        pool3, pool4, pool5 = (features.pooled[stage] for stage in (self.pool3, self.pool4, self.pool5))
+        scale_pool4, scale_pool3 = self.skip_scales
+        fc7 = _fc6_fc7(pool5, self.fc6, self.fc7, self.dropout)
+        with torch.autocast(pool5.device.type, enabled=False):
+            score_fr = self.score_fr(fc7.float())
+            upscore2 = self.upscore2(score_fr)
+            score_pool4 = self.score_pool4(pool4.float() * scale_pool4)
+            fuse_pool4 = crop_and_add(upscore2, score_pool4, self.to_pool4)
+            upscore_pool4 = self.upscore_pool4(fuse_pool4)
+            score_pool3 = self.score_pool3(pool3.float() * scale_pool3)
+            fuse_pool3 = crop_and_add(upscore_pool4, score_pool3, self.to_pool3)
+            upscore8 = self.upscore8(fuse_pool3)
+            return crop_to(upscore8, self.to_image.crop, features.image_size)
+
+
+def crop_and_add(upscore: Tensor, score: Tensor, alignment: Alignment) -> Tensor:
+    """Sum of upsampled scores and a skip's scores [B, K, ...] where both are, after the crops that align them."""
+    upscore = upscore[..., alignment.crop :, alignment.crop :]
+    score = score[..., alignment.target_crop :, alignment.target_crop :]
+    height, width = (min(a, b) for a, b in zip(upscore.shape[-2:], score.shape[-2:], strict=True))
+    return upscore[..., :height, :width] + score[..., :height, :width]
+
+
+def _head(
+    stages: Stages, num_classes: int, width: int, padding: HeadPadding
+) -> tuple[nn.Conv2d | None, nn.Conv2d | None, nn.Conv2d, LayerPath]:
+    """Make fc6, fc7 and score_fr, and the layers from the image to the scores."""
+    channels, path = stages.channels[-1], stages.paths[-1]
+    if stages.classifier is None:
+        return None, None, zero_convolution(channels, num_classes), path
+    kernels = stages.classifier
+    margins = [kernel // 2 if padding == "same" else 0 for kernel in kernels]
+    fc6 = he_convolution(channels, width, kernels[0], margins[0])
+    fc7 = he_convolution(width, width, kernels[1], margins[1])
+    path = path.then(*(convolution(kernel, padding=margin) for kernel, margin in zip(kernels, margins, strict=True)))
+    return fc6, fc7, zero_convolution(width, num_classes), path
+
+
+def _fc6_fc7(pool5: Tensor, fc6: nn.Conv2d | None, fc7: nn.Conv2d | None, dropout: nn.Dropout) -> Tensor:
+    """Apply the two layers of the head, each with ReLU and dropout; dropout alone where there are none."""
+    if fc6 is None or fc7 is None:
+        return dropout(pool5)
+    x = dropout(F.relu(fc6(pool5), inplace=True))
+    return dropout(F.relu(fc7(x), inplace=True))
+
+
+def _upsample(num_classes: int, alignment: Alignment, *, learned: bool) -> Upsample:
+    return Upsample(num_classes, alignment.factor, learned=learned, kernel=alignment.kernel)
+
+
+def _minimum_size(covers: Callable[[int], bool], stride: int, head_padding: HeadPadding) -> int:
+    """Pixels of the smallest image from which on every layer fits and the logits reach the last pixel.
+
+    Raises:
+        InputError: if there is none.
+    """
+    minimum_size = max((pixels for pixels in SIZES if not covers(pixels)), default=0) + 1
+    if minimum_size > SIZES[-stride]:
+        remedy = "Set model.decoder.head_padding=same, or raise" if head_padding == "none" else "Raise"
+        raise InputError(
+            f"model.decoder.head_padding = '{head_padding}': the scores do not cover the border of the image on this "
+            f"encoder. {remedy} the encoder's padding."
+        )
+    return minimum_size
+
+
+def _save_as(decoder: nn.Module, names: dict[str, str]) -> None:
+    """Save layers in the state dict, and load them, under other names than those of their attributes.
+
+    Weight files name skips after the encoder's own stages (score_pool3 is the second deepest of GoogLeNet's four), and
+    the last upsampling after its factor (unless that is 2: upscore2 is taken). For VGG16 these are the attributes' own.
+    """
+    if any(attribute != name for attribute, name in names.items()):
+        attributes = {name: attribute for attribute, name in names.items()}
+        decoder.register_state_dict_post_hook(partial(_rename, names=names))
+        decoder.register_load_state_dict_pre_hook(partial(_rename, names=attributes))
+
+
+def _rename(decoder: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any, names: dict[str, str]) -> None:
+    for key in [key for key in state if key.startswith(prefix)]:  # all of them, so that the order stays
+        layer, dot, tensor = key.removeprefix(prefix).partition(".")
+        renamed = prefix + names.get(layer, layer) + dot + tensor
+        state[f"\0{renamed}"] = state.pop(key)  # marked: one layer's new name may be another's old one
+    for key in [key for key in state if key.startswith("\0")]:
+        state[key[1:]] = state.pop(key)

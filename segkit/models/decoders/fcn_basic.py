@@ -8,15 +8,15 @@ import torch
 from torch import nn
 
 from segkit.models.features import Features, Needs, Stages
-from segkit.models.geometry import CoordinateMap, crop, crop_offsets, deconvolution
-from segkit.models.layers import Upsample, bilinear_kernel, he_convolution
+from segkit.models.geometry import IMAGE, align, crop_map, crop_offsets, deconvolution
+from segkit.models.layers import Upsample, bilinear_kernel, crop_to, he_convolution
 from segkit.tensors import Logits
 
 KERNEL = 8
 
 
 class FCNBasic(nn.Module):
-    """The deepest map, enlarged twice per stage by learned kernels; the pooled map of the stage reached is added.
+    """The deepest map, upsampled by 2 for each stage with learned kernels; each stage's pooled map is added.
 
     With dimensionality reduction, every encoder map goes through a 1x1 convolution to K channels before it is used;
     without, maps keep their 64 channels, and a 1x1 convolution gives the logits in the end. Computed in float32.
@@ -30,8 +30,8 @@ class FCNBasic(nn.Module):
         InputError: if the encoder pads the image, its stages do not halve, or differ in width where maps are not
             reduced.
     Source: see the module: kernels of 8x8 that start bilinear, maps after pooling are added, no other filters in the
-        decoder. Differs: an 8x8 bilinear kernel enlarges by 4; used at stride 2 it is divided by 4, so that a constant
-        map stays what it is.
+        decoder. Differs: an 8x8 bilinear kernel is made for upsampling by 4; used at stride 2 it is divided by 4, so
+        that a constant map stays what it is.
     """
 
     minimum_size = 1
@@ -43,44 +43,43 @@ class FCNBasic(nn.Module):
         stages.require_unpadded(name)
         if not reduction:
             stages.require_equal_widths(name)
-        depth = len(stages.channels)
-        self.stages = [*range(depth - 1, -1, -1)]  # deepest first
-        used = frozenset(range(depth)) if addition else frozenset({depth - 1})
-        self.needs = Needs(pooled=used, kept_channels=num_classes if reduction else None)
         self.reduction = reduction
-        position = stages.paths[-1].coordinates
-        targets = [*(stages.paths[stage].coordinates for stage in self.stages[1:]), CoordinateMap()]
-        self.crops: list[int] = []
-        for stage, target in zip(self.stages, targets, strict=True):
+        self.deepest = len(stages.channels) - 1
+        used = frozenset(range(self.deepest + 1)) if addition else frozenset({self.deepest})
+        self.needs = Needs(pooled=used, kept_channels=num_classes if reduction else None)
+        coordinates, self.crops = stages.paths[-1].coordinates, [0] * (self.deepest + 1)
+        for stage in range(self.deepest, -1, -1):
             if reduction and stage in used:
                 self.add_module(f"reduce{stage + 1}", he_convolution(stages.channels[stage], num_classes, 1))
-            up = LearnedUpsample(num_classes if reduction else stages.channels[stage])
-            self.add_module(f"upsample{stage + 1}", up)
-            cut, missing = crop_offsets(position.then(deconvolution(KERNEL, 2).coordinates), target)
-            assert not missing, "an 8x8 kernel reaches further than its map"
-            self.crops.append(cut)
-            position = position.then(deconvolution(KERNEL, 2).coordinates).then(crop(cut))
+            channels = num_classes if reduction else stages.channels[stage]
+            self.add_module(f"upsample{stage + 1}", LearnedUpsample(channels))
+            target = stages.paths[stage - 1].coordinates if stage else IMAGE
+            coordinates = coordinates.then(deconvolution(KERNEL, 2).coordinates)
+            self.crops[stage], missing = crop_offsets(coordinates, target)
+            assert not missing, "an 8x8 kernel reaches beyond its map"
+            coordinates = coordinates.then(crop_map(self.crops[stage]))
         if not reduction:
             self.classifier = he_convolution(stages.channels[0], num_classes, 1)
 
     def forward(self, features: Features) -> Logits:
-        """[B, K, H, W] float32 logits at image size."""
-        with torch.autocast(features.pooled[self.stages[0]].device.type, enabled=False):
-            x = self._encoder_map(features, self.stages[0])
-            for stage, cut in zip(self.stages, self.crops, strict=True):
-                height, width = features.unpooled_sizes[stage]
-                x = self.get_submodule(f"upsample{stage + 1}")(x)[..., cut : cut + height, cut : cut + width]
+        """Return [B, K, H, W] float32 logits at image size."""
+        with torch.autocast(features.pooled[self.deepest].device.type, enabled=False):
+            x = self._encoder_map(features, self.deepest)
+            for stage in range(self.deepest, -1, -1):
+                upsample = getattr(self, f"upsample{stage + 1}")
+                x = crop_to(upsample(x), self.crops[stage], features.unpooled_sizes[stage])
                 if stage - 1 in self.needs.pooled:
                     x = x + self._encoder_map(features, stage - 1)
             return x if self.reduction else self.classifier(x)
 
     def _encoder_map(self, features: Features, stage: int) -> torch.Tensor:
+        """Return a stage's pooled map in float32, reduced to K channels if all maps are."""
         x = features.pooled[stage].float()
-        return self.get_submodule(f"reduce{stage + 1}")(x) if self.reduction else x
+        return getattr(self, f"reduce{stage + 1}")(x) if self.reduction else x
 
 
 class LearnedUpsample(nn.ConvTranspose2d):
-    """Enlargement by 2 with a dense 8x8 kernel that starts bilinear, each channel alone, and keeps constants."""
+    """Upsampling by 2 with a dense 8x8 kernel that starts bilinear, each channel alone, and keeps constants."""
 
     def __init__(self, channels: int):
         super().__init__(channels, channels, KERNEL, stride=2, bias=False)
@@ -90,12 +89,12 @@ class LearnedUpsample(nn.ConvTranspose2d):
 
 
 class BilinearInterpolation(nn.Module):
-    """Scores of the deepest map, enlarged to the image by bilinear interpolation: the decoder learns nothing.
+    """Scores of the deepest map, upsampled to the image by bilinear interpolation; no kernel is learned.
 
     Args:
         stages: what the encoder states.
         num_classes: K.
-    Source: see the module; the enlargement is the one of FCN with its kernel fixed.
+    Source: see the module; upsampling is FCN's with a fixed kernel.
     """
 
     minimum_size = 1
@@ -103,21 +102,19 @@ class BilinearInterpolation(nn.Module):
     def __init__(self, stages: Stages, num_classes: int):
         super().__init__()
         stages.require_halving("bilinear_interpolation")
-        deepest = len(stages.channels) - 1
-        self.needs = Needs(pooled=frozenset({deepest}))
-        self.classifier = he_convolution(stages.channels[deepest], num_classes, 1)
-        self.upsample = Upsample(num_classes, stages.strides[deepest], learned=False)
-        position = stages.paths[deepest].coordinates.then(self.upsample.layer.coordinates)
-        self.offset, missing = crop_offsets(position, CoordinateMap())
-        assert not missing, "the encoder pads its maps"
+        self.deepest = len(stages.channels) - 1
+        self.needs = Needs(pooled=frozenset({self.deepest}))
+        self.to_image = align(stages.paths[-1].coordinates, IMAGE)
+        assert not self.to_image.target_crop, "the encoder pads its maps"
+        self.classifier = he_convolution(stages.channels[-1], num_classes, 1)
+        self.upsample = Upsample(num_classes, self.to_image.factor, learned=False, kernel=self.to_image.kernel)
 
     def forward(self, features: Features) -> Logits:
-        """[B, K, H, W] float32 logits at image size."""
-        x = features.pooled[max(features.pooled)]
-        height, width = features.image_size
+        """Return [B, K, H, W] float32 logits at image size."""
+        x = features.pooled[self.deepest]
         with torch.autocast(x.device.type, enabled=False):
             x = self.upsample(self.classifier(x.float()))
-        return x[..., self.offset : self.offset + height, self.offset : self.offset + width]
+        return crop_to(x, self.to_image.crop, features.image_size)
 
 
 def fcn_basic(stages: Stages, num_classes: int) -> FCNBasic:

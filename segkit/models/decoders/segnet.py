@@ -1,8 +1,8 @@
 """SegNet: unpooling by stored indices, then convolutions.
 
 Source: Badrinarayanan, Kendall and Cipolla 2015 (arXiv:1511.00561), Kendall, Badrinarayanan and Cipolla 2015
-    (arXiv:1511.02680), and
-alexgkendall/SegNet-Tutorial Models/segnet_train.prototxt and bayesian_segnet_train.prototxt.
+    (arXiv:1511.02680), and alexgkendall/SegNet-Tutorial Models/segnet_train.prototxt and
+    bayesian_segnet_train.prototxt.
 """
 
 import torch
@@ -14,11 +14,17 @@ from segkit.models.features import Features, Needs, Stages
 from segkit.models.layers import BatchNormKind, batch_norm_layer, he_convolution, unpool
 from segkit.tensors import Logits
 
-CONVOLUTIONS = (2, 2, 3, 3, 3)
+STAGES = (
+    ("conv1_2_D", "conv1_1_D"),
+    ("conv2_2_D", "conv2_1_D"),
+    ("conv3_3_D", "conv3_2_D", "conv3_1_D"),
+    ("conv4_3_D", "conv4_2_D", "conv4_1_D"),
+    ("conv5_3_D", "conv5_2_D", "conv5_1_D"),
+)
 
 
 class SegNet(nn.Module):
-    """Mirror of VGG16: each stage puts its map back to where the maxima came from and convolves it dense again.
+    """Mirror of VGG16: each stage puts values back to where its maxima came from, and convolves the map dense again.
 
     3x3 convolutions with bias, batch norm and ReLU after each but the last; the last convolution of a stage changes the
     number of channels to the next finer stage's, and the very last gives the logits, bare and in float32.
@@ -51,32 +57,29 @@ class SegNet(nn.Module):
         super().__init__()
         stages.require_unpadded("segnet")
         self.dropout = nn.Dropout(dropout)
-        depth = len(stages.channels)
-        self.needs = Needs(pooled=frozenset({depth - 1}), indices=frozenset(range(depth)))
-        self.names: list[list[str]] = []
-        for stage in range(depth - 1, -1, -1):
-            channels = stages.channels[stage]
-            outgoing = stages.channels[stage - 1] if stage else num_classes
-            names = [f"conv{stage + 1}_{i}_D" for i in range(CONVOLUTIONS[stage], 0, -1)]
-            names += ["camvid"] if extra_convolution and stage == 0 else []
-            for name in names:
-                last = name == names[-1]
-                self.add_module(name, he_convolution(channels, outgoing if last else channels, 3))
-                if not (last and stage == 0):
-                    self.add_module(f"{name}_bn", batch_norm_layer(outgoing if last else channels, batch_norm))
-            self.names.append(names)
+        self.deepest = len(stages.channels) - 1
+        self.needs = Needs(pooled=frozenset({self.deepest}), indices=frozenset(range(self.deepest + 1)))
+        self.layers = list(STAGES[: self.deepest + 1])  # of each stage: 3x3 convolutions, each with batch norm and ReLU
+        *others, self.classifier = (*STAGES[0], "camvid") if extra_convolution else STAGES[0]
+        self.layers[0] = tuple(others)
+        for stage in range(self.deepest, -1, -1):
+            for name in self.layers[stage]:
+                narrows = name == self.layers[stage][-1] and stage > 0
+                outgoing = stages.channels[stage - 1 if narrows else stage]
+                self.add_module(name, he_convolution(stages.channels[stage], outgoing, 3))
+                self.add_module(f"{name}_bn", batch_norm_layer(outgoing, batch_norm))
+        self.add_module(self.classifier, he_convolution(stages.channels[0], num_classes, 3))
+        self.conv_bn_pairs = [(name, f"{name}_bn") for names in self.layers for name in names]
 
     def forward(self, features: Features) -> Logits:
-        """[B, K, H, W] float32 logits at image size."""
-        depth = len(self.names)
-        x = features.pooled[depth - 1]
-        for stage, names in zip(range(depth - 1, -1, -1), self.names, strict=True):
+        """Return [B, K, H, W] float32 logits at image size."""
+        x = features.pooled[self.deepest]
+        for stage in range(self.deepest, -1, -1):
             x = unpool(x, features.indices[stage], features.unpooled_sizes[stage])
-            for name in names:
-                if name == self.names[-1][-1]:
-                    with torch.autocast(x.device.type, enabled=False):
-                        return self.get_submodule(name)(x.float())
-                x = F.relu(self.get_submodule(f"{name}_bn")(self.get_submodule(name)(x)), inplace=True)
+            for name in self.layers[stage]:
+                convolution, batch_norm = getattr(self, name), getattr(self, f"{name}_bn")
+                x = F.relu(batch_norm(convolution(x)), inplace=True)
             if stage >= 2:
                 x = self.dropout(x)
-        raise AssertionError("the last convolution returns")
+        with torch.autocast(x.device.type, enabled=False):
+            return getattr(self, self.classifier)(x.float())

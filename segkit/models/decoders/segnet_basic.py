@@ -1,9 +1,7 @@
-"""SegNet-Basic's decoder and its variants in Table 1: unpooling by stored indices, then one 7x7 convolution, four
-times.
+"""SegNet-Basic's decoder and its variants in Table 1: four times unpooling by stored indices and a 7x7 convolution.
 
 Source: Badrinarayanan, Kendall and Cipolla 2015 (arXiv:1511.00561), section 3.1 and Table 1, and
-    alexgkendall/SegNet-Tutorial
-Models/segnet_basic_train.prototxt and bayesian_segnet_basic_train.prototxt.
+    alexgkendall/SegNet-Tutorial Models/segnet_basic_train.prototxt and bayesian_segnet_basic_train.prototxt.
 """
 
 from typing import Literal
@@ -34,8 +32,7 @@ class SegNetBasic(nn.Module):
     Raises:
         InputError: if the encoder pads the image, or its stages differ in width where they must not.
     Source: see the module. The paper has convolutions without bias, the released net has biases, as here. The variants
-        were never
-        released: which maps are added, and that each stage adds one, is our reading of section 3.1.
+        were never released: which maps are added, and that each stage adds one, is our reading of section 3.1.
     """
 
     minimum_size = 1
@@ -56,27 +53,29 @@ class SegNetBasic(nn.Module):
         stages.require_unpadded(name)
         if name != "segnet_basic":
             stages.require_equal_widths(name)
-        depth = len(stages.channels)
-        everything = frozenset(range(depth))
+        self.deepest = len(stages.channels) - 1
+        every = frozenset(range(self.deepest + 1))
         self.needs = Needs(
-            pooled=frozenset({depth - 1}), indices=everything, unpooled=everything if encoder_addition else frozenset()
+            pooled=frozenset({self.deepest}), indices=every, unpooled=every if encoder_addition else frozenset()
         )
-        for stage in range(depth, 0, -1):
-            channels, outgoing = stages.channels[stage - 1], stages.channels[max(stage - 2, 0)]
+        self.conv_bn_pairs = [(f"conv_decode{n}", f"conv_decode{n}_bn") for n in range(1, self.deepest + 2)]
+        for stage in range(self.deepest, -1, -1):
+            channels, outgoing = stages.channels[stage], stages.channels[max(stage - 1, 0)]
             groups = channels if filters == "single_channel" else 1
-            self.add_module(f"conv_decode{stage}", he_convolution(channels, outgoing, 7, groups=groups))
-            self.add_module(f"conv_decode{stage}_bn", batch_norm_layer(outgoing, batch_norm))
+            convolution, norm = self.conv_bn_pairs[stage]
+            self.add_module(convolution, he_convolution(channels, outgoing, 7, groups=groups))
+            self.add_module(norm, batch_norm_layer(outgoing, batch_norm))
         self.conv_classifier = he_convolution(stages.channels[0], num_classes, 1)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, features: Features) -> Logits:
-        """[B, K, H, W] float32 logits at image size."""
-        x = features.pooled[max(features.pooled)]
-        for stage in range(len(features.indices) - 1, -1, -1):
-            name = f"conv_decode{stage + 1}"
+        """Return [B, K, H, W] float32 logits at image size."""
+        x = features.pooled[self.deepest]
+        for stage in range(self.deepest, -1, -1):
+            convolution, batch_norm = (getattr(self, name) for name in self.conv_bn_pairs[stage])
             x = unpool(x, features.indices[stage], features.unpooled_sizes[stage])
-            x = self.get_submodule(f"{name}_bn")(self.get_submodule(name)(x))
-            if stage in features.unpooled:
+            x = batch_norm(convolution(x))
+            if stage in self.needs.unpooled:
                 x = x + features.unpooled[stage]
             if stage >= 2:
                 x = self.dropout(x)

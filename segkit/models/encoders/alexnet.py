@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from segkit.models.features import NORMALIZATIONS, Features, Needs, NormalizationName, Stages
-from segkit.models.geometry import Path, convolution, pooling
+from segkit.models.geometry import LayerPath, convolution, pooling
 from segkit.models.layers import he_convolution, response_normalization, size_of
 from segkit.tensors import Image
 
@@ -41,20 +41,23 @@ class AlexNet(nn.Module):
         self.conv3 = he_convolution(two, three, 3)
         self.conv4 = he_convolution(three, four, 3, groups=2)
         self.conv5 = he_convolution(four, five, 3, groups=2)
-        thin = convolution(3, padding=1)
-        first = Path((convolution(11, 4, padding), pooling(3, 2)))
-        second = first.then(convolution(5, padding=2), pooling(3, 2))
-        third = second.then(thin, thin, thin, pooling(3, 2))
-        self.stages = Stages((one, two, five), (first, second, third), has_indices=False, classifier=(6, 1))
+        same = convolution(3, padding=1)
+        pool1 = LayerPath((convolution(11, 4, padding), pooling(3, 2)))
+        pool2 = pool1.then(convolution(5, padding=2), pooling(3, 2))
+        pool5 = pool2.then(same, same, same, pooling(3, 2))
+        self.stages = Stages((one, two, five), (pool1, pool2, pool5), has_indices=False, classifier=(6, 1))
         self.normalization = NORMALIZATIONS[normalization]
         self.pretrained_names: frozenset[str] = frozenset()
 
     def forward(self, image: Image, needs: Needs) -> Features:
-        """Features of a normalized image [B, 3, H, W]."""
+        """Return the features of a normalized image [B, 3, H, W]."""
         features = Features(image_size=size_of(image))
-        x = image
-        for stage, layers in enumerate(((self.conv1,), (self.conv2,), (self.conv3, self.conv4, self.conv5))):
-            for layer in layers:
-                x = F.relu(layer(x), inplace=True)
-            x = features.close_stage(stage, x, needs, kernel=3, then=response_normalization if stage < 2 else None)
+        x = F.relu(self.conv1(image), inplace=True)
+        x = features.close_stage(0, x, needs, kernel=3, then=response_normalization)
+        x = F.relu(self.conv2(x), inplace=True)
+        x = features.close_stage(1, x, needs, kernel=3, then=response_normalization)
+        x = F.relu(self.conv3(x), inplace=True)
+        x = F.relu(self.conv4(x), inplace=True)
+        x = F.relu(self.conv5(x), inplace=True)
+        features.close_stage(2, x, needs, kernel=3)
         return features

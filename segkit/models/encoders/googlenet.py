@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from segkit.models.features import NORMALIZATIONS, Features, Needs, NormalizationName, Stages
-from segkit.models.geometry import Path, convolution, pooling
+from segkit.models.geometry import LayerPath, convolution, pooling
 from segkit.models.layers import he_convolution, response_normalization, size_of
 from segkit.tensors import Image
 
@@ -27,7 +27,6 @@ MODULES = {
 }
 POOLED = ("3b", "4e")  # modules that a pooling follows
 AUXILIARY = ("4a", "4d")  # modules that an auxiliary classifier of the classification net looks at
-BRANCHES = (("1x1",), ("3x3_reduce", "3x3"), ("5x5_reduce", "5x5"), ("pool_proj",))
 KERNELS = {"3x3": 3, "5x5": 5}
 
 
@@ -59,29 +58,28 @@ class GoogLeNet(nn.Module):
         self.conv1_7x7_s2 = he_convolution(3, channels(64), 7, padding, stride=2)
         self.conv2_3x3_reduce = he_convolution(channels(64), channels(64), 1)
         self.conv2_3x3 = he_convolution(channels(64), channels(192), 3)
-        path = Path((convolution(7, 2, padding), pooling(3, 2)))
-        paths, ends, incoming, auxiliary = [path], [channels(64)], channels(192), []
-        path = path.then(convolution(1), convolution(3, padding=1), pooling(3, 2))
-        paths.append(path)
-        ends.append(incoming)
+        pool1 = LayerPath((convolution(7, 2, padding), pooling(3, 2)))
+        path = pool2 = pool1.then(convolution(1), convolution(3, padding=1), pooling(3, 2))
+        maps = [(channels(64), pool1), (channels(192), pool2)]
+        incoming, auxiliary = channels(192), []
         for name, counts in MODULES.items():
-            incoming = self._add_module(name, incoming, *map(channels, counts))
+            incoming = self._add_inception(name, incoming, *map(channels, counts))
             path = path.then(convolution(5, padding=2))
             if name in AUXILIARY:
                 auxiliary.append((incoming, path))
             if name in POOLED:
                 path = path.then(pooling(3, 2))
             if name in ("3b", "5b"):
-                paths.append(path)
-                ends.append(incoming)
-        self.stages = Stages(tuple(ends), tuple(paths), has_indices=False, classifier=(), auxiliary=tuple(auxiliary))
+                maps.append((incoming, path))
+        widths, paths = zip(*maps, strict=True)
+        self.stages = Stages(widths, paths, has_indices=False, classifier=None, auxiliary=tuple(auxiliary))
         self.normalization = NORMALIZATIONS[normalization]
         self.pretrained_names: frozenset[str] = frozenset()
 
-    def _add_module(
+    def _add_inception(
         self, name: str, incoming: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pooled: int
     ) -> int:
-        """Adds the six convolutions of an inception module; the channels that it gives."""
+        """Add the six convolutions of an inception module, and return its output channels."""
         shapes = {
             "1x1": (incoming, one),
             "3x3_reduce": (incoming, reduce3),
@@ -95,17 +93,21 @@ class GoogLeNet(nn.Module):
         return one + three + five + pooled
 
     def _inception(self, name: str, x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D H W"]:
-        """One inception module: four branches side by side."""
-        outputs = []
-        for branch in BRANCHES:
-            y = F.max_pool2d(x, 3, 1, padding=1) if branch == ("pool_proj",) else x
-            for part in branch:
-                y = F.relu(self.get_submodule(f"inception_{name}_{part}")(y), inplace=True)
-            outputs.append(y)
-        return torch.cat(outputs, 1)
+        """Apply an inception module: four branches side by side."""
+
+        def layer(part: str, x: Tensor) -> Tensor:
+            return F.relu(getattr(self, f"inception_{name}_{part}")(x), inplace=True)
+
+        branches = (
+            layer("1x1", x),
+            layer("3x3", layer("3x3_reduce", x)),
+            layer("5x5", layer("5x5_reduce", x)),
+            layer("pool_proj", F.max_pool2d(x, 3, 1, padding=1)),
+        )
+        return torch.cat(branches, 1)
 
     def forward(self, image: Image, needs: Needs) -> Features:
-        """Features of a normalized image [B, 3, H, W]."""
+        """Return the features of a normalized image [B, 3, H, W]."""
         features = Features(image_size=size_of(image))
         x = F.relu(self.conv1_7x7_s2(image), inplace=True)
         x = response_normalization(features.close_stage(0, x, needs, kernel=3))
@@ -119,11 +121,7 @@ class GoogLeNet(nn.Module):
                 x = features.close_stage(2, x, needs, kernel=3)
             elif name in POOLED:
                 x = F.max_pool2d(x, 3, 2, ceil_mode=True)
-        return self._last(x, needs, features)
-
-    def _last(self, x: Float[Tensor, "B C H W"], needs: Needs, features: Features) -> Features:
-        """The features, with the map of the last stage, which is not pooled."""
-        features.unpooled_sizes[3] = size_of(x)
+        features.unpooled_sizes[3] = size_of(x)  # of 5b, which no pooling follows
         if 3 in needs.pooled:
             features.pooled[3] = x
         if 3 in needs.unpooled:

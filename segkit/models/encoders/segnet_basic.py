@@ -8,11 +8,9 @@ from torch.nn import functional as F
 
 from segkit.config.ranges import Probability
 from segkit.models.features import NORMALIZATIONS, Features, Needs, NormalizationName, Stages
-from segkit.models.geometry import Path, convolution, pooling
+from segkit.models.geometry import LayerPath, convolution, pooling
 from segkit.models.layers import BatchNormKind, batch_norm_layer, he_convolution, response_normalization, size_of
 from segkit.tensors import Image
-
-STAGES = 4
 
 
 class SegNetBasicEncoder(nn.Module):
@@ -24,8 +22,8 @@ class SegNetBasicEncoder(nn.Module):
         width: multiplier of the 64 channels.
         batch_norm: `torch`, or `caffe` as the authors have it; Bayesian SegNet's shifts start at 0
             (`caffe_zero_shift`).
-        response_normalization: whether the image goes through local response normalization (5 channels, alpha 1e-4,
-            beta 0.75, k 1).
+        response_normalization: apply local response normalization to the image (5 channels, alpha 1e-4, beta 0.75,
+            k 1).
         dropout: probability of element-wise dropout after pool3 and pool4 (Bayesian SegNet-Basic: 0.5).
         normalization: input convention; the released net takes `raw` 0..255.
     Source: alexgkendall/SegNet-Tutorial Models/segnet_basic_train.prototxt and bayesian_segnet_basic_train.prototxt.
@@ -45,23 +43,33 @@ class SegNetBasicEncoder(nn.Module):
     ):
         super().__init__()
         channels = max(1, round(64 * width))
-        paths = [Path()]
-        for stage in range(1, STAGES + 1):
-            self.add_module(f"conv{stage}", he_convolution(3 if stage == 1 else channels, channels, 7))
-            self.add_module(f"conv{stage}_bn", batch_norm_layer(channels, batch_norm))
-            paths.append(paths[-1].then(convolution(7, padding=3), pooling(2, 2)))
-        self.stages = Stages((channels,) * STAGES, tuple(paths[1:]), has_indices=True)
+        self.conv1 = he_convolution(3, channels, 7)
+        self.conv1_bn = batch_norm_layer(channels, batch_norm)
+        self.conv2 = he_convolution(channels, channels, 7)
+        self.conv2_bn = batch_norm_layer(channels, batch_norm)
+        self.conv3 = he_convolution(channels, channels, 7)
+        self.conv3_bn = batch_norm_layer(channels, batch_norm)
+        self.conv4 = he_convolution(channels, channels, 7)
+        self.conv4_bn = batch_norm_layer(channels, batch_norm)
+        self.conv_bn_pairs = [(f"conv{n}", f"conv{n}_bn") for n in (1, 2, 3, 4)]
+        stage = (convolution(7, padding=3), pooling(2, 2))
+        paths = tuple(LayerPath(stage * n) for n in (1, 2, 3, 4))
+        self.stages = Stages((channels,) * 4, paths, has_indices=True)
         self.response_normalization = response_normalization
         self.dropout = nn.Dropout(dropout)
         self.normalization = NORMALIZATIONS[normalization]
         self.pretrained_names: frozenset[str] = frozenset()
 
     def forward(self, image: Image, needs: Needs) -> Features:
-        """Features of a normalized image [B, 3, H, W]."""
+        """Return the features of a normalized image [B, 3, H, W]."""
         features = Features(image_size=size_of(image))
         x = response_normalization(image) if self.response_normalization else image
-        for stage in range(STAGES):
-            name = f"conv{stage + 1}"
-            x = F.relu(self.get_submodule(f"{name}_bn")(self.get_submodule(name)(x)), inplace=True)
-            x = features.close_stage(stage, x, needs, then=self.dropout if stage >= 2 else None)
+        x = F.relu(self.conv1_bn(self.conv1(x)), inplace=True)
+        x = features.close_stage(0, x, needs)
+        x = F.relu(self.conv2_bn(self.conv2(x)), inplace=True)
+        x = features.close_stage(1, x, needs)
+        x = F.relu(self.conv3_bn(self.conv3(x)), inplace=True)
+        x = features.close_stage(2, x, needs, then=self.dropout)
+        x = F.relu(self.conv4_bn(self.conv4(x)), inplace=True)
+        features.close_stage(3, x, needs, then=self.dropout)
         return features

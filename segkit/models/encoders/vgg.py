@@ -11,13 +11,18 @@ from torch.nn import functional as F
 from segkit.config.ranges import Probability
 from segkit.errors import InputError
 from segkit.models.features import NORMALIZATIONS, Features, Needs, NormalizationName, Stages
-from segkit.models.geometry import Path as LayerPath
-from segkit.models.geometry import convolution, pooling
+from segkit.models.geometry import LayerPath, convolution, pooling
 from segkit.models.layers import BatchNormKind, batch_norm_layer, he_convolution, size_of
 from segkit.models.weights import load_exactly, read_weights
 from segkit.tensors import Image
 
-CONVOLUTIONS = (2, 2, 3, 3, 3)
+STAGES = (
+    ("conv1_1", "conv1_2"),
+    ("conv2_1", "conv2_2"),
+    ("conv3_1", "conv3_2", "conv3_3"),
+    ("conv4_1", "conv4_2", "conv4_3"),
+    ("conv5_1", "conv5_2", "conv5_3"),
+)
 CHANNELS = (64, 128, 256, 512, 512)
 
 
@@ -59,65 +64,61 @@ class VGG16(nn.Module):
     ):
         super().__init__()
         channels = tuple(max(1, round(c * width)) for c in CHANNELS)
-        self.stages = Stages(channels, _paths(padding), has_indices=True)
         self.dropout = nn.Dropout(dropout)
-        self.names: list[list[str]] = []
-        incoming = 3
-        for stage, (count, outgoing) in enumerate(zip(CONVOLUTIONS, channels, strict=True), start=1):
-            self.names.append([f"conv{stage}_{i}" for i in range(1, count + 1)])
-            for name in self.names[-1]:
-                self.add_module(name, he_convolution(incoming, outgoing, 3, padding if name == "conv1_1" else 1))
-                kind = "torch" if batch_norm is True else batch_norm
+        kind = "torch" if batch_norm is True else batch_norm
+        incoming, path, paths = 3, LayerPath(), []
+        for names, outgoing in zip(STAGES, channels, strict=True):
+            for name in names:
+                margin = padding if name == "conv1_1" else 1
+                self.add_module(name, he_convolution(incoming, outgoing, 3, margin))
                 self.add_module(f"{name}_bn", batch_norm_layer(outgoing, kind) if kind else nn.Identity())
-                incoming = outgoing
+                incoming, path = outgoing, path.then(convolution(3, padding=margin))
+            path = path.then(pooling(2, 2))
+            paths.append(path)
+        layers = [name for names in STAGES for name in names]
+        self.conv_bn_pairs = [(name, f"{name}_bn") for name in layers if kind]
+        self.stages = Stages(channels, tuple(paths), has_indices=True)
         belongs = "caffe" if weights is not None and weights != "IMAGENET1K_V1" else "torchvision"
         self.normalization = NORMALIZATIONS[normalization or belongs]
-        self.pretrained_names = frozenset(
-            f"{n}.{p}" for s in self.names for n in s for p in ("weight", "bias") if weights is not None
-        )
+        pretrained = layers if weights is not None else []
+        self.pretrained_names = frozenset(f"{name}.{tensor}" for name in pretrained for tensor in ("weight", "bias"))
         if weights is not None and not restore:
             self._load(weights)
 
     def forward(self, image: Image, needs: Needs) -> Features:
-        """Features of a normalized image [B, 3, H, W]."""
+        """Return the features of a normalized image [B, 3, H, W]."""
         features = Features(image_size=size_of(image))
         x = image
-        for stage, names in enumerate(self.names):
+        for stage, names in enumerate(STAGES):
             for name in names:
-                x = F.relu(self.get_submodule(f"{name}_bn")(self.get_submodule(name)(x)), inplace=True)
+                convolution, batch_norm = getattr(self, name), getattr(self, f"{name}_bn")
+                x = F.relu(batch_norm(convolution(x)), inplace=True)
             x = features.close_stage(stage, x, needs, then=self.dropout if stage >= 2 else None)
         return features
 
     def _load(self, weights: str) -> None:
+        """Copy the weights of a file, or of a name of torchvision, by torchvision's names of the layers."""
         tensors = _named_by_torchvision(weights) if Path(weights).suffix == "" else read_weights(Path(weights))
         tensors = {n: t for n, t in tensors.items() if not n.startswith("classifier.")}
         has_batch_norm = any(n.endswith(".running_mean") for n in tensors)
-        own = self._torchvision_layers(has_batch_norm)
+        own = torchvision_layers(has_batch_norm)
         parts = {n: n.rpartition(".") for n in tensors}
         tensors = {own.get(layer, layer) + dot + last: tensors[n] for n, (layer, dot, last) in parts.items()}
         may_lack = () if has_batch_norm else tuple(n for n in self.state_dict() if "_bn." in n)
         load_exactly(self, tensors, source=f"weights {weights}", may_lack=may_lack)
 
-    def _torchvision_layers(self, batch_norm: bool) -> dict[str, str]:
-        """`features.N` of torchvision's vgg16 or vgg16_bn -> this encoder's layer."""
-        layers, index = {}, 0
-        for names in self.names:
-            for name in names:
-                layers |= {f"features.{index}": name} | ({f"features.{index + 1}": f"{name}_bn"} if batch_norm else {})
-                index += 3 if batch_norm else 2  # convolution, batch norm, ReLU
-            index += 1  # pooling
-        return layers
 
-
-def _paths(padding: int) -> tuple[LayerPath, ...]:
-    """From the image to each pooled map."""
-    paths, path = [], LayerPath()
-    for count in CONVOLUTIONS:
-        for _ in range(count):
-            path = path.then(convolution(3, padding=1 if path.layers else padding))
-        path = path.then(pooling(2, 2))
-        paths.append(path)
-    return tuple(paths)
+def torchvision_layers(batch_norm: bool) -> dict[str, str]:
+    """Map `features.N` of torchvision's vgg16 or vgg16_bn to the layers here."""
+    layers, index = {}, 0
+    for names in STAGES:
+        for name in names:
+            layers[f"features.{index}"] = name
+            if batch_norm:
+                layers[f"features.{index + 1}"] = f"{name}_bn"
+            index += 3 if batch_norm else 2  # convolution, batch norm, ReLU
+        index += 1  # pooling
+    return layers
 
 
 def _named_by_torchvision(name: str) -> dict[str, Tensor]:
@@ -126,12 +127,13 @@ def _named_by_torchvision(name: str) -> dict[str, Tensor]:
     known = sorted(VGG16_Weights.__members__)
     if name not in known:
         raise InputError(
-            f"model.encoder.weights = '{name}': expected a path ending in .safetensors, .pt or .pth, or one of {', '.join(known)}."
+            f"model.encoder.weights = '{name}': expected a path ending in .safetensors, .pt or .pth, "
+            f"or one of {', '.join(known)}."
         )
     try:
         return dict(VGG16_Weights[name].get_state_dict(progress=False, check_hash=True))
     except (OSError, RuntimeError, HTTPException) as error:  # no network; a damaged file; a connection that broke
         raise InputError(
-            f"model.encoder.weights = '{name}' could not be downloaded ({error}); expected network access to {VGG16_Weights[name].url}. "
-            "Download that file elsewhere and give its path."
+            f"model.encoder.weights = '{name}' could not be downloaded ({error}); expected network access to "
+            f"{VGG16_Weights[name].url}. Download that file elsewhere and give its path."
         ) from None

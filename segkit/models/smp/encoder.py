@@ -1,8 +1,8 @@
 """Encoders of segmentation-models-pytorch (smp), timm's among them, under our decoders.
 
 An image is padded at its right and bottom, edge pixels repeated, to a multiple of 32 pixels, since smp's encoders round
-in different ways and some pad by the parity of a map; maps are cut to ceil(n / stride) pixels again. Where they lie is
-measured: see `map_positions`.
+in different ways and some pad by the parity of a map; maps are cut to ceil(n / stride) pixels again. Their coordinates
+are measured: see `map_coordinates`.
 """
 
 from collections.abc import Sequence
@@ -18,13 +18,13 @@ from torch.nn import functional as F
 
 from segkit.errors import InputError
 from segkit.models.features import NORMALIZATIONS, Features, Needs, NormalizationName, Stages
-from segkit.models.geometry import Path, sampling
+from segkit.models.geometry import LayerPath, sampling
 from segkit.models.layers import size_of
 from segkit.models.smp.hub import load_encoder, refused, require_encoder
 from segkit.tensors import Image, Size
 
 MULTIPLE = 32  # pixels that an image is padded to a multiple of: the deepest stride of any encoder
-PROBE = (32, 512)  # (height, width) of the image that positions are measured on, pixels
+PROBE = (32, 512)  # (height, width) of the image that coordinates are measured on, pixels
 
 
 def padded_size(size: Size) -> Size:
@@ -41,9 +41,9 @@ class SMPEncoder(nn.Module):
         levels: the map of each stage.
         stages: what it states of them.
         normalization: the input that it expects.
-        pretrained: whether its weights are given.
-        pools: whether each map is followed by 2x2 max pooling that the list lacks.
-        crops: whether maps are cut to ceil(n / stride) pixels; otherwise they are those of the padded image.
+        pretrained: its weights are given.
+        pools: each map is followed by 2x2 max pooling that the list lacks.
+        crops: maps are cut to ceil(n / stride) pixels; otherwise they are those of the padded image.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class SMPEncoder(nn.Module):
         self.pools, self.crops = pools, crops
 
     def forward(self, image: Image, needs: Needs) -> Features:
-        """Features of a normalized image [B, 3, H, W]."""
+        """Return the features of a normalized image [B, 3, H, W]."""
         height, width = size_of(image)
         features = Features(image_size=(height, width))
         bottom, right = padded_size((height, width))
@@ -101,8 +101,8 @@ def smp_encoder(
         depth: stages; from the finest.
         normalization: input convention; downloaded weights are refused if they expect another.
     Raises:
-        InputError: if smp has no such encoder, it gives fewer than three maps, their positions cannot be told, or the
-            weights do not fit.
+        InputError: if smp has no such encoder, it gives fewer than three maps, their coordinates cannot be determined,
+            or the weights do not fit.
     Source: Iakubovskii, segmentation_models.pytorch 0.6, get_encoder. Differs: padding at the right and bottom instead
         of an error. The head differs from torchvision's fcn_resnet50, which has a 3x3 convolution to a quarter of the
         channels, and no skips.
@@ -113,38 +113,36 @@ def smp_encoder(
     what = f"model.encoder.encoder = '{encoder}' with depth {depth}"
     with refused(what):
         network = get_encoder(encoder, depth=depth, weights=None)
-    levels, positions = map_positions(encoder, depth)
+    levels, firsts = map_coordinates(encoder, depth)
     pools = levels[0] == 0
     if pools:  # the deepest map of a whole VGG is pooled already
         levels = levels[:depth]
-        positions = tuple(position + Fraction(2**level, 2) for level, position in zip(levels, positions, strict=False))
+        firsts = tuple(first + Fraction(2**level, 2) for level, first in zip(levels, firsts, strict=False))
     if len(levels) < 3:
         raise InputError(
-            f"{what} has {len(levels)} maps below the image's resolution, expected at least 3. Raise model.encoder.depth."
+            f"{what} has {len(levels)} maps below the image's resolution, expected at least 3. Raise "
+            "model.encoder.depth."
         )
     strides = [2 ** (level + pools) for level in levels]
-    paths = tuple(Path((sampling(stride, position),)) for stride, position in zip(strides, positions, strict=True))
+    paths = tuple(LayerPath((sampling(stride, first),)) for stride, first in zip(strides, firsts, strict=True))
     channels = tuple(network.out_channels[level] for level in levels)
     if weights is not None and not restore:
         load_encoder(network, encoder, weights, normalization, depth=depth, section="model.encoder")
-    stages = Stages(channels, paths, has_indices=False, classifier=(7, 1) if pools else ())
+    stages = Stages(channels, paths, has_indices=False, has_unpooled=False, classifier=(7, 1) if pools else None)
     return SMPEncoder(network, levels, stages, normalization, pretrained=weights is not None, pools=pools)
 
 
 @cache
-def map_positions(encoder: str, depth: int) -> tuple[tuple[int, ...], tuple[Fraction, ...]]:
-    """The levels that an encoder of smp has maps of its own at, and where in the image pixel 0 of each lies, in pixels.
+def map_coordinates(encoder: str, depth: int) -> tuple[tuple[int, ...], tuple[Fraction, ...]]:
+    """Levels at which an encoder of smp has maps of its own, and the image coordinate of pixel 0 of each, in pixels.
 
     Measured: the centre of the gradient of two neighbouring pixels of each map, in a net whose convolutions average,
-        whose normalizations
-    do nothing, and whose gates (convolutions of 1x1 maps) are constant. Maxima are pulled to the right by an image that
-    grows that way
-    and to the left by its mirror image: the mean of the two is the middle.
+    whose normalizations do nothing, and whose gates (convolutions of 1x1 maps) are constant. Maxima are pulled to the
+    right by an image that grows that way and to the left by its mirror image: the mean of the two is the middle.
 
     Raises:
-        InputError: unless every pixel lies one stride after the one before, and every map half pixels of the map before
-            it away from that,
-            to within a tenth of such a pixel: otherwise a decoder cannot tell where its scores belong.
+        InputError: unless map pixels are one stride apart and each map is offset from the one before by a multiple of
+            half that map's pixel (tolerance 0.1): otherwise no decoder can put its scores in place.
     """
     from segmentation_models_pytorch.encoders import get_encoder
 
@@ -154,25 +152,26 @@ def map_positions(encoder: str, depth: int) -> tuple[tuple[int, ...], tuple[Frac
         _make_averaging(network)
         height, width = PROBE
         ramp = torch.linspace(1e-3, 2e-3, width)  # small and positive: activations are linear there
-        image = (
-            torch.stack([ramp, ramp.flip(0)] * 2)[:, None, None].expand(4, 3, height, width).clone().requires_grad_()
-        )
+        rows = torch.stack([ramp, ramp.flip(0)] * 2)[:, None, None]
+        image = rows.expand(4, 3, height, width).clone().requires_grad_()
         with torch.enable_grad():
             maps = network.float().eval()(image)
         levels = [
             n for n, x in enumerate(maps) if x.shape[1] and (n or x.shape[1] != 3)
-        ]  # no image, no placeholder of no channels
+        ]  # not the image, nor no channels
         found: list[Fraction] = []
         before = (1, Fraction(0))
         for level in levels:
             stride = 2**level
             first, step = _centres(maps[level], image, stride)
             halves = 2 * (first - before[1]) / before[0]
-            told = abs(step - stride) < 0.1 * stride and abs(halves - round(halves)) < 0.2
-            if not told or size_of(maps[level]) != (height // stride, width // stride):
+            determined = abs(step - stride) < 0.1 * stride and abs(halves - round(halves)) < 0.2
+            if not determined or size_of(maps[level]) != (height // stride, width // stride):
                 raise InputError(
-                    f"{what}: where its map of stride {stride} lies in the image cannot be told (about {first:.2f} pixels, step "
-                    f"{step:.2f}), so no decoder here can put its scores in place. Choose another encoder, such as resnet18 or vgg16_bn."
+                    f"{what}: its map of stride {stride} has no fixed place in the image (first pixel at about "
+                    f"{first:.2f}, "
+                    f"step {step:.2f}), so no decoder here can put its scores in place. "
+                    "Choose another encoder, such as resnet18 or vgg16_bn."
                 )
             before = stride, before[1] + Fraction(round(halves) * before[0], 2)
             found.append(before[1])
@@ -180,7 +179,7 @@ def map_positions(encoder: str, depth: int) -> tuple[tuple[int, ...], tuple[Frac
 
 
 def _make_averaging(network: nn.Module) -> None:
-    """Makes the gradient of a net that of a stack of averages."""
+    """Make the gradient of a net that of a stack of averages."""
     normalizations = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
     for name, parameter in network.named_parameters():
         weight = 1 / parameter[0].numel() if parameter.ndim > 1 else 1.0
@@ -195,8 +194,7 @@ def _make_averaging(network: nn.Module) -> None:
 
 
 def _centres(x: Float[Tensor, "4 C h w"], image: Float[Tensor, "4 3 H W"], stride: int) -> tuple[float, float]:
-    """Column of the image at which column 0 of the map lies, and how far apart two columns lie, from two columns in the
-    middle."""
+    """Image coordinate of column 0 of the map, and the step between columns, from two columns in the middle."""
     column = x.shape[-1] // 2 - 1
     (gradient,) = torch.autograd.grad(x[:2, ..., column].sum() + x[2:, ..., column + 1].sum(), image, retain_graph=True)
     seen = gradient.double().sum((1, 2))

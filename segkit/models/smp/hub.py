@@ -1,5 +1,4 @@
-"""What segmentation-models-pytorch (smp) and the hub know of an encoder: its name, its weights, the input that they
-expect."""
+"""Encoders of segmentation-models-pytorch (smp) by name, their weights on the hub, and the input that these expect."""
 
 import logging
 from collections.abc import Iterator
@@ -18,13 +17,11 @@ CLASSIFIERS = ("classifier.", "fc.")  # of torchvision's VGG and ResNet: no enco
 
 
 def require_encoder(name: str, key: str) -> None:
-    """Raises InputError, calling the option `key`, unless smp or timm has an encoder of that name."""
+    """Raise InputError about the option `key` unless smp or timm has an encoder of that name."""
     import timm
     from segmentation_models_pytorch.encoders import get_encoder_names
 
-    known = [
-        each for each in get_encoder_names() if not each.startswith("timm-")
-    ]  # smp deprecates these in favour of tu-
+    known = [each for each in get_encoder_names() if not each.startswith("timm-")]  # smp deprecates these for tu-
     models = timm.list_models() if name.startswith(TIMM) else []
     if name not in known and name.removeprefix(TIMM).split(".")[0] not in models:
         guess = nearest(name, known + [TIMM + each for each in models])
@@ -36,7 +33,7 @@ def require_encoder(name: str, key: str) -> None:
 
 @contextmanager
 def refused(what: str) -> Iterator[None]:
-    """Options that smp, timm or torch refuse become an InputError about `what`, with their reason."""
+    """Turn errors of smp, timm or torch about options into an InputError about `what`, with their reason."""
     try:
         yield
     except (LookupError, ValueError, TypeError, RuntimeError, AssertionError, AttributeError) as error:
@@ -49,7 +46,7 @@ def refused(what: str) -> Iterator[None]:
 def load_encoder(
     network: nn.Module, name: str, weights: str, normalization: NormalizationName, *, depth: int, section: str
 ) -> None:
-    """Copies weights into an encoder of smp.
+    """Copy weights into an encoder of smp.
 
     Args:
         network: the encoder.
@@ -77,7 +74,8 @@ def _from_hub(name: str, weights: str, normalization: NormalizationName, depth: 
     key = f"{section}.weights = '{weights}'"
     if weights not in known:
         raise InputError(
-            f"{key}: expected a path ending in .safetensors, .pt or .pth, or one of {', '.join(known) or 'none'} for {name}."
+            f"{key}: expected a path ending in .safetensors, .pt or .pth, or one of {', '.join(known) or 'none'} "
+            f"for {name}."
         )
     log = logging.getLogger("huggingface_hub")
     level = log.level
@@ -87,7 +85,8 @@ def _from_hub(name: str, weights: str, normalization: NormalizationName, depth: 
         return get_encoder(name, depth=depth, weights=True if weights == "timm" else weights).state_dict()
     except (OSError, RuntimeError, ValueError) as error:  # no network; a damaged file; no weights of that name
         raise InputError(
-            f"{key} could not be downloaded ({(str(error).splitlines() or ['no reason given'])[0][:150]}); expected network access to "
+            f"{key} could not be downloaded ({(str(error).splitlines() or ['no reason given'])[0][:150]}); "
+            "expected network access to "
             "huggingface.co. Fetch the file elsewhere and give its path, or set null."
         ) from None
     finally:
@@ -95,7 +94,7 @@ def _from_hub(name: str, weights: str, normalization: NormalizationName, depth: 
 
 
 def require_fit(settings: dict[str, Any], normalization: NormalizationName, *, key: str, section: str) -> None:
-    """Raises InputError unless weights that smp's `settings` describe were trained on images of that `normalization`.
+    """Raise InputError unless weights that smp's `settings` describe expect images of that `normalization`.
 
     Args:
         settings: input_space RGB or BGR; input_range [0, 1] or [0, 255]; mean and std on that range, in that order of
@@ -119,7 +118,8 @@ def require_fit(settings: dict[str, Any], normalization: NormalizationName, *, k
             else "No normalization here fits; choose other weights."
         )
         raise InputError(
-            f"{key}: these weights expect {settings['input_space']} images of 0..255 minus {words[0]}, divided by {words[1]}; "
+            f"{key}: these weights expect {settings['input_space']} images of 0..255 minus {words[0]}, divided by "
+            f"{words[1]}; "
             f"{section}.normalization is '{normalization}'. {advice}"
         )
 

@@ -12,7 +12,7 @@ from segkit.config.ranges import Count
 from segkit.config.signatures import show
 from segkit.errors import InputError
 from segkit.models.features import Features, Needs, NormalizationName, Stages
-from segkit.models.geometry import Path, pooling
+from segkit.models.geometry import LayerPath, pooling
 from segkit.models.layers import size_of
 from segkit.models.segmenter import Segmenter
 from segkit.models.smp.encoder import MULTIPLE, SMPEncoder, padded_size
@@ -45,7 +45,7 @@ SMALLEST_MAP = {"PAN": 8}  # pixels of the deepest map that a decoder takes: PAN
 
 
 class SMPDecoder(nn.Module):
-    """A decoder of smp and its head, as a `Decoder`; the head is computed in float32.
+    """A decoder of smp and its head, as a `Decoder`; computes the head in float32.
 
     Args:
         network: what smp built: a list of maps to one map.
@@ -74,7 +74,7 @@ class SMPDecoder(nn.Module):
         self.channels, self.levels = channels, levels
 
     def forward(self, features: Features) -> Logits:
-        """[B, K, H, W] float32 logits at image size."""
+        """Return [B, K, H, W] float32 logits at image size."""
         height, width = padded_size(features.image_size)
         some = next(iter(features.pooled.values()))
         maps = [some.new_zeros(1).expand(len(some), c, height >> n, width >> n) for n, c in enumerate(self.channels)]
@@ -135,7 +135,8 @@ def smp_model(
         found = _logits_size(whole)
     if found != PROBE:
         raise InputError(
-            f"{what} gives logits of {show(found)} pixels for an image of {show(PROBE)}. Leave depth and output_stride out."
+            f"{what} gives logits of {show(found)} pixels for an image of {show(PROBE)}. Leave depth and "
+            "output_stride out."
         )
     if weights is not None and not restore:
         load_encoder(
@@ -166,12 +167,12 @@ def _in_parts(
 ) -> Segmenter:
     """The same layers as encoder and decoder.
 
-    Positions of maps are nominal, as after 2x2 pooling: smp's decoders enlarge by interpolation and ask for none.
+    Coordinates of maps are nominal, as after 2x2 pooling: smp's decoders interpolate and do not use them.
     """
     channels, stride = tuple(whole.encoder.out_channels), whole.encoder.output_stride
     levels = tuple(level for level, count in enumerate(channels) if level and count)
-    paths = tuple(Path((pooling(s, s),)) for s in (min(2**level, stride) for level in levels))
-    stages = Stages(tuple(channels[level] for level in levels), paths, has_indices=False)
+    paths = tuple(LayerPath((pooling(s, s),)) for s in (min(2**level, stride) for level in levels))
+    stages = Stages(tuple(channels[level] for level in levels), paths, has_indices=False, has_unpooled=False)
     minimum_size = max(SMALLEST_MAP.get(architecture, 1) * stride - MULTIPLE + 1, 1)
     read = {*SKIPS.get(architecture, levels), levels[-1]}
     needs = Needs(pooled=frozenset(stage for stage, level in enumerate(levels) if level in read))

@@ -9,7 +9,7 @@ from caffe_writer import changed_layers, classifier_layers, layers_of
 
 from segkit.errors import InputError
 from segkit.models.caffe.layers import import_caffe
-from segkit.models.decoders.fcn import fcn16s, fcn32s
+from segkit.models.decoders.fcn import FCN8s, FCN16s, FCN32s
 from segkit.models.decoders.segnet import SegNet
 from segkit.models.decoders.segnet_basic import segnet_basic
 from segkit.models.encoders.alexnet import AlexNet
@@ -32,7 +32,7 @@ def test_fcn8s_computes_the_same_after_the_import(caffemodel, legacy, inner_prod
     assert_same_logits(source, imported(target, path))
 
 
-@pytest.mark.parametrize("decoder", [SegNet, fcn16s])
+@pytest.mark.parametrize("decoder", [SegNet, FCN16s])
 @pytest.mark.parametrize("legacy_shapes", [False, True])
 def test_nets_with_batch_norm_compute_the_same_after_the_import(caffemodel, decoder, legacy_shapes):
     source = trained(build(decoder=decoder, encoder_batch_norm=True))
@@ -79,9 +79,10 @@ def test_the_published_bayesian_segnet_has_one_convolution_more(caffemodel):
         import_caffe(path, build(**options))
 
 
+@pytest.mark.parametrize("decoder", [FCN32s, FCN8s])
 @pytest.mark.parametrize(("encoder", "slashes"), [(AlexNet, False), (GoogLeNet, True)])
-def test_fcn32s_on_other_encoders_computes_the_same_after_the_import(caffemodel, encoder, slashes):
-    options = {"encoder": encoder, "decoder": fcn32s, "encoder_padding": 100}
+def test_fcn_on_other_encoders_computes_the_same_after_the_import(caffemodel, encoder, slashes, decoder):
+    options = {"encoder": encoder, "decoder": decoder, "encoder_padding": 100}
     source = trained(build(**options))
     path = caffemodel(layers_of(source, slashes=slashes), legacy=True)
     assert_same_logits(source, imported(build(**options), path))
@@ -111,10 +112,10 @@ def test_a_classification_net_gives_its_backbone_and_the_rest_keeps_its_start(ca
     source, target = trained(build(upsampling=upsampling)), trained(build(upsampling=upsampling))
     start = target.decoder.score_fr.bias.clone()
     found = import_caffe(caffemodel(classifier_layers(source), legacy=True), target, backbone_only=True)
-    enlargements = (
+    upsamplings = (
         {"decoder.upscore2", "decoder.upscore_pool4", "decoder.upscore8"} if upsampling == "learned" else set()
     )
-    assert set(found.kept_initial) == {"decoder.score_fr", "decoder.score_pool4", "decoder.score_pool3"} | enlargements
+    assert set(found.kept_initial) == {"decoder.score_fr", "decoder.score_pool4", "decoder.score_pool3"} | upsamplings
     assert found.dropped == ("fc8",)
     assert set(found.tensors) == set(target.state_dict())
     assert torch.equal(found.tensors["decoder.score_fr.bias"], start)
@@ -134,7 +135,7 @@ def test_segnet_takes_the_convolutions_of_a_classification_net(caffemodel, refus
 
 
 def test_the_auxiliary_classifiers_of_googlenet_are_dropped(caffemodel):
-    options = {"encoder": GoogLeNet, "decoder": fcn32s}
+    options = {"encoder": GoogLeNet, "decoder": FCN32s}
     heads = ["loss1/conv", "loss2/fc", "loss3/classifier"]
     layers = [
         *classifier_layers(build(**options), slashes=True)[:-1],

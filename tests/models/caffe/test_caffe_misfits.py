@@ -6,7 +6,7 @@ from caffe_nets import CHOOSE, K, assert_same_logits, build, imported, trained
 from caffe_writer import changed_layers, classifier_layers, layers_of
 
 from segkit.models.caffe.layers import import_caffe
-from segkit.models.decoders.fcn import fcn16s
+from segkit.models.decoders.fcn import FCN16s
 from segkit.models.decoders.segnet import SegNet
 
 # --- misfits ---
@@ -62,7 +62,7 @@ def test_where_only_untrained_layers_are_missing_the_flag_is_named(caffemodel, r
     )
 
 
-def test_grouped_enlargements_are_compared_and_copied(caffemodel, refusal):
+def test_grouped_upsamplings_are_compared_and_copied(caffemodel, refusal):
     def group(arrays):
         return [arrays[0][range(K), range(K)][:, None]]
 
@@ -127,8 +127,8 @@ def test_skip_scales_of_the_file_and_the_config_agree_or_are_refused(caffemodel,
 
 
 def test_a_file_without_scale_layers_has_skips_scaled_by_1(caffemodel, refusal):
-    path = caffemodel(layers_of(build(decoder=fcn16s)))
-    message = refusal(import_caffe, path, build(decoder=fcn16s, skip_scale=0.5))
+    path = caffemodel(layers_of(build(decoder=FCN16s)))
+    message = refusal(import_caffe, path, build(decoder=FCN16s, skip_scale=0.5))
     assert "its skips are scaled by 1, the config's by 0.5 (set model.decoder.skip_scale=1)" in message
     path = caffemodel(classifier_layers(build()))
     import_caffe(path, build(skip_scales=(0.01, 0.0001)), backbone_only=True)

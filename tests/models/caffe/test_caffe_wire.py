@@ -15,7 +15,7 @@ from segkit.errors import InputError
 from segkit.models.caffe import caffemodel as caffe_wire
 from segkit.models.caffe.caffemodel import read_caffemodel
 from segkit.models.caffe.layers import import_caffe
-from segkit.models.decoders.fcn import fcn32s
+from segkit.models.decoders.fcn import FCN32s
 from segkit.models.encoders.vgg import VGG16
 from segkit.models.segmenter import Segmenter
 
@@ -219,7 +219,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path, refusal):
 def small(tmp_path_factory):
     """The smallest FCN-32s, a file with its weights, and a path to write to."""
     encoder = VGG16(width=1 / 64, normalization="caffe")
-    model = Segmenter(encoder, fcn32s(encoder.stages, 3, head_width=8))
+    model = Segmenter(encoder, FCN32s(encoder.stages, 3, head_width=8))
     layers = layers_of(model)
     layers = layers[-1:] + layers[:-1]  # so that the last layer is needed
     return (

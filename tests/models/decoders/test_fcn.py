@@ -5,7 +5,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
+from segkit.models.decoders.fcn import FCN8s, FCN16s, FCN32s
+from segkit.models.encoders.alexnet import AlexNet
+from segkit.models.encoders.googlenet import GoogLeNet
+from segkit.models.encoders.segnet_basic import SegNetBasicEncoder
 from segkit.models.encoders.vgg import VGG16
 from segkit.models.segmenter import Segmenter
 
@@ -32,7 +35,7 @@ def noisy(decoder):
     return decoder.eval()
 
 
-def enlarged(x, factor):
+def upsampled(x, factor):
     """Bilinear interpolation that sees zeros beyond the border, as a deconvolution does."""
     x = F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=factor, mode="bilinear", align_corners=False)
     return x[..., factor:-factor, factor:-factor]
@@ -41,9 +44,9 @@ def enlarged(x, factor):
 @pytest.mark.parametrize(
     ("build", "names"),
     [
-        (fcn32s, "fc6 fc7 score_fr upscore"),
-        (fcn16s, "fc6 fc7 score_fr score_pool4 upscore2 upscore16"),
-        (fcn8s, "fc6 fc7 score_fr score_pool4 upscore2 score_pool3 upscore_pool4 upscore8"),
+        (FCN32s, "fc6 fc7 score_fr upscore"),
+        (FCN16s, "fc6 fc7 score_fr score_pool4 upscore2 upscore16"),
+        (FCN8s, "fc6 fc7 score_fr score_pool4 upscore2 score_pool3 upscore_pool4 upscore8"),
     ],
 )
 def test_layers_have_the_names_of_the_released_net(encoder, build, names):
@@ -51,9 +54,31 @@ def test_layers_have_the_names_of_the_released_net(encoder, build, names):
     assert {name for name, layer in layers if [*layer.parameters(), *layer.buffers()]} == set(names.split())
 
 
+@pytest.mark.parametrize(
+    ("encoder", "names"),
+    [
+        (VGG16, "score_pool4 upscore2 score_pool3 upscore_pool4 upscore8"),
+        (GoogLeNet, "score_pool3 upscore2 score_pool2 upscore_pool3 upscore8"),
+        (AlexNet, "score_pool2 upscore2 score_pool1 upscore_pool2 upscore8"),
+        (SegNetBasicEncoder, "score_pool3 upscore2 score_pool2 upscore_pool3 upscore4"),
+    ],
+)
+def test_weight_files_name_skips_after_the_stages_of_their_encoder(encoder, names):
+    stages = encoder(width=1 / 16).stages
+    one, other = (FCN8s(stages, K, head_width=8, upsampling="learned") for _ in range(2))
+    nn.init.normal_(one.score_pool4.weight)
+    nn.init.normal_(one.score_pool3.weight)
+    stored = one.state_dict()
+    layers = list(dict.fromkeys(name.split(".")[0] for name in stored))
+    assert layers[layers.index("score_fr") + 1 :] == names.split()
+    other.load_state_dict(stored)
+    assert torch.equal(other.score_pool4.weight, one.score_pool4.weight)
+    assert torch.equal(other.score_pool3.weight, one.score_pool3.weight)
+
+
 def test_fc6_is_7x7_and_all_other_layers_1x1():
     with torch.device("meta"):
-        decoder = fcn8s(VGG16().stages, 21)
+        decoder = FCN8s(VGG16().stages, 21)
     shapes = {name: tuple(m.weight.shape) for name, m in decoder.named_children() if isinstance(m, nn.Conv2d)}
     assert shapes == {
         "fc6": (4096, 512, 7, 7),
@@ -64,35 +89,35 @@ def test_fc6_is_7x7_and_all_other_layers_1x1():
     }
 
 
-@pytest.mark.parametrize("build", [fcn32s, fcn16s, fcn8s])
+@pytest.mark.parametrize("build", [FCN32s, FCN16s, FCN8s])
 def test_before_training_every_logit_is_0(encoder, image, build):
     assert not Segmenter(encoder, build(encoder.stages, K, head_width=8))(image).any()
 
 
 @torch.no_grad()
-def test_the_logits_of_fcn8s_are_scores_enlarged_and_added(encoder, image):
+def test_the_logits_of_fcn8s_are_scores_upsampled_and_added(encoder, image):
     scales = (0.5, 0.25)
-    decoder = noisy(fcn8s(encoder.stages, K, head_width=8, skip_scales=scales))
+    decoder = noisy(FCN8s(encoder.stages, K, head_width=8, skip_scales=scales))
     features = encoder(image, decoder.needs)
     x = F.relu(decoder.fc7(F.relu(decoder.fc6(features.pooled[4]))))
-    x = enlarged(decoder.score_fr(x), 2) + decoder.score_pool4(scales[0] * features.pooled[3])
-    x = enlarged(x, 2) + decoder.score_pool3(scales[1] * features.pooled[2])
-    torch.testing.assert_close(decoder(features), enlarged(x, 8), rtol=1e-4, atol=1e-5)
+    x = upsampled(decoder.score_fr(x), 2) + decoder.score_pool4(scales[0] * features.pooled[3])
+    x = upsampled(x, 2) + decoder.score_pool3(scales[1] * features.pooled[2])
+    torch.testing.assert_close(decoder(features), upsampled(x, 8), rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
-def test_the_logits_of_fcn16s_and_fcn32s_are_scores_enlarged_and_added(encoder, image):
-    for build, scale, factor in ((fcn32s, None, 32), (fcn16s, 0.5, 16)):
+def test_the_logits_of_fcn16s_and_fcn32s_are_scores_upsampled_and_added(encoder, image):
+    for build, scale, factor in ((FCN32s, None, 32), (FCN16s, 0.5, 16)):
         decoder = noisy(build(encoder.stages, K, head_width=8, **({} if scale is None else {"skip_scale": scale})))
         features = encoder(image, decoder.needs)
         x = decoder.score_fr(F.relu(decoder.fc7(F.relu(decoder.fc6(features.pooled[4])))))
         if scale is not None:
-            x = enlarged(x, 2) + decoder.score_pool4(scale * features.pooled[3])
-        torch.testing.assert_close(decoder(features), enlarged(x, factor), rtol=1e-4, atol=1e-5)
+            x = upsampled(x, 2) + decoder.score_pool4(scale * features.pooled[3])
+        torch.testing.assert_close(decoder(features), upsampled(x, factor), rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_takes_single_elements_after_fc6_and_after_fc7_in_training_only(encoder):
-    decoder = fcn32s(encoder.stages, K, head_width=64, dropout=0.5)
+    decoder = FCN32s(encoder.stages, K, head_width=64, dropout=0.5)
     for layer in (decoder.fc6, decoder.fc7):
         nn.init.zeros_(layer.weight)
         nn.init.ones_(layer.bias)  # 1 everywhere, so that a 0 was dropped

@@ -123,7 +123,7 @@ def test_basics_decoder_has_no_relu_and_full_resolution_logits(encoder):
 
 
 @torch.no_grad()
-def test_fcn_basic_enlarges_and_adds_reduced_pooled_maps(encoder):
+def test_fcn_basic_upsamples_and_adds_reduced_pooled_maps(encoder):
     decoder, features = decoded(encoder, "fcn_basic", torch.randn(1, 3, 32, 48))
     x = decoder.reduce4(features.pooled[3])
     for stage in (4, 3, 2, 1):
@@ -136,7 +136,7 @@ def test_fcn_basic_enlarges_and_adds_reduced_pooled_maps(encoder):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["fcn_basic_no_addition", "bilinear_interpolation"])
-def test_an_enlargement_starts_by_keeping_constants_and_the_place_of_edges(encoder, name):
+def test_an_upsampling_starts_by_keeping_constants_and_the_place_of_edges(encoder, name):
     decoder, features = decoded(encoder, name, torch.randn(1, 3, 256, 256))
     reduce = decoder.reduce4 if name.startswith("fcn") else decoder.classifier
     nn.init.zeros_(reduce.weight)

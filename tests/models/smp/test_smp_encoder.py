@@ -1,24 +1,24 @@
-"""smp's encoders under our decoders: where their maps lie, at which sizes, with which weights."""
+"""smp's encoders under our decoders: coordinates and sizes of their maps, and weights."""
 
 import pytest
 import torch
-from impulses import centre_of_mass, enlarged_impulse
+from impulses import centre_of_mass, upsampled_impulse
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from segkit.build import DECODERS
 from segkit.errors import InputError
-from segkit.models.decoders.fcn import fcn8s, fcn32s
-from segkit.models.encoders.vgg import VGG16
+from segkit.models.decoders.fcn import FCN8s, FCN32s
+from segkit.models.encoders.vgg import VGG16, torchvision_layers
 from segkit.models.features import Needs
 from segkit.models.segmenter import Segmenter
-from segkit.models.smp.encoder import map_positions, smp_encoder
+from segkit.models.smp.encoder import map_coordinates, smp_encoder
 
 SMALL = "tu-test_efficientnet"  # 82,300 parameters
 
-# First pixel of each stage's map in the image, by hand: a convolution of kernel k, stride s and padding p puts it (k -
-# 1) / 2 - p pixels of its input away, whatever the stride.
-POSITIONS = {
+# First pixel of each stage's map in the image, by hand: a convolution of kernel k and padding p puts it (k - 1) / 2 - p
+# pixels of its input away, whatever the stride.
+FIRST_PIXELS = {
     "resnet18": (0, 0, 0, 0, 0),  # 7x7 padded by 3; 3x3 padded by 1 from then on
     "mobilenet_v2": (0, 0, 0, 0, 0),
     "densenet121": (0, 0, 2, 6, 14),  # 7x7 and 3x3 as above; then 2x2 averages: half of 4, 8 and 16 pixels more
@@ -29,9 +29,9 @@ POSITIONS = {
 }
 
 
-@pytest.mark.parametrize("name", POSITIONS)
+@pytest.mark.parametrize("name", FIRST_PIXELS)
 def test_a_map_lies_where_the_arithmetic_of_its_layers_puts_it(name):
-    assert map_positions(name, 5)[1] == POSITIONS[name]
+    assert map_coordinates(name, 5)[1] == FIRST_PIXELS[name]
 
 
 @pytest.mark.parametrize(
@@ -41,16 +41,16 @@ def test_a_map_lies_where_the_arithmetic_of_its_layers_puts_it(name):
         ("tu-resnet18d", "shortcuts average 2x2 pixels, convolutions are centred on one"),
     ],
 )
-def test_an_encoder_whose_maps_lie_nowhere_in_particular_is_refused(name, why):
+def test_an_encoder_whose_maps_have_no_fixed_place_is_refused(name, why):
     with pytest.raises(
         InputError,
-        match=rf"model.encoder.encoder = '{name}' with depth 5: where its map of stride \d+ lies .* cannot be told",
+        match=rf"model.encoder.encoder = '{name}' with depth 5: its map of stride \d+ has no fixed place in the image",
     ):
         smp_encoder(encoder=name)
 
 
-def test_measuring_positions_leaves_the_random_numbers_alone():
-    map_positions.cache_clear()
+def test_measuring_coordinates_leaves_the_random_numbers_alone():
+    map_coordinates.cache_clear()
     starts = []
     for _ in range(2):  # measured, then remembered
         torch.manual_seed(0)
@@ -58,13 +58,13 @@ def test_measuring_positions_leaves_the_random_numbers_alone():
     assert all(torch.equal(tensor, starts[1][name]) for name, tensor in starts[0].items())
 
 
-def test_measuring_positions_touches_no_gpu(monkeypatch):
-    map_positions.cache_clear()
+def test_measuring_coordinates_touches_no_gpu(monkeypatch):
+    map_coordinates.cache_clear()
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(
         torch.cuda, "get_rng_state", lambda device: pytest.fail(f"GPU {device} was asked for its random state")
     )
-    assert map_positions(SMALL, 5)[1] == POSITIONS[SMALL]
+    assert map_coordinates(SMALL, 5)[1] == FIRST_PIXELS[SMALL]
 
 
 def seen_centre(monkeypatch, encoder, stage, position, size):
@@ -83,10 +83,10 @@ def seen_centre(monkeypatch, encoder, stage, position, size):
     ("score", "stage", "position"),
     [("score_fr", 4, (6, 7)), ("score_pool4", 3, (14, 13)), ("score_pool3", 2, (27, 28))],
 )
-def test_a_score_on_resnet_is_enlarged_around_the_centre_of_what_it_saw(monkeypatch, score, stage, position):
+def test_a_score_on_resnet_is_upsampled_around_the_centre_of_what_it_saw(monkeypatch, score, stage, position):
     size, encoder = (427, 456), smp_encoder(encoder="resnet18").eval()
-    decoder = fcn8s(encoder.stages, 1).eval()
-    plane = enlarged_impulse(decoder, encoder, score, position, size)
+    decoder = FCN8s(encoder.stages, 1).eval()
+    plane = upsampled_impulse(decoder, encoder, score, position, size)
     assert float(plane.sum()) == pytest.approx(4 ** (stage + 1))
     seen = seen_centre(monkeypatch, encoder, stage, position, size)
     assert centre_of_mass(plane) == pytest.approx(
@@ -97,7 +97,7 @@ def test_a_score_on_resnet_is_enlarged_around_the_centre_of_what_it_saw(monkeypa
 def test_scores_move_with_the_image():
     torch.manual_seed(0)
     encoder = smp_encoder(encoder="resnet18")
-    model = Segmenter(encoder, fcn8s(encoder.stages, 3)).eval()
+    model = Segmenter(encoder, FCN8s(encoder.stages, 3)).eval()
     for layer in (model.decoder.score_fr, model.decoder.score_pool4, model.decoder.score_pool3):
         torch.nn.init.normal_(layer.weight)
     image = torch.randn(1, 3, 32, 928)
@@ -113,7 +113,7 @@ def test_scores_move_with_the_image():
 
 def test_fcn8s_on_smps_vgg16_is_fcn8s_on_ours(tmp_path):
     ours, file = VGG16().eval(), tmp_path / "vgg16.safetensors"
-    layers = ours._torchvision_layers(False).items()
+    layers = torchvision_layers(False).items()
     weights = {
         f"{theirs}.{part}": ours.state_dict()[f"{name}.{part}"]
         for theirs, name in layers
@@ -124,7 +124,7 @@ def test_fcn8s_on_smps_vgg16_is_fcn8s_on_ours(tmp_path):
     assert theirs.stages.channels == ours.stages.channels
     assert theirs.stages.classifier == ours.stages.classifier
     assert [path.coordinates for path in theirs.stages.paths] == [path.coordinates for path in ours.stages.paths]
-    decoder = fcn8s(ours.stages, 3, head_width=8).eval()
+    decoder = FCN8s(ours.stages, 3, head_width=8).eval()
     for layer in (decoder.score_fr, decoder.score_pool4, decoder.score_pool3):
         torch.nn.init.normal_(layer.weight)
     image = torch.randn(1, 3, 64, 96)
@@ -161,7 +161,7 @@ def test_maps_have_the_size_that_the_encoder_states_at_any_size(size):
 def test_a_stage_less_is_a_coarser_stage_less():
     encoder = smp_encoder(encoder=SMALL, depth=4)
     assert encoder.stages.strides == (2, 4, 8, 16)
-    assert fcn32s(encoder.stages, 3).last == "upscore"
+    assert FCN32s(encoder.stages, 3).upscore.factor == 16
     with pytest.raises(InputError, match="has 2 maps below the image's resolution, expected at least 3"):
         smp_encoder(encoder="tu-test_convnext", depth=3)
 
@@ -176,7 +176,7 @@ def test_segnet_is_refused_for_want_of_indices(decoder):
 @pytest.mark.parametrize("decoder", ["fcn_basic", "fcn_basic_no_addition", "bilinear_interpolation"])
 def test_a_decoder_of_even_kernels_refuses_maps_centred_on_pixels(decoder):
     with pytest.raises(
-        InputError, match=f"'{decoder}' enlarges by even kernels and needs maps that lie as after 2x2 pooling"
+        InputError, match=f"'{decoder}' upsamples with even kernels, which align only with maps made by 2x2 pooling"
     ):
         DECODERS[decoder](smp_encoder(encoder=SMALL).stages, 3)
 

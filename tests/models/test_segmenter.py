@@ -1,0 +1,83 @@
+"""A segmenter refuses parts that do not fit one another, and logits that are none, each in one sentence."""
+
+import pytest
+import torch
+from torch import nn
+
+from segkit.errors import InputError
+from segkit.models.encoders.vgg import VGG16
+from segkit.models.features import Needs
+from segkit.models.segmenter import Segmenter
+from segkit.models.smp.encoder import smp_encoder
+from segkit.tensors import AuxiliaryLogits
+
+
+class Given(nn.Module):
+    """A decoder that gives what a function says."""
+
+    minimum_size = 1
+
+    def __init__(self, needs=Needs(), gives=lambda features: torch.zeros(1, 3, *features.image_size)):  # noqa: B008
+        super().__init__()
+        self.needs, self.gives = needs, gives
+
+    def forward(self, features):
+        return self.gives(features)
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return VGG16(width=1 / 64)
+
+
+@pytest.mark.parametrize("attribute", ["needs", "minimum_size"])
+def test_a_decoder_that_does_not_state_its_needs_or_its_minimum_is_refused(encoder, attribute):
+    decoder = Given()
+    setattr(decoder, attribute, None)
+    with pytest.raises(
+        InputError, match=f"model.decoder: Given has no attribute {attribute} of type .* Set it in __init__"
+    ):
+        Segmenter(encoder, decoder)
+
+
+def test_an_encoder_that_states_nothing_is_refused():
+    with pytest.raises(InputError, match="model.encoder: Identity has no attribute stages of type Stages"):
+        Segmenter(nn.Identity(), Given())
+
+
+def test_maps_that_the_encoder_does_not_give_are_refused(encoder):
+    with pytest.raises(InputError, match="Given needs stage 5, and the encoder VGG16 has stages 0 to 4"):
+        Segmenter(encoder, Given(Needs(pooled=frozenset({5}))))
+    smp = smp_encoder(encoder="tu-test_efficientnet")
+    with pytest.raises(InputError, match="Given needs maps before pooling, and the encoder SMPEncoder gives none"):
+        Segmenter(smp, Given(Needs(unpooled=frozenset({2}))))
+    with pytest.raises(InputError, match="Given needs pooling indices, and the encoder SMPEncoder has none"):
+        Segmenter(smp, Given(Needs(indices=frozenset({2}))))
+
+
+@pytest.mark.parametrize(
+    ("gives", "found"),
+    [
+        (lambda f: torch.zeros(1, 3, 16, 24), r"torch.float32 \[1, 3, 16, 24\]"),
+        (lambda f: torch.zeros(1, 4, 32, 48), r"torch.float32 \[1, 4, 32, 48\]"),
+        (lambda f: torch.zeros(3, 32, 48), r"torch.float32 \[3, 32, 48\]"),
+        (lambda f: torch.zeros(1, 3, 32, 48, dtype=torch.int64), r"torch.int64 \[1, 3, 32, 48\]"),
+        (lambda f: torch.zeros(1, 3, 32, 48, dtype=torch.bfloat16), r"torch.bfloat16 \[1, 3, 32, 48\]"),
+        (lambda f: f, "Features"),
+        (
+            lambda f: AuxiliaryLogits(torch.zeros(1, 3, 32, 48), (torch.zeros(1, 3, 2, 3),), 0.3),
+            r"torch.float32 \[1, 3, 2, 3\]",
+        ),
+    ],
+)
+def test_logits_of_another_form_are_refused(encoder, gives, found):
+    model = Segmenter(encoder, Given(gives=gives), num_classes=3)
+    sentence = (
+        rf"model.decoder: Given gives {found} for an image \[1, 3, 32, 48\]; expected logits float32 \[1, 3, 32, 48\]"
+    )
+    with pytest.raises(InputError, match=sentence):
+        model(torch.zeros(1, 3, 32, 48))
+
+
+def test_without_a_number_of_classes_any_is_right(encoder):
+    assert Segmenter(encoder, Given())(torch.zeros(1, 3, 32, 48)).shape == (1, 3, 32, 48)
