@@ -7,7 +7,6 @@ import pytest
 
 from segkit.errors import InputError
 from segkit.tracking import run_dir
-from segkit.tracking.lock import in_use, locked
 from segkit.tracking.run_dir import RunDir
 
 TEXTS = {"classes.yaml": "[a]\n", "config.yaml": "name: x\n"}
@@ -92,12 +91,3 @@ def test_a_damaged_result_is_named_with_the_next_step(run, text):
     (run.path / "result.json").write_text(text)
     with pytest.raises(InputError, match=r"result.json is damaged \(.*Delete it and repeat"):
         run.result()
-
-
-def test_a_folder_is_held_whatever_it_is_called(run):
-    run.path.mkdir()
-    (run.path.parent / "latest").symlink_to(run.path)
-    with locked(run.path), pytest.raises(InputError, match="in use by process"), locked(run.path.parent / "latest"):
-        pass
-    with locked(run.path):
-        assert in_use(run.path.parent / "latest")
