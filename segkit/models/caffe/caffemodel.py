@@ -156,7 +156,8 @@ def _text(value: bytes, place: str) -> str:
     text = value[: NAME_LIMIT + 1].decode(errors="replace")
     if len(value) > NAME_LIMIT or "\N{REPLACEMENT CHARACTER}" in text or not text.isprintable():
         raise InputError(
-            f"{place}: its name or type is no name; expected at most {NAME_LIMIT} bytes of printable UTF-8. {FETCH_AGAIN}"
+            f"{place}: its name or type is no name; expected at most {NAME_LIMIT} bytes of printable UTF-8. "
+            f"{FETCH_AGAIN}"
         )
     return text
 
