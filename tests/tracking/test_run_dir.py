@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -93,8 +94,9 @@ def test_a_run_can_be_resumed_once_it_has_a_checkpoint(run):
     assert not run.trained
 
 
-def cut_off(monkeypatch, owner, name, *, after):
-    """Let `owner.name` raise KeyboardInterrupt once it was called `after` times."""
+@contextmanager
+def cut_off(owner, name, *, after):
+    """In this block, `owner.name` raises KeyboardInterrupt when it was called `after` times; the block must let it."""
     real, calls = getattr(owner, name), []
 
     def cut(*arguments, **options):
@@ -103,25 +105,26 @@ def cut_off(monkeypatch, owner, name, *, after):
         calls.append(arguments)
         return real(*arguments, **options)
 
-    monkeypatch.setattr(owner, name, cut)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, cut)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_a_start_that_was_cut_off_is_started_again(tmp_path, monkeypatch, count):
+def test_a_start_that_was_cut_off_is_started_again(tmp_path, count):
     run = RunDir(tmp_path / "run")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        cut_off(patch, run_dir, "write_text", after=count)
+    with cut_off(run_dir, "write_text", after=count):
         run.start(TEXTS)
     assert not run.exists
     run.start(TEXTS)
     assert run.exists
 
 
-def test_a_removal_that_was_cut_off_leaves_no_finished_run_and_can_be_started_again(run, monkeypatch):
+def test_a_removal_that_was_cut_off_leaves_no_finished_run_and_can_be_started_again(run):
     run.write("train", {"step": 1})
     run.finish({"score": 1})
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        cut_off(patch, Path, "unlink", after=2)
+    with cut_off(Path, "unlink", after=2):
         run.start(TEXTS)
     assert not run.finished
     run.start(TEXTS)
