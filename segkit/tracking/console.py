@@ -84,7 +84,7 @@ class TrainingConsole:
         self.bar.stop()
 
     def steps(self, batches: Iterable[Item]) -> Iterator[Item]:
-        """Yield the batches; the bar advances when the next one is asked for."""
+        """The batches, one after the other; the bar moves when the next one is asked for."""
         for batch in batches:
             yield batch
             self.bar.advance(self.task)

@@ -257,7 +257,7 @@ class RunDir:
         """
         if not self.finished:
             raise InputError(
-                f"{self.path} has not finished: it has no {RESULT}. Repeat the 'segkit train' command to resume it."
+                f"{self.path} has not finished: it has no {RESULT}. Repeat the 'segkit train' command to resume."
             )
         path = self.path / RESULT
         try:

@@ -16,6 +16,7 @@ from segkit.build import load_config
 from segkit.runs.wandb_sync import start_tracker, sync
 from segkit.tracking.run_dir import RunDir
 
+pytestmark = pytest.mark.usefixtures("no_wandb_settings")
 LOCAL = ("_timestamp", "_runtime")  # differ between two sessions of the same run
 
 

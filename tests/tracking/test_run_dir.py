@@ -200,7 +200,7 @@ def test_a_finished_run_gives_its_result(run):
 
 def test_an_unfinished_run_has_no_result(run):
     assert refusal(run.result) == (
-        f"{run.path} has not finished: it has no result.json. Repeat the 'segkit train' command to resume it."
+        f"{run.path} has not finished: it has no result.json. Repeat the 'segkit train' command to resume."
     )
 
 

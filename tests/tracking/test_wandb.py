@@ -10,6 +10,8 @@ from same_runs import differences
 from segkit.build import build_dataset, load_config
 from segkit.tracking.run_dir import RunDir
 
+pytestmark = pytest.mark.usefixtures("no_wandb_settings")
+
 
 def steps(run):
     """metrics.jsonl as curves, by step: written anew here."""

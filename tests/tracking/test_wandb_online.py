@@ -9,6 +9,8 @@ from wandb_server import Server
 
 from segkit.tracking.run_dir import RunDir
 
+pytestmark = pytest.mark.usefixtures("no_wandb_settings")
+
 
 @pytest.fixture
 def server(monkeypatch):
