@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
+from wandb_runs import no_wandb_settings, pair, session  # noqa: F401
 
 from segkit.cli.app import main
 

@@ -10,11 +10,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import parent_process
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TypeVar
 
 from torch import Tensor
-from torch._C import _error_if_any_worker_fails
 from torch.utils.data import get_worker_info
 
 from segkit.errors import InputError, RunError
@@ -24,6 +23,7 @@ Made = TypeVar("Made")
 
 _CAN_WAIT = hasattr(signal, "sigtimedwait")  # macOS cannot: there, anybody's SIGTERM ends a worker
 FEWER = "Set training.workers=0, or fewer"
+_torch_on_child_death: Callable[[int, FrameType | None], object] | None = None  # torch's handler of SIGCHLD
 
 
 @contextmanager
@@ -31,9 +31,10 @@ def starting() -> Iterator[None]:
     """Around the start of workers. All their threads inherit that SIGTERM is blocked, so that it reaches `_end_with`
     alone.
 
-    What torch does with SIGCHLD is undone: it would raise wherever the main process is, such as in a tracker or a
-    checkpoint.
+    What torch does with SIGCHLD is kept for `_deaths_raised`, and undone: it would raise wherever the main process is,
+    such as in a tracker or a checkpoint.
     """
+    global _torch_on_child_death
     handler = signal.getsignal(signal.SIGCHLD) if _hears_of_children() else None
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}) if _CAN_WAIT else None
     try:
@@ -42,7 +43,9 @@ def starting() -> Iterator[None]:
         if mask is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if _hears_of_children():
-            signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
+            installed = signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
+            if _torch_on_child_death is None and callable(installed):  # torch installs it once in a process
+                _torch_on_child_death = installed
 
 
 def start_worker(_: int) -> None:
@@ -160,12 +163,12 @@ def _next(batches: Iterator[Made | Exception]) -> Made | None:
 def _deaths_raised() -> Iterator[None]:
     """RuntimeError if a worker has died or dies inside, even while the main process reads what that worker half
     wrote."""
-    if not _hears_of_children():
+    if not _hears_of_children() or _torch_on_child_death is None:
         yield
         return
-    before = signal.signal(signal.SIGCHLD, lambda *_: _error_if_any_worker_fails())
+    before = signal.signal(signal.SIGCHLD, _torch_on_child_death)
     try:
-        _error_if_any_worker_fails()
+        _torch_on_child_death(signal.SIGCHLD, None)
         yield
     finally:
         signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)

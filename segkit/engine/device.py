@@ -36,8 +36,8 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         return getattr(torch, name)
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    native = device.type == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return torch.bfloat16 if native else torch.float32
+    found = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return torch.bfloat16 if found.get("avx512_bf16") or found.get("amx_tile") else torch.float32
 
 
 def autocast(device: torch.device, precision: torch.dtype) -> AbstractContextManager:

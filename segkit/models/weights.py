@@ -20,7 +20,7 @@ _ZEROS = "0" * 64
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
-    """Tensors of a .safetensors, .pt or .pth file by name. No code in the file is ever run.
+    """Return the tensors of a .safetensors, .pt or .pth file by name. No code in the file is ever run.
 
     Raises:
         InputError: if the file is missing, of another kind, or damaged.
@@ -35,18 +35,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             _verify(path)
             return safetensors.torch.load_file(path)
-        with warnings.catch_warnings(
-            action="ignore"
-        ):  # torch comments on old pickles and TorchScript; the outcome says it better
+        # torch warns of old pickles and TorchScript; what follows says it better
+        with warnings.catch_warnings(action="ignore"):
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         if "TorchScript" in str(error):  # torch's advice here is to run the code in the file
             raise InputError(
-                f"weights {path} hold a TorchScript program; expected a plain state dict. Save model.state_dict() alone."
+                f"weights {path} hold a TorchScript program; expected a plain state dict. "
+                "Save model.state_dict() alone."
             ) from None
-        raise InputError(
-            f"weights {path} cannot be read ({_first_line(error)}); expected a whole file. Fetch it again."
-        ) from None
+        line = (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise InputError(f"weights {path} cannot be read ({line}); expected a whole file. Fetch it again.") from None
     except Exception as error:  # torch raises pickle's errors for content that is not plain tensors
         raise InputError(
             f"weights {path} hold more than tensors ({type(error).__name__}) and were refused; "
@@ -68,7 +67,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str]) -> None:
-    """Writes a .safetensors file, atomically, with its own SHA-256 in its metadata; equal content makes equal files."""
+    """Write a .safetensors file, atomically, with its own SHA-256 in its metadata; equal content makes equal files.
+
+    The metadata is put into the header here, since safetensors (0.8) writes it in another order in each process.
+    """
     content = safetensors.torch.save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
     length = int.from_bytes(content[:8], "little")
     data = memoryview(content)[8 + length :]
@@ -89,36 +91,32 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mappin
 
 
 def _verify(path: Path) -> None:
-    """Whether a file that holds its own digest is as it was written; SafetensorError if not."""
-    told = read_metadata(path).get(DIGEST, "")
-    if not re.fullmatch("[0-9a-f]{64}", told):
+    """Raise SafetensorError if a file that holds its own digest is not as it was written."""
+    stated = read_metadata(path).get(DIGEST, "")
+    if not re.fullmatch("[0-9a-f]{64}", stated):
         return  # written by somebody else
     with path.open("rb") as file:
         length = file.read(8)
         text = file.read(int.from_bytes(length, "little"))
-        digest = hashlib.sha256(length + text.replace(told.encode(), _ZEROS.encode(), 1))
+        digest = hashlib.sha256(length + text.replace(stated.encode(), _ZEROS.encode(), 1))
         while block := file.read(2**20):
             digest.update(block)
-    if digest.hexdigest() != told:
+    if digest.hexdigest() != stated:
         raise SafetensorError("damaged: its SHA-256 is not the one that it was written with")
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """What a .safetensors file says about itself; {} for other files."""
+    """Return the metadata of a .safetensors file; {} for other files."""
     if path.suffix != ".safetensors":
         return {}
     with safe_open(path, "pt") as file:
         return dict(file.metadata() or {})
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
-
-
 def load_exactly(
     module: nn.Module, tensors: Mapping[str, Tensor], *, source: str, may_lack: tuple[str, ...] = ()
 ) -> None:
-    """Copies `tensors` into `module` by name.
+    """Copy `tensors` into `module` by name.
 
     Args:
         source: what to call the origin in messages.
@@ -140,6 +138,7 @@ def load_exactly(
     ]
     if problems:
         raise InputError(
-            f"{source} does not fit {type(module).__name__}: {'; '.join(problems)}. Use the weights of this architecture, or change it."
+            f"{source} does not fit {type(module).__name__}: {'; '.join(problems)}. "
+            "Use the weights of this architecture, or change it."
         )
     module.load_state_dict({**own, **tensors})

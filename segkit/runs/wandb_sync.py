@@ -1,10 +1,9 @@
-"""Runs are told to Weights & Biases: while they are trained, or afterwards from their folder."""
+"""Runs in Weights & Biases: `tracked` logs a run while it is trained, `sync` logs it afterwards from its folder."""
 
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -35,17 +34,26 @@ MODES: dict[str, Mode] = {
 
 @contextmanager
 def tracked(run_config: RunConfig, run: RunDir) -> Iterator[Tracker]:
-    """Whoever wants to know of a run while it is trained. No failure of theirs reaches the run.
+    """Yield the tracker of a run while it is trained (W&B or none); its failures never affect training.
 
     The environment's WANDB_MODE wins over tracking.wandb, unless that is disabled: then W&B is not even imported.
 
     Raises:
-        InputError: if it is required, and does not start.
+        InputError: if tracking.wandb is `required`, and W&B does not start.
     """
     tracker: Tracker = NoTracker()
-    if run_config.tracking.wandb != "disabled" and os.environ.get("WANDB_MODE") != "disabled":
-        mode = os.environ.get("WANDB_MODE") or run_config.tracking.wandb
-        started = _required_tracker(run_config, run, mode) if run_config.tracking.wandb == "required" else None
+    wanted = run_config.tracking.wandb
+    if wanted != "disabled" and os.environ.get("WANDB_MODE") != "disabled":
+        mode = os.environ.get("WANDB_MODE") or wanted
+        started = None
+        if wanted == "required":
+            try:
+                started = start_tracker(run_config, run, mode)
+            except Exception as error:  # the SDK raises errors of many kinds
+                raise InputError(
+                    f"tracking.wandb = 'required', and W&B cannot be used: {reason(error)}. Nothing was trained. "
+                    "Log in, or set tracking.wandb=online."
+                ) from None
         tracker = Guarded(
             lambda: started or start_tracker(run_config, run, mode), again=f"'segkit sync {run.path}' sends it later."
         )
@@ -62,18 +70,44 @@ def tracked(run_config: RunConfig, run: RunDir) -> Iterator[Tracker]:
         tracker.close(exit_code)
 
 
-def _required_tracker(run_config: RunConfig, run: RunDir, mode: str) -> Tracker:
+def sync(path: Path, mode: str, overrides: Sequence[str] = ()) -> str:
+    """Log a run folder to W&B as if it had been logged during training; return where it can be seen.
+
+    Without the validation images there are no pictures, and one line on standard error says so.
+
+    Args:
+        overrides: changes to the config, such as data.root on this machine.
+    Raises:
+        InputError: if it is no run folder, or W&B cannot be used.
+    """
+    trained = open_trained(path, overrides)
+    run = RunDir(path)
+
+    def pictures_or_none(trained: Trained) -> list[Picture]:
+        try:
+            return validation_pictures(trained)
+        except InputError as error:
+            print(f"segkit: no pictures are sent: {error}", file=sys.stderr)
+            return []
+
     try:
-        return start_tracker(run_config, run, mode)
+        tracker = start_tracker(trained.config, run, mode)
+        try:
+            if run.finished:
+                tracker.conclude(lambda: outcome(trained, run, pictures_or_none))
+        except BaseException:
+            tracker.close(1)
+            raise
+        tracker.close(int(not run.finished))
     except Exception as error:  # the SDK raises errors of many kinds
         raise InputError(
-            f"tracking.wandb = 'required', and W&B cannot be told: {reason(error)}. Nothing was trained. "
-            "Log in, or set tracking.wandb=online."
+            f"{path} was not sent to W&B: {reason(error)}. Repeat the command later, or add --mode offline."
         ) from None
+    return tracker.place or str(path)
 
 
 def start_tracker(run_config: RunConfig, run: RunDir, mode: str) -> Tracker:
-    """A W&B session of the run, which has told all that the run folder's records hold.
+    """Start a W&B session of a run, and log all records that its folder holds.
 
     Args:
         mode: online or offline, in one of W&B's words.
@@ -99,13 +133,13 @@ def start_tracker(run_config: RunConfig, run: RunDir, mode: str) -> Tracker:
 
 
 def outcome(trained: Trained, run: RunDir, pictures: Callable[[Trained], list[Picture]]) -> Outcome:
-    """What there is to tell of a finished run."""
+    """Collect what is logged of a finished run."""
     files = [trained.weights, run.path / CONFIG, run.path / CLASSES]
     return Outcome(run.result(), run.matrices("test")[1].sum(0), pictures(trained), files)
 
 
 def validation_pictures(trained: Trained) -> list[Picture]:
-    """Predictions for tracking.images images of the validation split, evenly spread: the same ones for every run."""
+    """Predict tracking.images images of the validation split, evenly spread: the same ones for every run."""
     run_config, count = trained.config, trained.config.tracking.images
     if not count:
         return []
@@ -124,39 +158,3 @@ def validation_pictures(trained: Trained) -> list[Picture]:
         composed = np.hstack([sample.image, *drawn])
         pictures.append(Picture(sample.id, sample.image, sample.labels, predicted, composed))
     return pictures
-
-
-def sync(path: Path, mode: str, overrides: Sequence[str] = ()) -> str:
-    """Tells a run folder to W&B as if it had been told during training; where it can be seen.
-
-    Without the validation images there are no pictures, and one line on standard error says so.
-
-    Args:
-        overrides: changes to the config, such as data.root on this machine.
-    Raises:
-        InputError: if it is no run folder, or W&B cannot be told.
-    """
-    trained = open_trained(path, overrides)
-    run = RunDir(path)
-    try:
-        tracker = start_tracker(trained.config, run, mode)
-        try:
-            if run.finished:
-                tracker.conclude(partial(outcome, trained, run, _pictures_or_none))
-        except BaseException:
-            tracker.close(1)
-            raise
-        tracker.close(int(not run.finished))
-    except Exception as error:  # the SDK raises errors of many kinds
-        raise InputError(
-            f"{path} was not sent to W&B: {reason(error)}. Repeat the command later, or add --mode offline."
-        ) from None
-    return tracker.place or str(path)
-
-
-def _pictures_or_none(trained: Trained) -> list[Picture]:
-    try:
-        return validation_pictures(trained)
-    except InputError as error:
-        print(f"segkit: no pictures are sent: {error}", file=sys.stderr)
-        return []

@@ -1,5 +1,6 @@
-"""What a run shows on the terminal: a bar where there is one, plain lines where there is none."""
+"""Progress and tables on the terminal: bars where there is one, plain lines where there is none."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,50 +20,37 @@ from rich.table import Table
 from rich.text import Text
 
 
-def _bar(console: Console) -> Progress:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
+def _bars(console: Console, *, of_bytes: bool = False) -> Progress:
+    """Return bars that are gone afterwards, counting items or bytes."""
+    counts = [DownloadColumn(), TransferSpeedColumn()] if of_bytes else [MofNCompleteColumn(), TimeElapsedColumn()]
+    columns = [TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn()]
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
 @contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar of `total` items that is gone afterwards; call what it gives with the number of items just done."""
-    with _bar(Console()) as bar:
-        task = bar.add_task(description, total=total)
-        yield lambda count: bar.advance(task, count)
+    """A bar of `total` items; call what it yields with the number of items just done."""
+    with _bars(Console()) as bars:
+        task = bars.add_task(description, total=total)
+        yield lambda count: bars.advance(task, count)
 
 
 @contextmanager
 def byte_bar(description: str, total: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """A bar of bytes that is gone afterwards; call what it gives with the number of bytes just done.
-
-    Without a terminal, a line for each tenth.
+    """A bar of bytes; call what it yields with the number of bytes just done. Without a terminal: a line each tenth.
 
     Args:
         total: None: not known.
-        done: of the total, before.
+        done: bytes of the total that are there already.
     """
     console = Console()
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-        task = bar.add_task(description, total=total, completed=done)
+    with _bars(console, of_bytes=True) as bars:
+        task = bars.add_task(description, total=total, completed=done)
 
         def advance(count: int) -> None:
             nonlocal done
             before, done = done, done + count
-            bar.advance(task, count)
+            bars.advance(task, count)
             if not console.is_terminal and total and 10 * before // total < 10 * done // total < 10:
                 print(f"{description}: {10 * (10 * done // total)}%", flush=True)
 
@@ -82,9 +70,9 @@ class TrainingConsole:
         self.console = Console(highlight=False)
         self.total_steps = total_steps
         self.best = best
-        self.bar = _bar(self.console)
+        self.loss = math.nan
+        self.bar = _bars(self.console)
         self.task = self.bar.add_task("training", total=total_steps, completed=done)
-        self.loss = float("nan")
 
     def __enter__(self) -> "TrainingConsole":
         self.bar.start()
@@ -105,28 +93,25 @@ class TrainingConsole:
         self.bar.remove_task(task)
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
-        """Shows a record of training, of validation or of a step without an update."""
+        """Show a record: training on the bar; validation, and steps without a finite loss or a label, as lines."""
         if kind == "train":
             self.loss = record["loss"]
             self.bar.update(self.task, description=f"loss {self.loss:.4f}")
             return
         if kind == "nonfinite":
             numbers = f"loss {record['loss']}, gradient norm {record['gradient_norm']}"
-            self.console.print(f"step {record['step']}: {record['term']} is not finite ({numbers})", soft_wrap=True)
-            return
-        if kind == "void":
-            self.console.print(
-                f"step {record['step']}: no labelled pixel in {', '.join(record['ids'])}: loss 0", soft_wrap=True
+            line = f"step {record['step']}: {record['term']} is not finite ({numbers})"
+        elif kind == "void":
+            line = f"step {record['step']}: no labelled pixel in {', '.join(record['ids'])}: loss 0"
+        else:
+            loss = "" if math.isnan(self.loss) else f"loss {self.loss:.4f}  "  # no step since this process started
+            marker = " best" if record["mean_iou"] > self.best else ""
+            self.best = max(self.best, record["mean_iou"])
+            line = (
+                f"epoch {record['epoch']}  step {record['step']}/{self.total_steps}  {loss}"
+                f"validation: {summary(record)}  {record['seconds']:.0f} s{marker}"
             )
-            return
-        loss = "" if self.loss != self.loss else f"loss {self.loss:.4f}  "  # no step since this process started
-        marker = " best" if record["mean_iou"] > self.best else ""
-        self.best = max(self.best, record["mean_iou"])
-        self.console.print(
-            f"epoch {record['epoch']}  step {record['step']}/{self.total_steps}  {loss}"
-            f"validation: {summary(record)}  {record['seconds']:.0f} s{marker}",
-            soft_wrap=True,
-        )
+        self.console.print(line, soft_wrap=True)
 
 
 def summary(scores: dict[str, Any]) -> str:
@@ -138,27 +123,22 @@ def summary(scores: dict[str, Any]) -> str:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table whose first column is text and whose others are numbers."""
+    """Print a table whose first column is text and whose others are numbers."""
     table = Table()
     for index, column in enumerate(columns):
         table.add_column(Text(column), justify="right" if index else "left", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(
-        title, style="bold", markup=False, highlight=False, soft_wrap=True
-    )  # a table's own title wraps at its width
+    console = Console() if Console().is_terminal else Console(width=200)
+    # a table's own title would be wrapped at the table's width
+    console.print(title, style="bold", markup=False, highlight=False, soft_wrap=True)
     console.print(table)
 
 
 def print_scores(title: str, scores: dict[str, Any], class_names: Sequence[str]) -> None:
-    """The scores of one split, and the IoU and accuracy of each class, in per cent."""
-    rows = [
-        (name, percent(iou), percent(accuracy))
-        for name, iou, accuracy in zip(class_names, scores["iou"], scores["accuracy"], strict=True)
-    ]
+    """Print the scores of one split, and the IoU and accuracy of each class, in per cent."""
+    classes = zip(class_names, scores["iou"], scores["accuracy"], strict=True)
+    rows = [(name, percent(iou), percent(accuracy)) for name, iou, accuracy in classes]
     print_table(title, ("class", "IoU", "accuracy"), rows)
     weighted = percent(scores["frequency_weighted_iou"])
     print(f"{summary(scores)}  frequency-weighted IoU {weighted}  ({scores['classes_averaged']} classes averaged)")
@@ -166,4 +146,4 @@ def print_scores(title: str, scores: dict[str, Any], class_names: Sequence[str])
 
 def percent(value: float | None) -> str:
     """`50.0`, or `-` for NaN and None."""
-    return "-" if value is None or value != value else f"{100 * value:.1f}"
+    return "-" if value is None or math.isnan(value) else f"{100 * value:.1f}"

@@ -3,67 +3,63 @@
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from segkit.errors import InputError
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[str]:
-    """Holds a run folder for this process, by a lock that the system drops when the process ends, however it ends.
+def locked(folder: Path) -> Iterator[None]:
+    """Hold a run folder for this process.
 
-    The lock file lies beside the folder; what is given is the earlier holder that left it there, killed, or "". Where
-    the system has no such locks (Windows), nothing is held.
+    The system drops the lock when the process ends, however it ends. The lock file is `.NAME.lock` beside the folder;
+    it says who holds the folder, and one that a killed process left is taken over.
 
     Raises:
-        InputError: if another process holds it.
+        InputError: if another process holds the folder.
     """
-    try:
-        import fcntl
-    except ImportError:
-        yield ""
-        return
     path = _lock_file(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                raise InputError(
-                    f"{folder} is in use by {holder}. Wait for it, or end it and repeat the command."
-                ) from None
-            if not (path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())):
-                continue  # its holder removed it while it was opened here
-            file.seek(0)
-            stale = file.read().strip()
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}\n")
-            file.flush()
-            try:
-                yield stale
-            finally:
-                path.unlink(missing_ok=True)
-            return
+
+    def write_holder(descriptor: int) -> None:
+        os.ftruncate(descriptor, 0)
+        holder = f"process {os.getpid()} on {platform.node()} since {datetime.now():%Y-%m-%d %H:%M}"
+        os.write(descriptor, holder.encode())
+
+    lock = FileLock(path, blocking=False, on_acquired=write_holder)
+    try:
+        lock.acquire()
+    except Timeout:
+        holder = ""
+        with suppress(OSError):  # Windows lets nobody read a locked file
+            holder = path.read_text(encoding="utf-8")
+        raise InputError(
+            f"{folder} is in use by {holder or 'another process'}. Wait for it, or end it and repeat the command."
+        ) from None
+    try:
+        yield
+    finally:
+        with suppress(PermissionError):  # Windows keeps a file that is open
+            path.unlink(missing_ok=True)
+        lock.release()
 
 
 def in_use(folder: Path) -> bool:
-    """Whether a process holds a run folder."""
-    try:
-        import fcntl
-
-        with _lock_file(folder).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return False
-    except (ImportError, FileNotFoundError):
+    """Return whether a process holds a run folder."""
+    path = _lock_file(folder)
+    if not path.is_file():
         return False
-    except BlockingIOError:
+    try:
+        with FileLock(path, blocking=False):
+            return False
+    except OSError:  # held, or a file of another user
         return True
 
 
 def _lock_file(folder: Path) -> Path:
-    folder = folder.resolve()  # whatever it is called
+    folder = folder.resolve()  # so that a folder has one lock under all its names
     return folder.parent / f".{folder.name}.lock"

@@ -1,4 +1,19 @@
-"""A run's folder: its config, environment, metrics, checkpoints and results."""
+"""A run's folder, RUN = runs/NAME: which file is written when.
+
+| when | file |
+|---|---|
+| before | `~/.cache/segkit/class_counts/HASH.json` (pixels of each class) |
+| start to end | `runs/.NAME.lock` (the process that holds the folder) |
+| start | `RUN/classes.yaml`, `environment.json` and, last, `config.yaml`: with it, the folder is a run |
+| start, W&B on | `RUN/wandb.json` (id of the W&B run), `RUN/wandb/` (its session, replaced by the next one) |
+| every `log_every` steps, first and last | a line of `RUN/metrics.jsonl`, kind `train`; at once: `void`, `nonfinite` |
+| every `evaluation.every_epochs`, end | a line of kind `validation`; `RUN/checkpoints/best.safetensors` if better |
+| epoch, `every_minutes`, signal, error | `RUN/checkpoints/step_N_epoch_M.pt` and `.json`; the last `keep` stay |
+| NaN or Inf once too often | `RUN/checkpoints/nonfinite_step_N.safetensors` (images and labels of the step) |
+| end | `RUN/predictions/test/ID.png`, `confusion_test.npz`, a line of kind `test` and, last, `result.json` |
+
+`metrics.jsonl` is the truth about the run: each line is on disk before the next checkpoint.
+"""
 
 import json
 import math
@@ -20,24 +35,15 @@ from segkit.system.files import sync_folder, write_atomically, write_failure, wr
 
 CONFIG, CLASSES, ENVIRONMENT = "config.yaml", "classes.yaml", "environment.json"
 METRICS, RESULT, PREDICTIONS = "metrics.jsonl", "result.json", "predictions"
-# what a run consists of: CONFIG makes it one, so that it goes first
-FILES = (
-    "config.yaml",
-    "result.json",
-    "metrics.jsonl",
-    "confusion_*.npz",
-    ".*.partial",
-    "wandb.json",
-    "environment.json",
-    "classes.yaml",
-)
+WANDB, WANDB_ID = "wandb", "wandb.json"
+# CONFIG makes a folder a run, so that it is removed first
+FILES = (CONFIG, RESULT, METRICS, "confusion_*.npz", ".*.partial", WANDB_ID, ENVIRONMENT, CLASSES)
+FOLDERS = ("checkpoints", PREDICTIONS, WANDB)
 RESULT_KEYS = {"test", "best_step", "class_names"}
-FOLDERS = ("checkpoints", "predictions", "wandb")
-WANDB, WANDB_ID = "wandb", "wandb.json"  # a session of W&B, and the id of the W&B run
 
 
 class RunDir:
-    """Names and contents of the files of one run. `metrics.jsonl` has a line per record and is the truth about the run.
+    """Names and contents of the files of one run.
 
     Args:
         path: the folder; it need not exist.
@@ -50,12 +56,12 @@ class RunDir:
 
     @property
     def exists(self) -> bool:
-        """Whether a run was started here."""
+        """True if a run was started here."""
         return (self.path / CONFIG).is_file() and (self.path / ENVIRONMENT).is_file()
 
     @property
     def trained(self) -> bool:
-        """Whether there is a checkpoint to go on from."""
+        """True if there is a checkpoint to resume from."""
         return self.exists and self.saved_step is not None
 
     @property
@@ -66,21 +72,23 @@ class RunDir:
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end."""
+        """True if the run came to its end."""
         return self.exists and (self.path / RESULT).is_file()
 
     @property
     def precious(self) -> bool:
-        """Whether there is more than a run that was cut off before its first checkpoint; the best weights are written
-        before that one."""
+        """True if there is more than a run that was cut off before its first checkpoint.
+
+        The best weights are written before the checkpoint of their epoch.
+        """
         weights = self.exists and (self.checkpoints / "best.safetensors").is_file()
         return self.finished or self.trained or (weights and len(self.records("validation")) > 1)
 
     def require(self) -> "RunDir":
-        """This folder, if it holds a run.
+        """Return this folder.
 
         Raises:
-            InputError: if not.
+            InputError: if it holds no run.
         """
         if not self.path.exists():
             raise InputError(
@@ -88,17 +96,18 @@ class RunDir:
             )
         if not self.exists:
             raise InputError(
-                f"{self.path} is no run folder: it lacks {CONFIG} or {ENVIRONMENT}. Expected a folder that 'segkit train' wrote."
+                f"{self.path} is no run folder: it lacks {CONFIG} or {ENVIRONMENT}. "
+                "Expected a folder that 'segkit train' wrote."
             )
         return self
 
     def start(self, texts: dict[str, str], *, start_weights: str | None = None, processes: int = 1) -> None:
-        """Makes the folder, in place of the run that it holds, and writes `texts` (file name -> content) and the
-        environment.
+        """Make the folder, in place of the run that it holds, and write `texts` and the environment.
 
         Args:
+            texts: file name -> content; one of them is the config.
             start_weights: SHA-256 of the file that the weights come from.
-            processes: that train together.
+            processes: how many train together.
         Raises:
             InputError: if the folder cannot be made, or holds something else than a run.
         """
@@ -111,10 +120,8 @@ class RunDir:
             self.was_started = True
             self.remove()
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            for name, text in {
-                ENVIRONMENT: about,
-                **dict(sorted(texts.items())),
-            }.items():  # the config last: with it, this is a run
+            write_text(self.path / ENVIRONMENT, about)
+            for name, text in sorted(texts.items(), key=lambda item: item[0] == CONFIG):  # the config last
                 write_text(self.path / name, text)
             sync_folder(self.path.absolute().parent)
         except OSError as error:
@@ -123,7 +130,7 @@ class RunDir:
             ) from None
 
     def remove(self) -> None:
-        """Deletes what a run writes, and nothing else; from the first file on it is no run any more."""
+        """Delete what a run writes, and nothing else; from the first file on it is no run any more."""
         for pattern in FILES:
             for file in self.path.glob(pattern):
                 file.unlink()
@@ -131,8 +138,7 @@ class RunDir:
             shutil.rmtree(self.path / folder, ignore_errors=True)
 
     def _is_remnant(self) -> bool:
-        """Whether there is nothing, or only what a run writes, without config: it was cut off when it started or was
-        removed."""
+        """Return whether there is nothing, or only what an interrupted start or removal leaves: no config."""
         if not self.path.exists():
             return True
         names = [path.name for path in self.path.iterdir()] if self.path.is_dir() else [CONFIG]
@@ -142,7 +148,7 @@ class RunDir:
 
     @property
     def start_weights(self) -> str | None:
-        """What `start` was told; None where nothing was noted."""
+        """SHA-256 of the file that the weights came from, as given to `start`; None if there was none."""
         try:
             return json.loads((self.path / ENVIRONMENT).read_text(encoding="utf-8")).get("start_weights")
         except (OSError, ValueError, AttributeError):
@@ -153,8 +159,7 @@ class RunDir:
         return (self.path / CONFIG).read_text(encoding="utf-8")
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
-        """Appends one record to metrics.jsonl; it is on disk when this returns, so that no checkpoint can be ahead of
-        it.
+        """Append one record to metrics.jsonl; it is on disk when this returns, so no checkpoint can be ahead of it.
 
         Raises:
             RunError: if it cannot be written.
@@ -169,7 +174,7 @@ class RunDir:
             raise write_failure(self.path / METRICS, len(line), error) from None
 
     def records(self, kind: str | None = None) -> list[dict[str, Any]]:
-        """Records of metrics.jsonl, of one kind or all; a line that a crash left incomplete is left out."""
+        """Return the records of metrics.jsonl, of one kind or all, without lines that a crash left incomplete."""
         try:
             lines = (self.path / METRICS).read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
@@ -180,21 +185,17 @@ class RunDir:
                 record = json.loads(line)
             except ValueError:
                 continue
-            if not (isinstance(record, dict) and {"kind", "step"} <= record.keys()):
-                continue
-            if kind is None or record["kind"] == kind:
+            if isinstance(record, dict) and {"kind", "step"} <= record.keys() and kind in (None, record["kind"]):
                 found.append(record)
         return found
 
     def forget_after(self, step: int, epoch: int) -> None:
-        """Removes records of later steps, epochs and tests: a resumed run writes them again."""
+        """Remove the records of later steps, epochs and tests: a resumed run writes them again."""
         kept = [r for r in self.records() if r["step"] <= step and r.get("epoch", 0) <= epoch and r["kind"] != "test"]
-        text = "".join(json.dumps(record) + "\n" for record in kept)
-        write_text(self.path / METRICS, text)
+        write_text(self.path / METRICS, "".join(json.dumps(record) + "\n" for record in kept))
 
     def write_matrices(self, split: str, ids: tuple[str, ...], matrices: np.ndarray, fingerprint: str) -> Path:
-        """Stores one confusion matrix per image, [N, K, K] with rows = label, so that no comparison has to run the
-        model again.
+        """Store one confusion matrix per image, [N, K, K] with rows = label: no comparison runs the model again.
 
         Args:
             fingerprint: of the labels.
@@ -211,7 +212,7 @@ class RunDir:
         return path
 
     def matrices(self, split: str) -> tuple[tuple[str, ...], np.ndarray]:
-        """Ids of the images and int64 [N, K, K] matrices of a split.
+        """Return the ids of the images and int64 [N, K, K] matrices of a split.
 
         Raises:
             InputError: if the split was not evaluated, or the file is damaged.
@@ -220,7 +221,7 @@ class RunDir:
         return tuple(stored["ids"].tolist()), stored["matrices"].astype(np.int64)
 
     def fingerprint(self, split: str) -> str | None:
-        """That of the labels which gave the matrices of a split; None if it was not noted."""
+        """Return that of the labels behind the matrices of a split; None if it was not noted."""
         stored = self._stored(split)
         return str(stored["fingerprint"]) if "fingerprint" in stored else None
 
@@ -241,19 +242,18 @@ class RunDir:
         return found
 
     def prediction(self, split: str, name: str) -> Path:
-        """File of the predicted labels of the image `name` of a split (palette PNG)."""
+        """Return the file of the predicted labels of the image `name` of a split (palette PNG)."""
         return self.path / PREDICTIONS / split / f"{name}.png"
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Writes result.json: the mark of a finished run."""
-        text = json.dumps(_without_nan(result), indent=2, allow_nan=False) + "\n"
-        write_text(self.path / RESULT, text)
+        """Write result.json: the mark of a finished run."""
+        write_text(self.path / RESULT, json.dumps(_without_nan(result), indent=2, allow_nan=False) + "\n")
 
     def result(self) -> dict[str, Any]:
-        """What `finish` wrote.
+        """Return what `finish` wrote.
 
         Raises:
-            InputError: if the run has not finished.
+            InputError: if the run has not finished, or the file is damaged.
         """
         if not self.finished:
             raise InputError(
@@ -272,7 +272,7 @@ class RunDir:
 
 
 def _without_nan(value: Any) -> Any:
-    """The value with null for every number that JSON does not have."""
+    """Return the value with null for every number that JSON does not have."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -281,7 +281,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def environment() -> dict[str, Any]:
-    """Versions and machine, for the record."""
+    """Return versions and machine, for the record."""
     import torch
 
     return {
@@ -298,16 +298,14 @@ def environment() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that this package lies in, with `+changes` if it is not clean; None if there is
-    none."""
+    """Return the commit of the checkout that holds this package, with `+changes` if it is not clean; else None."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
 
     def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True
-        ).stdout.strip()
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
     try:
         return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
@@ -317,11 +315,10 @@ def _commit() -> str | None:
 
 def _processor() -> dict[str, Any]:
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        lines = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line]
     except OSError:
         return {"name": platform.processor(), "cores": os.cpu_count()}
-    lines = dict(line.split(":", 1) for line in text.splitlines() if ":" in line)
-    fields = {key.strip(): value.strip() for key, value in lines.items()}
+    fields = {key.strip(): value.strip() for key, value in lines}
     flags = fields.get("flags", "").split()
     return {
         "name": fields.get("model name"),

@@ -1,4 +1,4 @@
-"""Who else is told of a run, and the guard that keeps their failures away from training."""
+"""Trackers: who else sees a run, behind a guard that keeps their failures away from training."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What there is to tell of a finished run.
+    """What a tracker logs of a finished run.
 
     Attributes:
         result: as in result.json.
@@ -47,7 +47,11 @@ class Outcome:
 
 
 class Tracker(Protocol):
-    """Told of a run while it goes on; made when the run starts or goes on."""
+    """A session of a run; a resumed run has a new one.
+
+    `place` says where the run can be seen (None: nowhere), `write` takes a record of metrics.jsonl, `conclude` the
+    outcome of a finished run, and `close` ends the session (0: the run is complete).
+    """
 
     @property
     def place(self) -> str | None: ...
@@ -60,26 +64,23 @@ class Tracker(Protocol):
 
 
 class NoTracker:
-    """Nobody is told."""
+    """A tracker that does nothing and never asks for the outcome."""
 
     place: str | None = None
 
-    def write(self, kind: str, record: dict[str, Any]) -> None:
-        """Does nothing."""
+    def write(self, kind: str, record: dict[str, Any]) -> None: ...
 
-    def conclude(self, outcome: Callable[[], Outcome]) -> None:
-        """Does nothing; the outcome is not asked for."""
+    def conclude(self, outcome: Callable[[], Outcome]) -> None: ...
 
-    def close(self, exit_code: int) -> None:
-        """Does nothing."""
+    def close(self, exit_code: int) -> None: ...
 
 
 class Guarded:
-    """A tracker that never raises: the first failure is one line on standard error, and the end of it.
+    """A tracker that never raises: the first failure is one line on standard error, and nothing is logged after it.
 
     Args:
         start: makes the tracker.
-        again: what the line says about how the run is told later.
+        again: the end of that line: how to log the run later.
     """
 
     def __init__(self, start: Callable[[], Tracker], *, again: str):
@@ -90,21 +91,19 @@ class Guarded:
 
     @property
     def place(self) -> str | None:
-        """Where the run can be seen; None: nowhere."""
         return self.tracker.place
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
-        """Passes a record on."""
         if not self.failed:
             self._attempt(lambda: self.tracker.write(kind, record))
 
     def conclude(self, outcome: Callable[[], Outcome]) -> None:
-        """Passes on the outcome of a finished run; the failure to make it counts as the tracker's."""
+        """Pass the outcome on; a failure to make it counts as the tracker's."""
         if not self.failed:
             self._attempt(lambda: self.tracker.conclude(outcome))
 
     def close(self, exit_code: int) -> None:
-        """Ends what can be ended; after a failure the tracker is told that the run is not complete there."""
+        """Close the tracker, also after a failure: then with a code that says that the run is incomplete there."""
         self._attempt(lambda: self.tracker.close(exit_code or int(self.failed)))
 
     def _attempt(self, call: Callable[[], object]) -> None:
@@ -117,7 +116,7 @@ class Guarded:
 
 
 def reason(error: Exception) -> str:
-    """An error in one line of at most 300 characters."""
+    """Return an error in one line of at most 300 characters."""
     text = " ".join(str(error).split()).rstrip(".")
     if isinstance(error, InputError):
         return text

@@ -1,5 +1,4 @@
-"""A run in Weights & Biases: the same one for each run folder, always the whole of metrics.jsonl, and never more than
-that."""
+"""A run in Weights & Biases: the same W&B run for each run folder, holding what metrics.jsonl holds and no more."""
 
 import json
 import math
@@ -7,21 +6,21 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from subprocess import Popen
 from threading import Thread
 from typing import Any, Literal
 
+import numpy as np
+import psutil
 import wandb
-from wandb.sdk import wandb_setup
+from wandb.plot.custom_chart import CustomChart
 
 from segkit.errors import InputError
 from segkit.system.files import write_text
 from segkit.tracking.run_dir import WANDB, WANDB_ID, RunDir
-from segkit.tracking.tracker import Outcome
-from segkit.tracking.wandb_media import class_table, confusion_chart, masked_image
+from segkit.tracking.tracker import Outcome, Picture
 
 INIT_SECONDS, FINISH_SECONDS = 20.0, 300.0  # unless WANDB_INIT_TIMEOUT and WANDB_FINISH_TIMEOUT say otherwise
 SCORES = ("mean_iou", "global_accuracy", "class_average_accuracy", "frequency_weighted_iou")
@@ -50,13 +49,11 @@ class About:
 
 
 class WandbTracker:
-    """One session of a W&B run. It starts by telling all that metrics.jsonl holds, so each session is complete by
-    itself.
+    """One session of a W&B run. It first logs all that metrics.jsonl holds, so each session is complete by itself.
 
-    W&B's own step is the training step. Online, the SDK drops steps up to the last one that the server has, so telling
-    a run twice changes nothing. What belongs to one step is sent in one piece, when a later step comes or the run ends
-    well. The run folder holds
-    one session: the next one replaces it.
+    W&B's own step is the training step. Online, the SDK drops steps up to the last one that the server has, so logging
+    a run twice changes nothing. A step's records are sent together, when a later step comes or the run ends well. The
+    run folder holds one session: the next one replaces it.
 
     Raises:
         Exception: of any kind, from any method: use it within `Guarded`.
@@ -64,17 +61,18 @@ class WandbTracker:
 
     def __init__(self, run: RunDir, about: About):
         self.run, self.about = run, about
-        self.row: dict[str, Any] = {}
-        self.service: Popen[bytes] | None = None
+        self.row: dict[str, Any] = {}  # of the current step
         self.finish_seconds = float(os.environ.get("WANDB_FINISH_TIMEOUT", FINISH_SECONDS))
         folder = run.path / WANDB
         self.data_folder = os.environ.get("WANDB_DATA_DIR")
         os.environ["WANDB_DATA_DIR"] = self.data_folder or str(folder.resolve())  # tables wait there for their upload
+        hooks = sys.exit, sys.excepthook
         try:
-            with _hooks_kept():
+            try:
                 self.session = self._start()
-            self.service = _service()
-            self._define()
+            finally:
+                sys.exit, sys.excepthook = hooks  # W&B puts its own there
+            self._define_metrics()
             for record in run.records():
                 self.write(record["kind"], record)
         except BaseException:
@@ -87,9 +85,9 @@ class WandbTracker:
         if self.about.mode == "online" and not wandb.login(prompt=False, verify=False):
             raise InputError("there is no W&B login; run 'wandb login', or set WANDB_API_KEY")
         folder = self.run.path / WANDB
-        shutil.rmtree(folder, ignore_errors=True)  # an earlier session: all of it is told again
+        shutil.rmtree(folder, ignore_errors=True)  # an earlier session: all of it is logged again
         folder.mkdir(exist_ok=True)
-        run_id, project, entity = self._known()
+        run_id, project, entity = self._identity()
         settings = wandb.Settings(
             init_timeout=float(os.environ.get("WANDB_INIT_TIMEOUT", INIT_SECONDS)),
             finish_timeout=self.finish_seconds,
@@ -106,7 +104,7 @@ class WandbTracker:
             dir=str(self.run.path),
             mode=self.about.mode,
             resume="allow",
-            reinit="create_new",  # not the wandb.run of this process, which a failure would leave there for the next run
+            reinit="create_new",  # not this process's wandb.run, which a failure would leave to the next run
             name=self.about.name,
             group=self.about.group,
             job_type="train",
@@ -115,8 +113,8 @@ class WandbTracker:
             settings=settings,
         )
 
-    def _known(self) -> tuple[str, str, str | None]:
-        """Id, project and entity of the run folder's W&B run; a new one takes those that a sweep's agent gave."""
+    def _identity(self) -> tuple[str, str, str | None]:
+        """Return id, project and entity of the folder's W&B run; a new one takes those of a sweep's agent."""
         path = self.run.path / WANDB_ID
         if path.is_file():
             known = json.loads(path.read_text(encoding="utf-8"))
@@ -125,12 +123,11 @@ class WandbTracker:
         run_id = os.environ.pop("WANDB_RUN_ID", None) or secrets.token_hex(4)  # an agent's id is for one run
         project = (os.environ.get("WANDB_PROJECT") if sweep else None) or self.about.project
         entity = (os.environ.get("WANDB_ENTITY") if sweep else None) or self.about.entity
-        text = json.dumps({"id": run_id, "project": project, "entity": entity}) + "\n"
-        write_text(path, text)
+        write_text(path, json.dumps({"id": run_id, "project": project, "entity": entity}) + "\n")
         return run_id, project, entity
 
-    def _define(self) -> None:
-        """Axes, and which value of a curve is the run's."""
+    def _define_metrics(self) -> None:
+        """State the axes, and which value of a curve is the run's."""
         self.session.define_metric("step", hidden=True)
         self.session.define_metric("train/*", step_metric="step")
         self.session.define_metric("train/loss", step_metric="step", summary="min")
@@ -140,102 +137,87 @@ class WandbTracker:
             self.session.define_metric(f"validation/{key}", step_metric="step", summary="max")
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
-        """Adds a record of training or validation to the row of its step."""
+        """Add a record of training or validation to the row of its step."""
         if kind not in ("train", "validation"):
             return
         if self.row and record["step"] != self.row["step"]:
-            self._send()
-        values = {
-            f"{kind}/{key}": value for key, value in record.items() if key not in ("kind", "step", "epoch", "seconds")
-        }
+            self._send_row()
+        common = ("kind", "step", "epoch", "seconds")
+        values = {f"{kind}/{key}": value for key, value in record.items() if key not in common}
+        values |= {"step": record["step"], "seconds": record["seconds"]}
         if kind == "validation":
             values["epoch"] = record["epoch"]
-            values |= {
-                f"validation_iou/{name}": iou for name, iou in zip(self.about.class_names, record["iou"], strict=True)
-            }
-        values |= {"step": record["step"], "seconds": record["seconds"]}
-        self.row |= {
-            key: value for key, value in values.items() if isinstance(value, int | float) and math.isfinite(value)
-        }
+            classes = zip(self.about.class_names, record["iou"], strict=True)
+            values |= {f"validation_iou/{name}": iou for name, iou in classes}
+        self.row |= {k: value for k, value in values.items() if isinstance(value, int | float) and math.isfinite(value)}
 
-    def _send(self) -> None:
+    def _send_row(self) -> None:
         if self.row:
             self.session.log(self.row, step=self.row["step"], commit=True)
         self.row = {}
 
     def conclude(self, outcome: Callable[[], Outcome]) -> None:
-        """Tells the test scores, tables, pictures and best weights of a finished run."""
+        """Log the test scores, tables, pictures and best weights of a finished run."""
         found, names = outcome(), self.about.class_names
         result, test = found.result, found.result["test"]
-        media: dict[str, Any] = {
-            "test/classes": class_table(names, test),
-            "test/confusion_matrix": confusion_chart(names, found.matrix),
-        }
+        self.row["test/classes"] = _class_table(names, test)
+        self.row["test/confusion_matrix"] = _confusion_chart(names, found.matrix)
         best = [record for record in self.run.records("validation") if record["step"] == result["best_step"]]
         if best:
-            media["validation/best_classes"] = class_table(names, best[-1])
+            self.row["validation/best_classes"] = _class_table(names, best[-1])
         if found.pictures:
-            media["predictions/masks"] = [masked_image(picture, names) for picture in found.pictures]
-            media["predictions/palette"] = [
+            self.row["predictions/masks"] = [_masked_image(picture, names) for picture in found.pictures]
+            self.row["predictions/palette"] = [
                 wandb.Image(picture.composed, caption=picture.name) for picture in found.pictures
             ]
-        self.row |= media
         scores = {f"test/{key}": test[key] for key in (*SCORES, "classes_averaged")}
         about = {key: result[key] for key in ("parameters", "best_step", "best_validation_mean_iou")}
         self.session.summary.update(scores | about)
-        _within(self.finish_seconds, lambda: self._log_weights(found), self.service)  # asks the server
 
-    def _log_weights(self, found: Outcome) -> None:
         keys = ("name", "decoder", "config_hash", "best_step", "best_validation_mean_iou")
-        metadata = {key: found.result[key] for key in keys} | {"test_mean_iou": found.result["test"]["mean_iou"]}
-        artifact = wandb.Artifact(f"model-{self.session.id}", type="model", metadata=metadata)
-        for file in found.files:
-            artifact.add_file(str(file), policy="immutable", skip_cache=True)  # sent from where they lie
-        self.session.log_artifact(artifact, aliases=["latest", "best"])
+        metadata = {key: result[key] for key in keys} | {"test_mean_iou": test["mean_iou"]}
+
+        def log_weights() -> None:
+            artifact = wandb.Artifact(f"model-{self.session.id}", type="model", metadata=metadata)
+            for file in found.files:
+                artifact.add_file(str(file), policy="immutable", skip_cache=True)  # uploaded without a copy
+            self.session.log_artifact(artifact, aliases=["latest", "best"])
+
+        _within(self.finish_seconds, log_weights)  # asks the server
 
     def close(self, exit_code: int) -> None:
-        """Ends the session; 0: the run is complete. Waits for the upload, but no longer than `finish_timeout`.
+        """End the session; 0: the run is complete. Wait for the upload, but no longer than `finish_timeout`.
 
         Raises:
             TimeoutError: if not all was sent by then.
         """
         try:
             if exit_code == 0:
-                self._send()
-            _within(self.finish_seconds + 5, lambda: self.session.finish(exit_code=exit_code), self.service)
+                self._send_row()
+            _within(self.finish_seconds + 5, lambda: self.session.finish(exit_code=exit_code))
         finally:
             self._stop()
 
     def _stop(self) -> None:
-        """Ends W&B's service process, so that nothing of it is left at the exit of this process."""
-        service = self.service or _service()
+        """End W&B's service process, so that nothing of it is left at the exit of this process."""
         with suppress(Exception, SystemExit):
-            _within(10, wandb.teardown, service)
-        if service is not None:
-            service.kill()
-            service.wait()
+            _within(10, wandb.teardown)
+        _kill_services()
         if self.data_folder is None:
             os.environ.pop("WANDB_DATA_DIR", None)
 
 
-@contextmanager
-def _hooks_kept() -> Iterator[None]:
-    """sys.exit and sys.excepthook are what they were, whatever W&B puts there."""
-    kept = sys.exit, sys.excepthook
-    try:
-        yield
-    finally:
-        sys.exit, sys.excepthook = kept
+def _kill_services() -> None:
+    """Kill W&B's service processes that this process started: there is one for all of its sessions."""
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):  # such as a data worker that ends meanwhile
+            if child.name() == "wandb-core":
+                child.kill()
+                child.wait(10)
 
 
-def _service() -> Popen[bytes] | None:
-    """W&B's service process, to which it has no public way."""
-    connection = getattr(wandb_setup._singleton, "_connection", None)
-    return None if connection is None or connection._proc is None else connection._proc._process
-
-
-def _within(seconds: float, call: Callable[[], object], service: Popen[bytes] | None) -> None:
-    """Calls in a thread. If it hangs, W&B's service process is killed, since everything that waits for it would hang.
+def _within(seconds: float, call: Callable[[], object]) -> None:
+    """Call in a thread. If it hangs, kill W&B's service, since everything that waits for it would hang.
 
     Raises:
         TimeoutError: if it took longer.
@@ -253,8 +235,48 @@ def _within(seconds: float, call: Callable[[], object], service: Popen[bytes] | 
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
-        if service is not None:
-            service.kill()
+        _kill_services()
         raise TimeoutError(f"W&B did not answer within {seconds:.0f} s")
     if raised:
         raise raised[0]
+
+
+def _class_table(class_names: Sequence[str], scores: dict[str, Any]) -> wandb.Table:
+    """IoU and accuracy of each class, 0..1; empty where a class does not occur."""
+    rows = zip(class_names, scores["iou"], scores["accuracy"], strict=True)
+    data: list[Any] = [
+        [name, *(None if value is None or math.isnan(value) else value for value in values)] for name, *values in rows
+    ]
+    return wandb.Table(columns=["class", "iou", "accuracy"], data=data)
+
+
+def _confusion_chart(class_names: Sequence[str], matrix: np.ndarray) -> CustomChart:
+    """W&B's chart of a confusion matrix [K, K] (rows = label), in per cent of the label's pixels.
+
+    wandb.plot.confusion_matrix wants a pair of class ids for every pixel; this is the table that it would make of them.
+    """
+    shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    data: list[Any] = [
+        [label, predicted, round(float(shares[i, j]), 2), int(matrix[i, j])]
+        for i, label in enumerate(class_names)
+        for j, predicted in enumerate(class_names)
+    ]
+    return wandb.plot_table(
+        data_table=wandb.Table(columns=["Actual", "Predicted", "nPredictions", "pixels"], data=data),
+        vega_spec_name="wandb/confusion_matrix/v1",
+        fields={"Actual": "Actual", "Predicted": "Predicted", "nPredictions": "nPredictions"},
+        string_fields={"title": "test, per cent of the label's pixels"},
+    )
+
+
+def _masked_image(picture: Picture, class_names: Sequence[str]) -> wandb.Image:
+    """The image under switchable masks of prediction and label, in W&B's colours.
+
+    A mask holds class id + 1, and 0 is void: W&B's viewer has treated 0 as nothing to show (wandb #977).
+    """
+    names = {0: "void"} | dict(enumerate(class_names, start=1))
+    masks = {
+        key: {"mask_data": labels + np.uint8(1), "class_labels": names}  # 255 becomes 0
+        for key, labels in (("prediction", picture.predicted), ("ground_truth", picture.labels))
+    }
+    return wandb.Image(picture.image, masks=masks, caption=picture.name)

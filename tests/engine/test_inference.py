@@ -157,8 +157,7 @@ def test_a_stated_precision_is_taken():
     [(False, False, torch.float32), (True, False, torch.bfloat16), (False, True, torch.bfloat16)],
 )
 def test_auto_is_bfloat16_only_where_the_processor_computes_in_it(monkeypatch, avx512, amx, expected):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": avx512, "amx_tile": amx})
     assert choose_precision("auto", CPU) == expected
 
 

@@ -1,4 +1,4 @@
-"""`segkit sync`: a run folder told afterwards is the run that was told while it was trained."""
+"""`segkit sync`: a run folder logged afterwards gives the W&B run that tracking gives during training."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from segkit.build import load_config
 from segkit.runs.wandb_sync import start_tracker, sync
 from segkit.tracking.run_dir import RunDir
 
+pytestmark = pytest.mark.usefixtures("no_wandb_settings")
 LOCAL = ("_timestamp", "_runtime")  # differ between two sessions of the same run
 
 
@@ -30,25 +31,25 @@ def copy(pair, tmp_path):
     return shutil.copytree(pair[0], tmp_path / "run")
 
 
-def test_a_run_that_was_trained_without_it_is_told_as_if_it_had_been_tracked(pair, session, copy):
+def test_a_run_that_was_trained_without_it_is_logged_as_if_it_had_been_tracked(pair, session, copy):
     first, second = RunDir(pair[1]), RunDir(copy)
     (second.path / "metrics.jsonl").write_text((first.path / "metrics.jsonl").read_text())  # the same seconds
     place = sync(copy, "offline")
-    told = read_session(copy)
-    assert place == str(told.folder)
-    assert [without(item, *LOCAL) for item in told.history] == [without(item, *LOCAL) for item in session.history]
-    assert without(told.summary, *LOCAL, "_wandb.runtime") == without(session.summary, *LOCAL, "_wandb.runtime")
-    assert {key: value for key, value in told.config.items() if key not in ("_wandb", "tracking")} == {
+    logged = read_session(copy)
+    assert place == str(logged.folder)
+    assert [without(item, *LOCAL) for item in logged.history] == [without(item, *LOCAL) for item in session.history]
+    assert without(logged.summary, *LOCAL, "_wandb.runtime") == without(session.summary, *LOCAL, "_wandb.runtime")
+    assert {key: value for key, value in logged.config.items() if key not in ("_wandb", "tracking")} == {
         key: value for key, value in session.config.items() if key not in ("_wandb", "tracking")
     }
     model, again = (
         [[c["digest"] for c in a["manifest"]["contents"][:2]] for a in s.of("artifact") if a["type"] == "model"]
-        for s in (session, told)
+        for s in (session, logged)
     )
     assert model[0][1] == again[0][1]
 
 
-def test_telling_a_run_again_keeps_its_id_and_leaves_one_session(copy):
+def test_logging_a_run_again_keeps_its_id_and_leaves_one_session(copy):
     sync(copy, "offline")
     first = read_session(copy)
     sync(copy, "offline")
@@ -65,30 +66,30 @@ def test_a_new_start_removes_what_w_and_b_left(copy):
     assert sorted(path.name for path in copy.iterdir()) == ["notes.txt"]
 
 
-def test_the_command_prints_where_the_session_lies(segkit, copy):
+def test_the_command_prints_where_the_session_is(segkit, copy):
     code, out, errors = segkit("sync", copy, "--mode", "offline")
     assert (code, errors) == (0, "")
     assert out.startswith(str(copy / "wandb" / "offline-run-"))
 
 
-def test_without_the_images_everything_else_is_told(segkit, pair, copy, tmp_path):
+def test_without_the_images_everything_else_is_logged(segkit, pair, copy, tmp_path):
     code, _, errors = segkit(
         "sync", copy, "--mode", "offline", "--set", f"data={{name: camvid, root: {tmp_path / 'nowhere'}}}"
     )
     assert code == 0
     assert errors.startswith("segkit: no pictures are sent: ")
     assert "nowhere" in errors
-    told = read_session(copy)
-    assert "test/mean_iou" in told.summary
-    assert not [key for key in told.history[-1] if key.startswith("predictions/")]
+    logged = read_session(copy)
+    assert "test/mean_iou" in logged.summary
+    assert not [key for key in logged.history[-1] if key.startswith("predictions/")]
 
 
-def test_a_run_that_has_not_finished_is_told_as_far_as_it_came(copy):
+def test_a_run_that_has_not_finished_is_logged_as_far_as_it_came(copy):
     (copy / "result.json").unlink()
     sync(copy, "offline")
-    told = read_session(copy)
-    assert [item["_step"] for item in told.history] == [1, 2, 3, 4, 5]  # the last may lack its validation
-    assert told.of("exit")[0]["exit_code"] == 1
+    logged = read_session(copy)
+    assert [item["_step"] for item in logged.history] == [1, 2, 3, 4, 5]  # the last may lack its validation
+    assert logged.of("exit")[0]["exit_code"] == 1
 
 
 def test_what_is_no_run_folder_is_refused(segkit, tmp_path):
@@ -97,7 +98,7 @@ def test_what_is_no_run_folder_is_refused(segkit, tmp_path):
     assert list(tmp_path.glob("wandb*")) == []
 
 
-def test_telling_needs_a_login_or_the_offline_mode(segkit, copy):
+def test_it_needs_a_login_or_the_offline_mode(segkit, copy):
     sync(copy, "offline")
     before = sorted(copy.rglob("*"))
     code, _, errors = segkit("sync", copy)
@@ -114,8 +115,8 @@ def test_a_sweeps_agent_says_which_run_it_is(copy, monkeypatch):
     for key, value in agent.items():
         monkeypatch.setenv(key, value)
     sync(copy, "offline")
-    told = read_session(copy)
-    assert (told.run["run_id"], told.run["project"], told.run["sweep_id"]) == ("chosen12", "theirs", "sweep1")
+    logged = read_session(copy)
+    assert (logged.run["run_id"], logged.run["project"], logged.run["sweep_id"]) == ("chosen12", "theirs", "sweep1")
     assert json.loads((copy / "wandb.json").read_text()) == {"id": "chosen12", "project": "theirs", "entity": "team"}
 
 

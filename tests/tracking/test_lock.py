@@ -31,22 +31,30 @@ def holder(tmp_path):
 
 def test_a_folder_that_another_process_holds_is_refused_by_its_number(holder, tmp_path):
     assert in_use(tmp_path / "run")
-    with (
-        pytest.raises(InputError, match=f"run is in use by process {holder.pid} on .*Wait for it, or end it"),
-        locked(tmp_path / "run"),
-    ):
+    expected = (
+        rf"run is in use by process {holder.pid} on \S+ since \d{{4}}-\d\d-\d\d \d\d:\d\d\. Wait for it, or end it"
+    )
+    with pytest.raises(InputError, match=expected), locked(tmp_path / "run"):
         pass
 
 
 def test_a_process_that_is_killed_holds_nothing(holder, tmp_path):
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
+    assert str(holder.pid) in (tmp_path / ".run.lock").read_text()
     assert not in_use(tmp_path / "run")
-    with locked(tmp_path / "run") as stale:
-        assert stale.startswith(f"process {holder.pid} on ")
+    with locked(tmp_path / "run"):
         assert in_use(tmp_path / "run")
-    with locked(tmp_path / "run") as stale:
-        assert stale == ""
+        assert f"process {os.getpid()} on " in (tmp_path / ".run.lock").read_text()
+
+
+def test_a_folder_is_held_under_all_its_names(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "latest").symlink_to(tmp_path / "run")
+    with locked(tmp_path / "run"):
+        assert in_use(tmp_path / "latest")
+        with pytest.raises(InputError, match="in use by process"), locked(tmp_path / "latest"):
+            pass
 
 
 def test_what_was_held_leaves_nothing_behind_whatever_happens_meanwhile(tmp_path):

@@ -1,20 +1,26 @@
-"""Run folders: what is written is read back, and nothing else is touched."""
+"""Run folders: what is written is read back, a start that was cut off is started again, and nothing else is touched."""
 
 import json
 import math
+import os
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from segkit.errors import InputError
+from segkit.tracking import run_dir
 from segkit.tracking.run_dir import RunDir
+
+TEXTS = {"classes.yaml": "[a]\n", "config.yaml": "name: one\n"}
 
 
 @pytest.fixture
 def run(tmp_path):
     """A run that has started."""
     run = RunDir(tmp_path / "runs" / "one")
-    run.start({"config.yaml": "name: one\n"})
+    run.start(TEXTS)
     return run
 
 
@@ -40,25 +46,23 @@ def test_a_started_run_holds_its_config_and_environment(run):
 
 
 def test_an_empty_folder_may_become_a_run(tmp_path):
-    RunDir(tmp_path).start({"config.yaml": "a: 1\n"})
+    RunDir(tmp_path).start(TEXTS)
     assert RunDir(tmp_path).exists
 
 
-def test_a_folder_with_something_else_is_refused_and_left_alone(tmp_path):
-    (tmp_path / "thesis.txt").write_text("precious")
-    run = RunDir(tmp_path)
-    assert refusal(run.start, {"config.yaml": "a: 1\n"}) == (
+@pytest.mark.parametrize("name", ["thesis.tex", "config.yaml", "data"])
+def test_a_folder_with_anything_else_is_refused_and_left_alone(tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    assert refusal(RunDir(tmp_path).start, TEXTS) == (
         f"{tmp_path} exists and is no run folder; nothing was written. Choose another folder with --run."
     )
-    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
 
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     (tmp_path / "run").write_text("precious")
-    assert "exists and is no run folder" in refusal(RunDir(tmp_path / "run").start, {"config.yaml": "a: 1\n"})
-    assert "cannot be written (Not a directory)" in refusal(
-        RunDir(tmp_path / "run" / "below").start, {"config.yaml": "a: 1\n"}
-    )
+    assert "exists and is no run folder" in refusal(RunDir(tmp_path / "run").start, TEXTS)
+    assert "cannot be written (Not a directory)" in refusal(RunDir(tmp_path / "run" / "below").start, TEXTS)
 
 
 def test_a_new_start_removes_everything_of_the_old_run(run):
@@ -74,11 +78,12 @@ def test_a_new_start_removes_everything_of_the_old_run(run):
 
 def test_a_folder_that_holds_no_run_is_named(tmp_path):
     assert refusal(RunDir(tmp_path).require) == (
-        f"{tmp_path} is no run folder: it lacks config.yaml or environment.json. Expected a folder that 'segkit train' wrote."
+        f"{tmp_path} is no run folder: it lacks config.yaml or environment.json. "
+        "Expected a folder that 'segkit train' wrote."
     )
 
 
-def test_a_run_can_go_on_once_it_has_a_checkpoint(run):
+def test_a_run_can_be_resumed_once_it_has_a_checkpoint(run):
     assert not run.trained
     (run.checkpoints / "step_00000007_epoch_0000.pt").touch()
     assert not run.trained
@@ -87,6 +92,53 @@ def test_a_run_can_go_on_once_it_has_a_checkpoint(run):
     assert run.saved_step == 7
     (run.path / "config.yaml").unlink()
     assert not run.trained
+
+
+@contextmanager
+def cut_off(owner, name, *, after):
+    """In this block, `owner.name` raises KeyboardInterrupt when it was called `after` times; the block must let it."""
+    real, calls = getattr(owner, name), []
+
+    def cut(*arguments, **options):
+        if len(calls) == after:
+            raise KeyboardInterrupt
+        calls.append(arguments)
+        return real(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, cut)
+        with pytest.raises(KeyboardInterrupt):
+            yield
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_a_start_that_was_cut_off_is_started_again(tmp_path, count):
+    run = RunDir(tmp_path / "run")
+    with cut_off(run_dir, "write_text", after=count):
+        run.start(TEXTS)
+    assert not run.exists
+    run.start(TEXTS)
+    assert run.exists
+
+
+def test_a_removal_that_was_cut_off_leaves_no_finished_run_and_can_be_started_again(run):
+    run.write("train", {"step": 1})
+    run.finish({"score": 1})
+    with cut_off(Path, "unlink", after=2):
+        run.start(TEXTS)
+    assert not run.finished
+    run.start(TEXTS)
+    assert run.records() == []
+
+
+def test_what_makes_it_a_run_is_on_disk_before_its_first_record(tmp_path, monkeypatch):
+    synced, fsync, run = set(), os.fsync, RunDir(tmp_path / "run")
+    monkeypatch.setattr(os, "fsync", lambda number: (synced.add(os.stat(number).st_ino), fsync(number))[1])
+    run.start(TEXTS)
+    for path in (run.path, run.path.parent, run.path / "config.yaml", run.path / "environment.json"):
+        assert path.stat().st_ino in synced, path
+    run.write("train", {"step": 1})
+    assert (run.path / "metrics.jsonl").stat().st_ino in synced
 
 
 # --- metrics ---
@@ -105,37 +157,34 @@ def test_records_are_appended_and_read_back_by_kind(run):
     assert run.records("validation")[0]["iou"] == [0.5, None]  # JSON has no NaN
 
 
-def test_a_line_that_a_crash_left_incomplete_is_left_out(run):
+@pytest.mark.parametrize("damage", [b'\xd8\xff\n0\n[]\n{"kind": "train"}\n', b'{"kind": "train", "st'])
+def test_damaged_and_incomplete_lines_are_left_out(run, damage):
     run.write("train", {"step": 1})
-    path = run.path / "metrics.jsonl"
-    path.write_text(path.read_text() + '{"kind": "train", "st')
+    with (run.path / "metrics.jsonl").open("ab") as file:
+        file.write(damage)
     assert [record["step"] for record in run.records()] == [1]
 
 
 def test_a_resumed_run_forgets_later_steps_and_the_incomplete_line(run):
+    run.forget_after(0, 0)
+    assert run.records() == []
     for step in (1, 2, 3):
         run.write("train", {"step": step})
     run.write("validation", {"step": 2, "epoch": 1})
     path = run.path / "metrics.jsonl"
     path.write_text(path.read_text() + '{"kind": "tr')
+
+    def kept():
+        return [(record["kind"], record["step"]) for record in run.records()]
+
     run.forget_after(2, 1)
     run.write("train", {"step": 3})
-    assert [(record["kind"], record["step"]) for record in run.records()] == [
-        ("train", 1),
-        ("train", 2),
-        ("validation", 2),
-        ("train", 3),
-    ]
+    assert kept() == [("train", 1), ("train", 2), ("validation", 2), ("train", 3)]
     assert len(path.read_text().splitlines()) == 4
     run.forget_after(2, 0)  # step 2 is done, its validation is not
-    assert [(record["kind"], record["step"]) for record in run.records()] == [("train", 1), ("train", 2)]
+    assert kept() == [("train", 1), ("train", 2)]
     run.forget_after(0, 0)
-    assert run.records() == []
-
-
-def test_a_run_without_records_has_nothing_to_forget(run):
-    run.forget_after(0, 0)
-    assert run.records() == []
+    assert kept() == []
 
 
 # --- results ---
@@ -155,18 +204,26 @@ def test_an_unfinished_run_has_no_result(run):
     )
 
 
+@pytest.mark.parametrize("text", ["[]", "3", '{"name": 1}', "{", '{"test": {}}'])
+def test_a_damaged_result_is_named_with_the_next_step(run, text):
+    (run.path / "result.json").write_text(text)
+    assert refusal(run.result).startswith(f"{run.path / 'result.json'} is damaged (")
+    assert refusal(run.result).endswith("Delete it and repeat the 'segkit train' command, which scores again.")
+
+
 def test_matrices_read_back_as_they_were_written(run):
     matrices = np.random.default_rng(0).integers(0, 200_000, (3, 4, 4))
     path = run.write_matrices("test", ("a", "b", "ü"), matrices, "of the labels")
-    assert path == run.path / "confusion_test.npz"
     ids, stored = run.matrices("test")
     assert ids == ("a", "b", "ü")
     assert stored.dtype == np.int64
     np.testing.assert_array_equal(stored, matrices)
-    assert [p.name for p in run.path.glob("confusion*")] == ["confusion_test.npz"]
+    assert run.fingerprint("test") == "of the labels"
+    assert list(run.path.glob("confusion*")) == [path] == [run.path / "confusion_test.npz"]
 
 
 def test_matrices_of_a_split_that_was_not_scored_are_missed(run):
     assert refusal(run.matrices, "val") == (
-        f"{run.path}/confusion_val.npz does not exist: the split was not scored. Run 'segkit evaluate {run.path} --split val'."
+        f"{run.path}/confusion_val.npz does not exist: the split was not scored. "
+        f"Run 'segkit evaluate {run.path} --split val'."
     )

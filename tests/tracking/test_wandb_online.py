@@ -9,6 +9,8 @@ from wandb_server import Server
 
 from segkit.tracking.run_dir import RunDir
 
+pytestmark = pytest.mark.usefixtures("no_wandb_settings")
+
 
 @pytest.fixture
 def server(monkeypatch):
@@ -22,7 +24,7 @@ def server(monkeypatch):
     server.server_close()
 
 
-def test_steps_that_the_server_has_are_not_told_twice_and_missing_ones_are_added(segkit, pair, server, tmp_path):
+def test_steps_that_the_server_has_are_not_sent_twice_and_missing_ones_are_added(segkit, pair, server, tmp_path):
     whole = shutil.copytree(pair[0], tmp_path / "run")
     records = (whole / "metrics.jsonl").read_text()
     result = (whole / "result.json").read_bytes()

@@ -1,48 +1,78 @@
-"""Caffe's weight files, read without Caffe: protobuf's wire format within bounds.
+"""Caffe's weight files, read without Caffe by the protobuf runtime.
 
-Nothing is allocated from what a file declares: a length that exceeds its surroundings is refused, nesting is fixed
-(net, layer, blob, shape), and the number of fields is limited. Whatever a file holds, reading takes memory for its
-numbers and a few tens of MB.
+The schema holds only the fields of caffe.proto that weights need, with Caffe's names and numbers. It is built at run
+time and kept out of protobuf's default pool, where Caffe's own would collide with it.
 
-Source: BVLC/caffe src/caffe/proto/caffe.proto (NetParameter, LayerParameter, V1LayerParameter, BlobProto, BlobShape)
-    and blob.cpp
-(Blob::FromProto: legacy dimensions and double_data come first); protobuf.dev, Encoding.
+Source: BVLC/caffe src/caffe/proto/caffe.proto and blob.cpp (Blob::FromProto: legacy dimensions and double_data come
+    first).
 """
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
 
 from segkit.errors import InputError
 
-VARINT, EIGHT_BYTES, STATED_LENGTH, FOUR_BYTES = 0, 1, 2, 5
-KINDS = {
-    VARINT: "a varint",
-    EIGHT_BYTES: "8 bytes",
-    STATED_LENGTH: "bytes of a stated length",
-    3: "the start of a group",
-    4: "the end of a group",
-    FOUR_BYTES: "4 bytes",
+SIZE_LIMIT = 2**30  # bytes; published nets have up to 0.6 GB. Parsing a hostile file takes up to 30 times its size
+LAYER_LIMIT, BLOB_LIMIT, NAME_LIMIT = 10_000, 32, 200  # GoogLeNet has 166 layers and names of up to 27 characters
+AXIS_LIMIT = 32  # Caffe's kMaxBlobAxes
+
+_ONE, _MANY = FieldDescriptorProto.LABEL_OPTIONAL, FieldDescriptorProto.LABEL_REPEATED
+SCHEMA = {
+    "NetParameter": [("layers", 2, _MANY, "V1LayerParameter"), ("layer", 100, _MANY, "LayerParameter")],
+    "LayerParameter": [("name", 1, _ONE, "bytes"), ("type", 2, _ONE, "bytes"), ("blobs", 7, _MANY, "BlobProto")],
+    "V1LayerParameter": [
+        ("layer", 1, _ONE, "bytes"),  # a V0LayerParameter, which is refused
+        ("name", 4, _ONE, "bytes"),
+        ("type", 5, _ONE, "int32"),  # an enum
+        ("blobs", 6, _MANY, "BlobProto"),
+    ],
+    "BlobProto": [
+        ("num", 1, _ONE, "int32"),
+        ("channels", 2, _ONE, "int32"),
+        ("height", 3, _ONE, "int32"),
+        ("width", 4, _ONE, "int32"),
+        ("data", 5, _MANY, "float"),
+        ("shape", 7, _ONE, "BlobShape"),
+        ("double_data", 8, _MANY, "double"),
+    ],
+    "BlobShape": [("dim", 1, _MANY, "int64")],
 }
-NET = {1: (STATED_LENGTH,), 2: (STATED_LENGTH,), 100: (STATED_LENGTH,)}
-LAYER = {1: (STATED_LENGTH,), 2: (STATED_LENGTH,), 7: (STATED_LENGTH,)}
-V1_LAYER = {1: (STATED_LENGTH,), 4: (STATED_LENGTH,), 5: (VARINT,), 6: (STATED_LENGTH,)}
-BLOB = {
-    **{number: (VARINT,) for number in (1, 2, 3, 4)},
-    5: (STATED_LENGTH, FOUR_BYTES),
-    7: (STATED_LENGTH,),
-    8: (STATED_LENGTH, EIGHT_BYTES),
-}
-SHAPE = {1: (STATED_LENGTH, VARINT)}
+LEGACY_SHAPE = ("num", "channels", "height", "width")
 V1_TYPES = {4: "Convolution", 14: "InnerProduct", 39: "Deconvolution"}
 
-FIELD_LIMIT = 100_000  # GoogLeNet has a few thousand
-AXIS_LIMIT = 32  # Caffe's kMaxBlobAxes
-NAME_LIMIT = 200  # bytes; the longest of GoogLeNet has 27
 FETCH_AGAIN = "The file is truncated, damaged or no Caffe model: fetch it again."
+OTHER_KINDS = {
+    b"\x89HDF": ("an HDF5 file, Caffe's other format", "Load it in Caffe and save it with net.save()."),
+    b"PK\x03\x04": ("a zip archive, as PyTorch writes", "Extract it if it holds one; PyTorch weights need no import."),
+    b"\x1f\x8b": ("a gzip archive", "Extract it."),
+}
+
+
+def _message_class() -> Any:
+    """Return the class of NetParameter."""
+    file = FileDescriptorProto(name="caffe.proto", package="caffe", syntax="proto2")
+    for message, fields in SCHEMA.items():
+        added = file.message_type.add(name=message)
+        for name, number, label, kind in fields:
+            if kind in SCHEMA:
+                added.field.add(name=name, number=number, label=label, type_name=f".caffe.{kind}")
+            else:
+                scalar = FieldDescriptorProto.Type.Value(f"TYPE_{kind.upper()}")
+                added.field.add(name=name, number=number, label=label, type=scalar)
+    pool = DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return GetMessageClass(pool.FindMessageTypeByName("caffe.NetParameter"))
+
+
+NetParameter = _message_class()
 
 
 @dataclass(frozen=True)
@@ -60,258 +90,92 @@ class CaffeLayer:
     blobs: tuple[np.ndarray, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A field of a message, or neighbours with the same number whose values have a fixed size.
-
-    Attributes:
-        number: which field.
-        kind: its wire type, a key of KINDS.
-        at: byte of its (first) tag.
-        first: byte of its (first) content.
-        last: byte after its (last) content.
-        value: of a varint, as int64; else 0.
-    """
-
-    number: int
-    kind: int
-    at: int
-    first: int
-    last: int
-    value: int = 0
-
-
-class Wire:
-    """A file in protobuf's wire format, memory-mapped.
-
-    Args:
-        path: a file that is not empty.
-    """
-
-    def __init__(self, path: Path):
-        self.path = path
-        self.view = np.memmap(path, np.uint8, "r").data
-        self.bytes = np.frombuffer(self.view, np.uint8)
-        self.size = len(self.view)
-        self._fields_read = 0
-
-    def refusal(self, at: int, found: str, expected: str, step: str = FETCH_AGAIN) -> InputError:
-        """What to raise about byte `at`."""
-        return InputError(f"{self.path}, byte {at} of {self.size}: {found}; expected {expected}. {step}")
-
-    def fields(self, first: int, last: int, wanted: Mapping[int, tuple[int, ...]], message: str) -> Iterator[Field]:
-        """Fields of the message in bytes `first` to `last` whose numbers are `wanted`; others are skipped.
-
-        Args:
-            wanted: field number -> wire types that it may have.
-            message: its name in caffe.proto.
-        Raises:
-            InputError: for whatever is no such message.
-        """
-        at = first
-        while at < last:
-            field = self._field(at, last, message)
-            if field.number in wanted:
-                if field.kind not in wanted[field.number]:
-                    kinds = " or ".join(KINDS[kind] for kind in wanted[field.number])
-                    raise self.refusal(at, f"field {field.number} is {KINDS[field.kind]}", f"{kinds} in a {message}")
-                if field.kind in (FOUR_BYTES, EIGHT_BYTES):
-                    field = self._with_neighbours(field, last)
-                yield field
-            at = field.last
-
-    def text(self, field: Field) -> str:
-        """Content of a string field."""
-        try:
-            text = bytes(self.view[field.first : min(field.last, field.first + NAME_LIMIT + 1)]).decode()
-        except UnicodeDecodeError:
-            text = "\0"
-        if field.last - field.first > NAME_LIMIT or not text.isprintable():
-            raise self.refusal(
-                field.at, f"field {field.number} is no name", f"at most {NAME_LIMIT} bytes of printable UTF-8"
-            )
-        return text
-
-    def numbers(self, field: Field) -> np.ndarray:
-        """Values [N] of floats or doubles, packed or in neighbouring fields; a packed field is not copied."""
-        wide = field.number == 8
-        width, dtype = (8, "<f8") if wide else (4, "<f4")
-        if field.kind != STATED_LENGTH:
-            step = field.first - field.at + width
-            return (
-                np.ascontiguousarray(self.bytes[field.at : field.last].reshape(-1, step)[:, -width:])
-                .view(dtype)
-                .reshape(-1)
-            )
-        if (field.last - field.first) % width:
-            raise self.refusal(
-                field.at, f"{field.last - field.first} bytes of packed numbers", f"a multiple of {width}"
-            )
-        return self.bytes[field.first : field.last].view(dtype)
-
-    def varints(self, field: Field) -> list[int]:
-        """Values of packed varints, as int64."""
-        values, at = [], field.first
-        while at < field.last:
-            self._count(at)
-            value, at = self._varint(at, field.last)
-            values.append(_signed(value))
-        return values
-
-    def _field(self, at: int, last: int, message: str) -> Field:
-        self._count(at)
-        key, first = self._varint(at, last)
-        number, kind = key >> 3, key & 7
-        if kind not in (VARINT, EIGHT_BYTES, STATED_LENGTH, FOUR_BYTES) or not 0 < number < 2**29:
-            raise self.refusal(
-                at, f"field {number} is {KINDS.get(kind, 'of no known kind')}", f"a field of a {message}"
-            )
-        value, end = 0, first + (8 if kind == EIGHT_BYTES else 4)
-        if kind == VARINT:
-            value, end = self._varint(first, last)
-        elif kind == STATED_LENGTH:
-            length, first = self._varint(first, last)
-            end = first + length
-        if end > last:
-            raise self.refusal(
-                at, f"field {number} takes {end - first} bytes where {last - first} are left", f"a whole {message}"
-            )
-        return Field(number, kind, at, first, end, _signed(value))
-
-    def _varint(self, at: int, last: int) -> tuple[int, int]:
-        """An unsigned varint, and the byte after it."""
-        value = 0
-        for index, byte in enumerate(self.view[at : min(last, at + 10)]):
-            value |= (byte & 0x7F) << 7 * index
-            if byte < 0x80 and value < 2**64:
-                return value, at + index + 1
-        raise self.refusal(
-            at, "a number has no end" if last - at < 10 else "a number takes more than 64 bits", "a varint"
-        )
-
-    def _with_neighbours(self, field: Field, last: int) -> Field:
-        """`field` with all that follow at once and have the same tag of one byte; the work is proportional to what is
-        found."""
-        step, count = field.last - field.at, 1
-        room = (last - field.at) // step if field.first - field.at == 1 else 1
-        while count < room:
-            start, block = field.at + count * step, min(count, room - count)
-            others = self.bytes[start : start + block * step : step] != self.bytes[field.at]
-            if others.any():
-                count += int(others.argmax())
-                break
-            count += block
-        return Field(field.number, field.kind, field.at, field.first, field.at + count * step)
-
-    def _count(self, at: int) -> None:
-        self._fields_read += 1
-        if self._fields_read > FIELD_LIMIT:
-            raise self.refusal(at, f"more than {FIELD_LIMIT} fields", "a net of reasonable size")
-
-
-def _signed(value: int) -> int:
-    return value - 2**64 if value >= 2**63 else value
-
-
 def read_caffemodel(path: Path) -> dict[str, CaffeLayer]:
-    """Layers with weights of a .caffemodel by name: binary NetParameter, with `layer` or the legacy `layers`.
+    """Return the layers of a .caffemodel that hold weights, by name: `layer` or the legacy `layers` of a NetParameter.
 
     Raises:
-        InputError: if the file is missing, of another kind, truncated or damaged, names a layer twice, or holds no
-            weights.
-    Source: see the module.
+        InputError: if the file is missing, too large, of another kind, truncated or damaged, names a layer twice, or
+            holds no weights.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist; expected a .caffemodel file. Check the path.")
     _refuse_other_kinds(path)
-    wire, layers = Wire(path), {}
-    for field in wire.fields(0, wire.size, NET, "NetParameter"):
-        layer = _layer(wire, field) if field.number != 1 else None
-        if layer is None or not layer.blobs:
+    size = path.stat().st_size
+    if size > SIZE_LIMIT:
+        raise InputError(f"{path} has {size} bytes; expected a .caffemodel of at most {SIZE_LIMIT}. Check the file.")
+    try:
+        net = NetParameter.FromString(path.read_bytes())
+    except DecodeError:
+        raise InputError(f"{path}: {size} bytes that are no NetParameter. {FETCH_AGAIN}") from None
+    if len(net.layers) + len(net.layer) > LAYER_LIMIT:
+        raise InputError(f"{path} has more than {LAYER_LIMIT} layers; expected a net of reasonable size. {FETCH_AGAIN}")
+    if any(layer.HasField("layer") for layer in net.layers):
+        raise InputError(
+            f"{path} is in Caffe's first format; expected `layer` or `layers` of a NetParameter. "
+            "Upgrade it with upgrade_net_proto_binary."
+        )
+
+    layers: dict[str, CaffeLayer] = {}
+    for index, layer in enumerate([*net.layers, *net.layer]):
+        if not layer.blobs:
             continue
-        if layer.name in layers or not layer.name:
-            found = (
-                f"a second layer '{layer.name}' with weights"
-                if layer.name
-                else "a layer with weights and without a name"
+        place = f"{path}, layer {index}"
+        name = _text(layer.name, place)
+        if not name or name in layers:
+            found = f"a second layer '{name}' with weights" if name else "a layer with weights and without a name"
+            raise InputError(
+                f"{place}: {found}; expected a name for each layer. Name the layers apart and save the net again."
             )
-            raise wire.refusal(
-                field.at, found, "a name for each layer", "Name the layers apart and save the net again."
-            )
-        layers[layer.name] = layer
+        if len(layer.blobs) > BLOB_LIMIT:
+            raise InputError(f"{place}: {len(layer.blobs)} blobs; expected at most {BLOB_LIMIT}. {FETCH_AGAIN}")
+        legacy = isinstance(layer.type, int)
+        kind = V1_TYPES.get(layer.type, f"V1 type {layer.type}") if legacy else _text(layer.type, place)
+        layers[name] = CaffeLayer(name, kind, tuple(_array(blob, f"{place} '{name}'") for blob in layer.blobs))
     if not layers:
         raise InputError(
-            f"{path}: {wire.size} bytes without a layer that has weights; expected a trained Caffe net. {FETCH_AGAIN}"
+            f"{path}: {size} bytes without a layer that has weights; expected a trained Caffe net. {FETCH_AGAIN}"
         )
     return layers
 
 
 def _refuse_other_kinds(path: Path) -> None:
+    """Raise InputError for files that are known to be something else."""
     with path.open("rb") as file:
         head = file.read(256)
-    known = {
-        b"\x89HDF": ("an HDF5 file, Caffe's other format", "Load it in Caffe and save it with net.save()."),
-        b"PK\x03\x04": (
-            "a zip archive, as PyTorch writes",
-            "Extract it if it holds one; weights of PyTorch need no import.",
-        ),
-        b"\x1f\x8b": ("a gzip archive", "Extract it."),
-    }
-    kinds = [kind for start, kind in known.items() if head.startswith(start)]
+    kinds = [kind for start, kind in OTHER_KINDS.items() if head.startswith(start)]
     if not head:
         kinds = [("empty", "Fetch it again.")]
-    elif not any(
-        byte < 32 and byte not in b"\t\n\r" for byte in head
-    ):  # every NetParameter has a tag below 32 early on
+    elif not any(byte < 32 and byte not in b"\t\n\r" for byte in head):  # every NetParameter has a small tag early on
         kinds = [("text, such as a prototxt or a web page", "Give the weights that belong to it.")]
     if kinds:
         raise InputError(f"{path} is {kinds[0][0]}; expected a binary .caffemodel. {kinds[0][1]}")
 
 
-def _layer(wire: Wire, layer: Field) -> CaffeLayer:
-    """The layer of a field of NetParameter: `layer` (100) or the legacy `layers` (2)."""
-    legacy = layer.number == 2
-    roles = {1: "v0", 4: "name", 5: "type", 6: "blobs"} if legacy else {1: "name", 2: "type", 7: "blobs"}
-    name, kind, blobs = "", "", []
-    message = "V1LayerParameter" if legacy else "LayerParameter"
-    for field in wire.fields(layer.first, layer.last, V1_LAYER if legacy else LAYER, message):
-        role = roles[field.number]
-        if role == "v0":
-            raise wire.refusal(
-                field.at, "a layer of Caffe's first format", f"a {message}", "Upgrade it with upgrade_net_proto_binary."
-            )
-        if role == "name":
-            name = wire.text(field)
-        elif role == "type":
-            kind = V1_TYPES.get(field.value, f"V1 type {field.value}") if legacy else wire.text(field)
-        else:
-            blobs.append(_blob(wire, field))
-    return CaffeLayer(name, kind, tuple(blobs))
+def _text(value: bytes, place: str) -> str:
+    """Return a name that is safe to print."""
+    text = value[: NAME_LIMIT + 1].decode(errors="replace")
+    if len(value) > NAME_LIMIT or "\N{REPLACEMENT CHARACTER}" in text or not text.isprintable():
+        raise InputError(
+            f"{place}: its name or type is no name; expected at most {NAME_LIMIT} bytes of printable UTF-8. "
+            f"{FETCH_AGAIN}"
+        )
+    return text
 
 
-def _blob(wire: Wire, blob: Field) -> np.ndarray:
-    legacy: dict[int, int] = {}
-    shape: list[int] = []
-    chunks: dict[int, list[np.ndarray]] = {5: [], 8: []}
-    for field in wire.fields(blob.first, blob.last, BLOB, "BlobProto"):
-        if field.number == 7:
-            for dim in wire.fields(field.first, field.last, SHAPE, "BlobShape"):
-                shape += [dim.value] if dim.kind == VARINT else wire.varints(dim)
-        elif field.number in chunks:
-            chunks[field.number].append(wire.numbers(field))
-        else:
-            legacy[field.number] = field.value
-    if legacy:
-        shape = [legacy.get(number, 0) for number in (1, 2, 3, 4)]
+def _array(blob: Any, place: str) -> np.ndarray:
+    """Return the numbers of a BlobProto as float32, in the shape that it states."""
+    legacy = any(blob.HasField(name) for name in LEGACY_SHAPE)
+    shape = [getattr(blob, name) for name in LEGACY_SHAPE] if legacy else blob.shape.dim
     if len(shape) > AXIS_LIMIT or any(size < 1 for size in shape):
-        found = f"a blob of {len(shape)} dimensions" if len(shape) > AXIS_LIMIT else f"a blob of shape {shape}"
-        raise wire.refusal(blob.at, found, f"at most {AXIS_LIMIT} dimensions of at least 1")
-    found = chunks[8] or chunks[5]
-    count = sum(len(chunk) for chunk in found)
-    if count != prod(shape):
-        raise wire.refusal(blob.at, f"a blob of shape {shape} with {count} numbers", "as many as the shape says")
-    values = found[0] if len(found) == 1 else np.concatenate(found)
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # doubles beyond float32 become infinite, which the mapping refuses
-        return values.astype(np.float32).reshape(shape)
+        found = f"{len(shape)} dimensions" if len(shape) > AXIS_LIMIT else f"shape {list(shape)}"
+        raise InputError(
+            f"{place}: a blob of {found}; expected at most {AXIS_LIMIT} dimensions of at least 1. {FETCH_AGAIN}"
+        )
+    numbers = blob.double_data or blob.data
+    if len(numbers) != prod(shape):
+        raise InputError(
+            f"{place}: a blob of shape {list(shape)} with {len(numbers)} numbers; expected as many as the shape says. "
+            f"{FETCH_AGAIN}"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):  # doubles beyond float32 become infinite: refused when fitted
+        return np.array(numbers, np.float32).reshape(tuple(shape))

@@ -1,13 +1,19 @@
-"""W&B runs in tests: a tiny one, its services, and its records read back with the SDK's own reader."""
+"""W&B runs in tests: a tiny one, its services, and its records read back with the SDK's own reader.
+
+The fixtures are known to all tests: conftest.py imports them.
+"""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).parents[2]
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
 TINY = [
     "data.size=[32,48]", "data.train_images=8", "data.val_images=3", "data.test_images=4", "model.encoder.width=0.0625",
     "training.epochs=3", "training.batch_size=4", "evaluation.every_epochs=1", "training.log_every=1", "tracking.images=2",
@@ -62,3 +68,39 @@ def read_session(run: Path) -> Session:
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return Session(folder, [json.loads(line) for line in shown.splitlines()])
+
+
+@pytest.fixture
+def no_wandb_settings(monkeypatch, tmp_path):
+    """None of the caller's W&B settings or logins counts, and no service outlives a test."""
+    for key in [key for key in os.environ if key.startswith("WANDB_")]:
+        monkeypatch.delenv(key)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    yield
+    assert services(os.getpid()) == []
+    assert "WANDB_DATA_DIR" not in os.environ
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory):
+    """One experiment, trained without W&B and with it."""
+    from segkit.build import load_config  # not before pytest has the shapes of segkit checked
+    from segkit.runs.train import train_run
+    from segkit.tracking.run_dir import RunDir
+
+    root = tmp_path_factory.mktemp("wandb")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGKIT_CACHE", str(root / "cache"))
+        patch.chdir(REPOSITORY)
+        for key in [key for key in os.environ if key.startswith("WANDB_")]:
+            patch.delenv(key)
+        for mode in ("disabled", "offline"):
+            about = ["seed=3", "tracking.group=four decoders", "tracking.method=FCN-8s", f"tracking.wandb={mode}"]
+            config, _ = load_config(REPOSITORY / "configs/streets/fcn8s.yaml", [*TINY, *about])
+            train_run(config, RunDir(root / mode))
+    return root / "disabled", root / "offline"
+
+
+@pytest.fixture(scope="session")
+def session(pair):
+    return read_session(pair[1])
