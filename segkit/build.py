@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader
 
 from segkit.config.resolve import Resolved, resolve
 from segkit.config.schema import Model, RunConfig, Tables
+from segkit.config.signatures import Terms
 from segkit.config.validate import validate
 from segkit.config.yaml import Tree
 from segkit.data.class_weights import MedianFrequency, NoWeights, SegNetPublished, cached_count
@@ -31,6 +32,11 @@ from segkit.engine.distributed import ALONE, Processes
 from segkit.engine.optim import Schedule, adamw, constant, one_cycle, plateau, poly, sgd, step
 from segkit.errors import InputError
 from segkit.losses.cross_entropy import CrossEntropy
+from segkit.losses.focal import Focal
+from segkit.losses.loss import Loss
+from segkit.losses.ohem_cross_entropy import OhemCrossEntropy
+from segkit.losses.overlap import Dice, Lovasz
+from segkit.losses.weighted_sum import WeightedSum
 from segkit.models.decoders.fcn import fcn8s, fcn16s, fcn32s
 from segkit.models.decoders.fcn_basic import (
     BilinearInterpolation,
@@ -76,7 +82,23 @@ DECODERS = {
     "bilinear_interpolation": BilinearInterpolation,
 }
 WHOLE_MODELS = {"smp": smp_model}
-LOSSES = {"cross_entropy": CrossEntropy}
+
+
+def weighted_sum(class_weights: torch.Tensor | None, *, terms: Terms) -> WeightedSum:
+    """The sum of several losses of the table, each built with its options and multiplied by its weight."""
+    table = TABLES["loss.function"]
+    options = {name: {key: value for key, value in term.items() if key != "weight"} for name, term in terms.items()}
+    return WeightedSum([(terms[name]["weight"], table[name](class_weights, **options[name])) for name in terms])
+
+
+LOSSES = {
+    "cross_entropy": CrossEntropy,
+    "focal": Focal,
+    "ohem_cross_entropy": OhemCrossEntropy,
+    "dice": Dice,
+    "lovasz": Lovasz,
+    "weighted_sum": weighted_sum,
+}
 CLASS_WEIGHTS = {"none": NoWeights, "median_frequency": MedianFrequency, "segnet_published": SegNetPublished}
 OPTIMIZERS = {"sgd": sgd, "caffe_sgd": caffe_sgd, "adamw": adamw}
 SCHEDULES = {"constant": constant, "step": step, "poly": poly, "one_cycle": one_cycle, "plateau": plateau}
@@ -210,7 +232,7 @@ def build_class_weights(config: RunConfig) -> MedianFrequency | NoWeights | SegN
     return CLASS_WEIGHTS[config.loss.class_weights.name](**config.loss.class_weights.options)
 
 
-def build_loss(config: RunConfig, training: Dataset) -> CrossEntropy:
+def build_loss(config: RunConfig, training: Dataset) -> Loss:
     """The loss, with class weights from the training labels where it has any."""
     weighting, weights = build_class_weights(config), None
     if not isinstance(weighting, NoWeights):
