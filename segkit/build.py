@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from segkit.config.resolve import Resolved, resolve
 from segkit.config.schema import Model, RunConfig, Tables
+from segkit.config.signatures import Terms
 from segkit.config.validate import validate
 from segkit.config.yaml import Tree
 from segkit.data.class_weights import ClassCounts, MedianFrequency, NoWeights, SegNetPublished
@@ -34,6 +35,11 @@ from segkit.engine.optim import Schedule, adamw, constant, one_cycle, plateau, p
 from segkit.engine.train_state import TrainState
 from segkit.errors import InputError
 from segkit.losses.cross_entropy import CrossEntropy
+from segkit.losses.focal import Focal
+from segkit.losses.loss import Loss
+from segkit.losses.ohem_cross_entropy import OhemCrossEntropy
+from segkit.losses.overlap import Dice, Lovasz
+from segkit.losses.weighted_sum import WeightedSum
 from segkit.models.decoders.fcn import FCN8s, FCN16s, FCN32s
 from segkit.models.decoders.fcn_basic import (
     BilinearInterpolation,
@@ -79,7 +85,23 @@ DECODERS = {
     "bilinear_interpolation": BilinearInterpolation,
 }
 WHOLE_MODELS = {"smp": smp_model}
-LOSSES = {"cross_entropy": CrossEntropy}
+
+
+def weighted_sum(class_weights: torch.Tensor | None, *, terms: Terms) -> WeightedSum:
+    """The sum of several losses of the table, each built with its options and multiplied by its weight."""
+    table = TABLES["loss.function"]
+    options = {name: {key: value for key, value in term.items() if key != "weight"} for name, term in terms.items()}
+    return WeightedSum([(terms[name]["weight"], table[name](class_weights, **options[name])) for name in terms])
+
+
+LOSSES = {
+    "cross_entropy": CrossEntropy,
+    "focal": Focal,
+    "ohem_cross_entropy": OhemCrossEntropy,
+    "dice": Dice,
+    "lovasz": Lovasz,
+    "weighted_sum": weighted_sum,
+}
 CLASS_WEIGHTS = {"none": NoWeights, "median_frequency": MedianFrequency, "segnet_published": SegNetPublished}
 OPTIMIZERS = {"sgd": sgd, "caffe_sgd": caffe_sgd, "adamw": adamw}
 SCHEDULES = {"constant": constant, "step": step, "poly": poly, "one_cycle": one_cycle, "plateau": plateau}
@@ -214,7 +236,7 @@ def build_class_weights(config: RunConfig) -> MedianFrequency | NoWeights | SegN
     return CLASS_WEIGHTS[config.loss.class_weights.name](**config.loss.class_weights.options)
 
 
-def build_loss(config: RunConfig, class_names: tuple[str, ...], counts: ClassCounts | None) -> CrossEntropy:
+def build_loss(config: RunConfig, class_names: tuple[str, ...], counts: ClassCounts | None) -> Loss:
     """The loss, weighted by the counted training labels where the config has class weights.
 
     Args:
@@ -328,7 +350,7 @@ class Parts:
     validation: Dataset
     test: Dataset
     state: TrainState
-    loss: CrossEntropy
+    loss: Loss
     device: torch.device
     precision: torch.dtype
     steps_per_epoch: int

@@ -206,6 +206,8 @@ def _plain(value: Any) -> Any:
         return {key: _plain(getattr(value, key)) for key in type(value).model_fields}
     if isinstance(value, Component):
         return {"name": value.name} | {key: _plain(item) for key, item in value.options.items()}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, Path) else value

@@ -5,13 +5,18 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, NewType, Union, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import ConfigDict, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
+# An option of this type holds other components of the same table: name -> weight, or weight and options. It arrives as
+# name -> {"weight": ..., OPTION: ...}, complete and checked.
+Terms = NewType("Terms", Mapping[str, Mapping[str, Any]])
+
 _WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "text", Path: "a path", NoneType: "null"}
+_WORDS[Terms] = "names and weights, such as {cross_entropy: 1.0, dice: 0.5}"
 
 
 def signature_options(constructor: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, Any]]:

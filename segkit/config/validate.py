@@ -6,8 +6,9 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from segkit.config.ranges import Positive
 from segkit.config.schema import COMPONENTS, Component, RunConfig, Section, Tables
-from segkit.config.signatures import bounds, check_options, expected, show, signature_options
+from segkit.config.signatures import Terms, bounds, check_options, expected, show, signature_options
 from segkit.errors import InputError, nearest
 
 _MOST_SHOWN = 50  # problems in one message
@@ -89,18 +90,43 @@ class _Check:
         elif not isinstance(name, str) or name not in table:
             self.wrong(f"{key}.name", f"unknown {kind}.{nearest(str(name), sorted(table))} Available: {available}.")
         else:
-            return Component(name, self.options(key, name, {k: v for k, v in options.items() if k != "name"}))
+            return Component(name, self.options(key, key, name, {k: v for k, v in options.items() if k != "name"}))
         return Component("")
 
-    def options(self, key: str, name: str, given: Mapping[str, Any]) -> Mapping[str, Any]:
-        types, defaults = signature_options(self.tables[key][name])
+    def terms(self, place: str, key: str, given: Any) -> Mapping[str, Any]:
+        """The components of the table of `place` that an option at `key` holds, by name; see `Terms`."""
+        if not isinstance(given, Mapping) or not given:
+            self.wrong(key, f"expected {expected(Terms)}.")
+            return {}
+        table, terms = self.tables[place], {}
+        for name, item in given.items():
+            if name in table:
+                options = item if isinstance(item, Mapping) else {"weight": item}
+                terms[name] = self.options(place, f"{key}.{name}", name, options, is_term=True)
+            else:
+                guess, available = nearest(name, sorted(table)), ", ".join(sorted(table))
+                self.wrong(f"{key}.{name}", f"unknown {COMPONENTS[place]}.{guess} Available: {available}.")
+        return terms
+
+    def options(
+        self, place: str, key: str, name: str, given: Mapping[str, Any], *, is_term: bool = False
+    ) -> Mapping[str, Any]:
+        """The options at `key` of a component of the table of `place`; `is_term`: one of several, with a weight."""
+        types, defaults = signature_options(self.tables[place][name])
+        if is_term:
+            types, defaults = {"weight": Positive, **types}, {"weight": 1.0, **defaults}
+        nested = {
+            option: self.terms(place, f"{key}.{option}", item)
+            for option, item in given.items()
+            if types.get(option) is Terms
+        }
         try:
-            return check_options(types, {**defaults, **given})
+            return {**check_options(types, {**defaults, **given, **nested}), **nested}
         except ValidationError as error:
             for problem in error.errors(include_url=False):
                 option = str(problem["loc"][0])
                 if problem["type"] == "extra_forbidden":
-                    self.unknown(f"{key}.{option}", ["name", *types], f" of {name}")
+                    self.unknown(f"{key}.{option}", [*([] if is_term else ["name"]), *types], f" of {name}")
                 elif problem["type"] == "missing" and len(problem["loc"]) == 1:
                     self.missing(f"{key}.{option}", expected(types[option]))
                 else:
@@ -150,13 +176,14 @@ class _Check:
         """The value at `key` on one line, and where it was set."""
         value: Any = self.values
         for part in key.split("."):
-            if isinstance(value, str) and part == "name":  # a component written as its bare name
+            if not isinstance(value, Mapping) and part in ("name", "weight"):  # a component by its name or weight alone
                 break
             if not isinstance(value, Mapping) or part not in value:
                 return show(default), "default"
             value = value[part]
         below = (source for place, source in self.sources.items() if place.startswith(f"{key}."))
-        source = self.sources.get(key) or self.sources.get(key.removesuffix(".name")) or next(below, "the config")
+        bare = key.removesuffix(".name").removesuffix(".weight")
+        source = self.sources.get(key) or self.sources.get(bare) or next(below, "the config")
         text = show(value)
         return text if len(text) <= 80 else f"{text[:77]}...", source.partition(": ")[0]
 

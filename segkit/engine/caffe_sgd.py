@@ -17,8 +17,6 @@ class CaffeSGD(Optimizer):
     Args:
         params: tensors or groups.
         lr: learning rate; it is part of the velocity, so a change of it takes effect over 1 / (1 - momentum) steps.
-        momentum: share of the velocity that stays.
-        weight_decay: pull of every weight to 0.
     Source: BVLC Caffe src/caffe/solvers/sgd_solver.cpp. torch's SGD multiplies the velocity by lr instead: the same
         trajectory only while lr is constant.
     """
@@ -28,7 +26,7 @@ class CaffeSGD(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Updates every parameter that has a gradient."""
+        """Update every parameter that has a gradient."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
@@ -53,33 +51,35 @@ def caffe_sgd(
     bias_weight_decay_scale: NotNegative = 0.0,
     biases: Literal["all", "scores"] = "all",
     shift_weight_decay_scale: NotNegative = 0.0,
+    pretrained_lr_scale: NotNegative = 1.0,
 ) -> Optimizer:
     """Caffe's SGD with the multipliers that FCN's and SegNet's prototxts give to biases.
 
+    The shift of batch norm is not a bias here, as in those files; for `sgd` and `adamw` it is.
+
     Args:
-        bias_lr_scale: lr_mult of a convolution's bias.
+        pretrained: names of parameters that came with weights.
+        bias_lr_scale: lr_mult of a convolution's bias over that of its weight.
         bias_weight_decay_scale: decay_mult of a convolution's bias.
-        biases: whether the two scales hold for `all` convolutions, or for `scores` alone, as in FCN-AlexNet, where
-            others have 1 and 1.
+        biases: the two scales hold for `all` convolutions, or for `scores` alone, as in FCN-AlexNet, where other
+            biases have 1 and 1.
         shift_weight_decay_scale: decay_mult of the shift of batch norm (SegNet 0, SegNet-Basic 1); its lr_mult is 1.
+        pretrained_lr_scale: learning rate of pretrained layers over that of new ones.
     Source: the train prototxts of shelhamer/fcn.berkeleyvision.org and alexgkendall/SegNet-Tutorial.
     """
     norms = {name for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
-
-    def scales(name: str) -> tuple[float, float]:
-        module, _, kind = name.rpartition(".")
-        if kind != "bias":
-            return 1.0, 1.0
-        if module in norms:
-            return 1.0, shift_weight_decay_scale
-        if biases == "scores" and "score" not in module.rpartition(".")[2]:
-            return 1.0, 1.0
-        return bias_lr_scale, bias_weight_decay_scale
-
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}  # scales of rate and decay -> parameters
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            groups.setdefault(scales(name), []).append(parameter)
+        if not parameter.requires_grad:
+            continue
+        module, _, kind = name.rpartition(".")
+        rate, decay = 1.0, 1.0
+        if kind == "bias" and module in norms:
+            decay = shift_weight_decay_scale
+        elif kind == "bias" and (biases == "all" or "score" in module.rpartition(".")[2]):
+            rate, decay = bias_lr_scale, bias_weight_decay_scale
+        rate *= pretrained_lr_scale if name in pretrained else 1.0
+        groups.setdefault((rate, decay), []).append(parameter)
     listed = [
         {"params": parameters, "lr": lr * rate, "weight_decay": weight_decay * decay}
         for (rate, decay), parameters in sorted(groups.items(), key=lambda item: item[0])

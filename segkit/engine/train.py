@@ -18,7 +18,7 @@ from segkit.engine.distributed import ALONE, Numbers, Processes, without_exchang
 from segkit.engine.finite import NonFinite, term
 from segkit.engine.optim import gradient_norm, learning_rate
 from segkit.engine.train_state import TrainState
-from segkit.losses.cross_entropy import CrossEntropy
+from segkit.losses.loss import Loss
 from segkit.metrics.confusion import Scores
 from segkit.tensors import IGNORE
 
@@ -65,7 +65,7 @@ class Plan:
 
 def train(
     state: TrainState,
-    loss: CrossEntropy,
+    loss: Loss,
     steps: Iterable[Sequence[Batch]],
     *,
     plan: Plan,

@@ -22,7 +22,11 @@ from segkit.tracking.lock import locked
 from segkit.tracking.run_dir import RunDir
 
 KEYS = ("name", "base", "set", "axes", "stages")
-SHORT = {"decoder": "model.decoder", "encoder": "model.encoder"}  # axes that may be called by less than their key
+SHORT = {
+    "decoder": "model.decoder",
+    "encoder": "model.encoder",
+    "loss": "loss.function",
+}  # axes that may be called by less than their key
 STAGE = "stage"
 Layer = Path | Tree
 
@@ -67,8 +71,8 @@ def read_experiment(path: Path, overrides: Sequence[str] = (), *, runs: Path = P
     The file holds `name` and:
         base: a config file, or a list of them, relative to this file.
         set: keys and values for all members.
-        axes: axis -> its values. A list holds values of the key that the axis is called by (`decoder` and `encoder` for
-            model.decoder and model.encoder); a mapping holds title -> config file, or keys and values.
+        axes: axis -> its values. A list holds values of the key that the axis is called by (`decoder`, `encoder` and
+            `loss` for model.decoder, model.encoder and loss.function); a mapping holds title -> config file, or keys and values.
         stages: name -> config file, or keys and values. Each stage starts from the best weights of the one before.
     There is a member for each combination of values and stages. Its config is made of the files, then `set`, then keys
     and values, then `overrides`; the later wins.
@@ -83,6 +87,7 @@ def read_experiment(path: Path, overrides: Sequence[str] = (), *, runs: Path = P
         raise InputError(
             f"{settings.source}: set = {show(settings.value)}: expected keys and values, such as training: {{epochs: 4}}."
         )
+    settings = _nested(settings)
     axes = _axes(tree, path)
     _refuse_overrides_of(axes, overrides)
     stages = _stages(tree, path)
@@ -209,8 +214,18 @@ def _titled(items: Tree, path: Path, where: str) -> list[Value]:
             raise InputError(
                 f"{item.source}: {where}.{title} = {show(item.value)}: expected a config file, or keys and values."
             )
-        found.append(Value(title, title, path.parent / item.value if isinstance(item, Leaf) else item))
+        found.append(Value(title, title, path.parent / item.value if isinstance(item, Leaf) else _nested(item)))
     return found
+
+
+def _nested(tree: Tree) -> Tree:
+    """Return the tree with `a.b: c` written out as `a: {b: c}`."""
+    result: Tree = {}
+    for key, item in tree.items():
+        first, dot, rest = key.partition(".")
+        item, old = {rest: item} if dot else item, result.get(first)
+        result[first] = _nested((old if isinstance(old, dict) else {}) | item) if isinstance(item, dict) else item
+    return result
 
 
 def _stages(tree: Tree, path: Path) -> list[Value]:

@@ -75,6 +75,14 @@ def test_fcn_alexnet_treats_the_score_layer_alone_so_and_segnet_basic_decays_shi
     assert found["conv1_bn.bias"] == (1.0, DECAY)
 
 
+def test_pretrained_layers_have_a_rate_of_their_own(model):
+    pretrained = frozenset({"conv1.weight", "conv1.bias"})
+    found = rules(model, caffe_sgd(model, pretrained, lr=1.0, weight_decay=DECAY, pretrained_lr_scale=0.1))
+    assert found["conv1.weight"] == (0.1, DECAY)
+    assert found["conv1.bias"] == (0.2, 0.0)
+    assert found["score_fr.bias"] == (2.0, 0.0)
+
+
 def test_its_state_goes_on_after_loading(model):
     def step(optimizer, seed):
         torch.manual_seed(seed)

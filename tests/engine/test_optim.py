@@ -138,7 +138,7 @@ def test_poly_falls_to_0_by_its_formula(optimizer, power):
 
 
 def test_one_cycle_rises_to_the_rate_and_falls_to_almost_nothing(optimizer):
-    values = rates(one_cycle(optimizer, STEPS, 10, rise=0.3, start_divisor=25, end_divisor=100), optimizer)
+    values = rates(one_cycle(optimizer, STEPS, 10, pct_start=0.3, div_factor=25, final_div_factor=100), optimizer)
     top = values.index(max(values))
     assert values[0] == close(LR / 25)
     assert values[top] == close(LR, rel=1e-3)

@@ -48,6 +48,27 @@ def test_there_is_a_member_for_each_combination_of_values(write):
     assert last.run.path == Path("runs/trial/segnet-seed5-lr0.1")
 
 
+@pytest.mark.parametrize(
+    "axis",
+    [
+        "loss: [cross_entropy, dice]",
+        "loss.function: [cross_entropy, dice]",
+        "loss: {cross_entropy: {loss.function: cross_entropy}, dice: {loss.function.name: dice}}",
+    ],
+)
+def test_losses_are_an_axis(write, axis):
+    ce, dice = read_experiment(write(f"base: base.yaml\naxes:\n  {axis}\n"))
+    assert [member.config.loss.function.name for member in (ce, dice)] == ["cross_entropy", "dice"]
+    assert [member.config.tracking.method for member in (ce, dice)] == ["cross_entropy", "dice"]
+
+
+def test_terms_of_a_weighted_sum_are_an_axis(write):
+    text = "base: base.yaml\nset: {loss.function: {name: weighted_sum}, loss.function.terms: {cross_entropy: 1.0}}\n"
+    members = read_experiment(write(f"{text}axes: {{loss.function.terms.dice: [0.5, 1.0]}}\n"))
+    assert [member.name for member in members] == ["dice0.5", "dice1.0"]
+    assert [member.config.loss.function.options["terms"]["dice"]["weight"] for member in members] == [0.5, 1.0]
+
+
 def test_the_later_layer_wins_files_before_set_before_values_before_the_command_line(write):
     text = "base: base.yaml\nset: {training: {epochs: 7}, optimizer: {lr: 0.5, weight_decay: 0.25}}\naxes:\n  decoder:\n    a: fcn8s.yaml\n"
     text += "    b: {optimizer: {lr: 0.125}}\n"

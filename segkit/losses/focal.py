@@ -1,0 +1,48 @@
+"""Focal loss: cross-entropy that fades at pixels the net is already sure of."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from segkit.config.ranges import NotNegative
+from segkit.losses.loss import TINY, batch_loss, count_labelled, pixel_weights, with_auxiliary
+from segkit.tensors import IGNORE, AuxiliaryLogits, Labels, Logits
+
+
+class Focal(nn.Module):
+    """Mean over valid pixels of weight[label] x (1 - p) ^ gamma x -log p, where p is the label's softmax probability.
+
+    Args:
+        class_weights: [K] or None for 1; the paper's alpha. They are no part of the divisor.
+        gamma: 0 is cross-entropy; the larger, the less easy pixels count.
+    Source: Lin et al. 2017 (arXiv:1708.02002), eq. 5, for K classes by softmax instead of 2 by sigmoid, and divided by
+        valid pixels instead of boxes. Not smp.losses.FocalLoss: it takes K sigmoids, one class against the rest, on
+        logits that are scored by softmax, and is NaN where no pixel is labelled.
+    """
+
+    exact = True
+
+    def __init__(self, class_weights: Tensor | None, *, gamma: NotNegative = 2.0):
+        super().__init__()
+        self.gamma = gamma
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def total(self, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
+        """Return the weighted sum over valid pixels, a scalar, float32."""
+
+        def of_pixels(logits: Logits) -> Tensor:
+            log_loss = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+            doubt = -torch.expm1(-log_loss)  # 1 - p, also where p is almost 1
+            focus = doubt.clamp(min=TINY) ** self.gamma  # the slope of 0 ^ gamma is infinite for gamma < 1
+            return (focus * log_loss * pixel_weights(labels, self.class_weights)).sum()
+
+        return with_auxiliary(of_pixels, logits)
+
+    def normalizer(self, labels: Labels) -> Tensor:
+        """Return the number of valid pixels."""
+        return count_labelled(labels)
+
+    def forward(self, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
+        """Return the loss of one batch, a scalar."""
+        return batch_loss(self, logits, labels)

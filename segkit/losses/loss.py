@@ -1,0 +1,85 @@
+"""The contract between a loss and the training loop, and what several losses share."""
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from segkit.tensors import IGNORE, AuxiliaryLogits, Labels, Logits
+
+TINY = torch.finfo(torch.float32).tiny  # a divisor in place of 0
+
+
+@runtime_checkable
+class Loss(Protocol):
+    """A loss that is computed piece by piece: an nn.Module built by `(class_weights: Tensor | None, *, OPTIONS)`.
+
+    A batch is cut into micro-batches (`training.accumulation`) and shared out over processes. Each piece gives a total
+    and a normalizer; the loss of the batch is `(sum of totals / sum of normalizers).sum()`. So a loss is a sum over
+    pixels, and a divisor that needs the labels alone:
+
+        class Brier(nn.Module):
+            exact = True
+
+            def __init__(self, class_weights: Tensor | None):
+                super().__init__()
+                self.register_buffer("class_weights", class_weights, persistent=False)
+
+            def total(self, logits, labels):
+                def of_pixels(logits):
+                    difference = logits.softmax(1) - one_hot(labels, logits.shape[1]).float()
+                    return (difference.square().sum(1) * pixel_weights(labels, self.class_weights)).sum()
+
+                return with_auxiliary(of_pixels, logits)
+
+            def normalizer(self, labels):
+                return count_labelled(labels)
+
+    Ignored pixels (255) change neither value nor gradient; where no pixel is labelled, the total is 0.
+
+    Attributes:
+        exact: True if cutting a batch changes nothing, as for sums over pixels or over images. False if the loss is
+            that of each micro-batch, then their mean, as for the overlap with a class in the whole micro-batch: the
+            normalizer is 1 then, and what is minimized depends on `training.accumulation` and the number of processes.
+    """
+
+    exact: bool
+
+    def total(self, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
+        """Return the sum to minimize: float32, a scalar, or [T] where the loss has T terms with a divisor each."""
+        ...
+
+    def normalizer(self, labels: Labels) -> Tensor:
+        """Return what `total` is divided by, of the same shape; positive, if tiny where no pixel is labelled."""
+        ...
+
+
+def batch_loss(loss: Loss, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
+    """Return the loss of one batch that is not cut, a scalar."""
+    return (loss.total(logits, labels) / loss.normalizer(labels)).sum()
+
+
+def with_auxiliary(total: Callable[[Logits], Tensor], logits: Logits | AuxiliaryLogits) -> Tensor:
+    """Return `total` of the logits plus, times their weight, that of auxiliary ones; in float32 or more, no autocast."""
+    if isinstance(logits, AuxiliaryLogits):
+        extra = torch.stack([with_auxiliary(total, each) for each in logits.auxiliary]).sum(0)
+        return with_auxiliary(total, logits.logits) + logits.weight * extra
+    with torch.autocast(logits.device.type, enabled=False):
+        return total(logits.to(torch.promote_types(logits.dtype, torch.float32)))
+
+
+def one_hot(labels: Labels, classes: int) -> Tensor:
+    """Return bool [B, K, H, W]; all False at ignored pixels."""
+    return labels[:, None] == torch.arange(classes, device=labels.device)[:, None, None]
+
+
+def pixel_weights(labels: Labels, class_weights: Tensor | None) -> Tensor:
+    """Return [B, H, W]: the weight of each pixel's class; 0 at ignored pixels."""
+    valid = labels != IGNORE
+    return valid.float() if class_weights is None else class_weights[labels.where(valid, 0)] * valid
+
+
+def count_labelled(labels: Labels) -> Tensor:
+    """Return the number of labelled pixels, a scalar; tiny instead of 0."""
+    return (labels != IGNORE).sum().float().clamp(min=TINY)
