@@ -1,7 +1,9 @@
 """Tar and zip archives from elsewhere: every member is checked, then all are unpacked or none."""
 
+import errno
 import lzma
 import os
+import re
 import shutil
 import stat
 import struct
@@ -10,7 +12,7 @@ import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 from segkit.errors import InputError
 from segkit.system.files import require_space, sync_folder
@@ -20,7 +22,7 @@ MAX_MEMBERS = 500_000
 MAX_RATIO = 1_000  # of bytes unpacked to bytes of the archive
 SMALL = 10_000_000  # bytes that may be unpacked whatever the ratio
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError)
-DAMAGE += (ValueError, RuntimeError, OverflowError, MemoryError)  # of headers that declare nonsense
+DAMAGE += (ValueError, LookupError, RuntimeError, OverflowError, MemoryError)  # of headers that declare nonsense
 
 
 def unpack(
@@ -92,7 +94,7 @@ def _extract(archive: Path, folder: Path, progress: Callable[[int], object]) -> 
                 _require_end(tar)
                 tar.extractall(folder, filter=taken)
     except DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of a disk; that of a damaged archive has no number
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # of the disk, not of a header
             raise
         reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__
         raise InputError(
@@ -106,7 +108,8 @@ def _tar_member(member: tarfile.TarInfo) -> tuple[str, int, str]:
 
 def _zip_member(member: zipfile.ZipInfo) -> tuple[str, int, str]:
     special = stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR)
-    return member.filename, member.file_size, "special" if special else "folder" if member.is_dir() else "file"
+    kind = "special" if special else "folder" if member.filename.endswith("/") else "file"
+    return member.filename, member.file_size, kind
 
 
 def _checked_size(members: Iterable[tuple[str, int, str]], limit: int) -> int:
@@ -114,15 +117,17 @@ def _checked_size(members: Iterable[tuple[str, int, str]], limit: int) -> int:
 
     Names are compared as on a disk that ignores case.
     """
-    files, folders, total = set(), {PureWindowsPath()}, 0
+    files, folders, total = set(), {()}, 0
     for count, (name, size, kind) in enumerate(members, 1):
-        path = PureWindowsPath(unicodedata.normalize("NFC", name).casefold())
+        folded = unicodedata.normalize("NFC", name).casefold().replace("\\", "/")
+        path = tuple(part for part in folded.split("/") if part not in ("", "."))
+        above = {path[:depth] for depth in range(len(path))}
         total += size
         if kind == "special":
             fault = "is a link, a device or a pipe; expected a file or folder"
-        elif path.anchor or ".." in path.parts:
+        elif folded.startswith("/") or re.match("[a-z]:", folded) or ".." in path:
             fault = "leads out of its folder"
-        elif path in files or (path in folders and kind == "file") or not files.isdisjoint(path.parents):
+        elif path in files or (path in folders and kind == "file") or not files.isdisjoint(above):
             fault = "is in the place of another member"
         elif size < 0 or total > limit:
             fault = f"makes it unpack to {total} bytes; expected at most {limit}"
@@ -130,7 +135,7 @@ def _checked_size(members: Iterable[tuple[str, int, str]], limit: int) -> int:
             fault = f"is one more than {MAX_MEMBERS}"
         else:
             (files if kind == "file" else folders).add(path)
-            folders.update(path.parents)
+            folders.update(above)
             continue
         raise ValueError(f"member {name!a} {fault}")
     if not files:

@@ -159,6 +159,7 @@ def test_an_archive_without_that_folder_or_with_two_of_them_is_refused(place, mo
         (["a", "a/x"], "is in the place of another member"),
         (["a/x", "a"], "is in the place of another member"),
         (["."], "is in the place of another member"),
+        ([""], "is in the place of another member"),
     ],
 )
 def test_a_name_that_is_no_place_of_its_own_inside_refuses_the_whole_archive(place, pack, names, fault):

@@ -296,6 +296,6 @@ def test_a_disk_that_takes_no_more_is_named_and_what_has_arrived_is_resumed(serv
         message = failure(server.url, root)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert message.startswith(f"{root / 'tiny.tar.part'} cannot be written (File too large). See to the disk")
+    assert message.startswith(f"{root / 'tiny.tar.part'} cannot be written (File too large). Check the disk")
     assert downloaded(server.url, root) == CONTENT
     assert server.seen[1]["Range"] == "bytes=300000-"
