@@ -23,6 +23,7 @@ MAX_RATIO = 1_000  # of bytes unpacked to bytes of the archive
 SMALL = 10_000_000  # bytes that may be unpacked whatever the ratio
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError)
 DAMAGE += (ValueError, LookupError, RuntimeError, OverflowError, MemoryError)  # of headers that declare nonsense
+BAD_NAME = (None, errno.EINVAL, errno.EISDIR, errno.ENAMETOOLONG)  # errors of the system that are not the disk's
 
 
 def unpack(
@@ -94,7 +95,7 @@ def _extract(archive: Path, folder: Path, progress: Callable[[int], object]) -> 
                 _require_end(tar)
                 tar.extractall(folder, filter=taken)
     except DAMAGE as error:
-        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # of the disk, not of a header
+        if isinstance(error, OSError) and error.errno not in BAD_NAME:
             raise
         reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__
         raise InputError(
@@ -117,7 +118,9 @@ def _checked_size(members: Iterable[tuple[str, int, str]], limit: int) -> int:
 
     Names are compared as on a disk that ignores case.
     """
-    files, folders, total = set(), {()}, 0
+    files: set[tuple[str, ...]] = set()
+    folders: set[tuple[str, ...]] = {()}
+    total = 0
     for count, (name, size, kind) in enumerate(members, 1):
         folded = unicodedata.normalize("NFC", name).casefold().replace("\\", "/")
         path = tuple(part for part in folded.split("/") if part not in ("", "."))
