@@ -3,15 +3,12 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from segkit.cli.runs import Config, Overrides
 from segkit.errors import InputError
-
-if TYPE_CHECKING:
-    from segkit.data.download.sources import Source
 
 data = typer.Typer(help="Datasets: fetch, check, count, look.", no_args_is_help=True)
 
@@ -26,27 +23,41 @@ def get(
     root: Annotated[Path, typer.Option(help="Folder that the dataset's folder goes into.")] = Path("data"),
     archives: Annotated[
         list[Path] | None,
-        typer.Option("--from-archive", help="File that was fetched otherwise. Repeatable.", show_default=False),
+        typer.Option("--from-archive", help="File that you downloaded in another way. Repeatable.", show_default=False),
     ] = None,
     show: Annotated[bool, typer.Option("--list", help="List the datasets.")] = False,
 ) -> None:
-    """Fetch a public dataset from its publisher: checked, unpacked, and there whole or not at all.
+    """Download a public dataset from its publisher, check it and unpack it: whole or not at all.
 
-    Repeat the command to resume a download. Mind the publisher's terms.
+    Repeat the command to resume an interrupted download. Mind the publisher's terms.
     """
-    from segkit.data.download.fetch import is_there
-    from segkit.data.download.sources import find_source
+    from segkit.data.download.fetch import fetch, is_there
+    from segkit.data.download.http import Show
+    from segkit.data.download.sources import SOURCES, find_source
+    from segkit.system.machine import require_writable
+    from segkit.system.signals import Interrupted, stoppable
+    from segkit.tracking.console import byte_bar
+    from segkit.tracking.lock import locked
 
     if show or name is None:
-        _list_sources()
+        for each in SOURCES.values():
+            print(f"{each.name:<13}{each.title}\n{'':13}{each.sizes}; terms: {each.terms}\n{'':13}{each.page}")
+        print("Fetch one: segkit data get NAME --root DIR")
         return
     source = find_source(name)
     folder = root / source.folder
     if is_there(source, root):
-        print(f"{folder} is there already; nothing was fetched.")
+        print(f"{folder} is there already; nothing was downloaded.")
     else:
         print(f"{source.name}: {source.title}. Terms: {source.terms}; see {source.page}", flush=True)
-        _fetch(source, root, archives or [])
+        require_writable(root, "--root")
+        try:
+            with stoppable(quiet=True), locked(root / source.name):
+                fetch(source, root, archives=archives or [], show=Show(lambda line: print(line, flush=True), byte_bar))
+        except Interrupted as stop:
+            command = shlex.join(["segkit", *sys.argv[1:]])
+            print(f"segkit: {stop.name}: stopped; what was downloaded is kept. Resume: {command}", file=sys.stderr)
+            raise typer.Exit(stop.exit_code) from None
         print(f"{folder} is complete.")
     print(source.use.format(shlex.quote(str(root))))
 
@@ -209,29 +220,3 @@ def browse(
     run_config, _ = load_config(config, overrides or [])
     ids = write(run_config, out, split=split, samples=samples, versions=versions, classes=classes or [])
     print(f"{out}: {len(ids)} samples")
-
-
-def _list_sources() -> None:
-    from segkit.data.download.sources import SOURCES
-
-    for each in SOURCES.values():
-        print(f"{each.name:<13}{each.title}\n{'':13}{each.sizes}; terms: {each.terms}\n{'':13}{each.page}")
-    print("Fetch one: segkit data get NAME --root DIR")
-
-
-def _fetch(source: "Source", root: Path, archives: list[Path]) -> None:
-    from segkit.data.download.fetch import fetch
-    from segkit.data.download.http import Show
-    from segkit.system.machine import require_writable
-    from segkit.system.signals import Interrupted, stoppable
-    from segkit.tracking.console import byte_bar
-    from segkit.tracking.lock import locked
-
-    require_writable(root, "--root")
-    try:
-        with stoppable(quiet=True), locked(root / source.name):
-            fetch(source, root, archives=archives, show=Show(lambda line: print(line, flush=True), byte_bar))
-    except Interrupted as stop:
-        command = shlex.join(["segkit", *sys.argv[1:]])
-        print(f"segkit: {stop.name}: stopped; what has arrived is kept, and this resumes: {command}", file=sys.stderr)
-        raise typer.Exit(stop.exit_code) from None

@@ -1,5 +1,4 @@
-"""What errors mean to a user: those of segkit, and those of torch and the system that come from settings or from the
-machine."""
+"""Messages for errors that come from what the user gave or from the machine: ours, torch's and the system's."""
 
 import errno
 import re
@@ -7,21 +6,13 @@ import re
 from segkit.errors import InputError, RunError
 
 OUT_OF_MEMORY = "out of memory|can't allocate memory|cannot allocate memory|_ALLOC_FAILED"
-GIVEN = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.EEXIST,
-    errno.ENOENT,
-    errno.EISDIR,
-    errno.ENOTDIR,
-    errno.ENAMETOOLONG,
-}  # a wrong path
+WRONG_PATH = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG,
+}  # fmt: skip
 
 
 def explain(error: Exception) -> tuple[int, str] | None:
-    """Exit code and message of an error: 2 for what was given, 1 for what failed outside; None for a mistake in the
-    code."""
+    """Return the exit code and the message of an error: 2 for wrong input, 1 for a failure outside; None: a bug."""
     if isinstance(error, InputError):
         return 2, str(error)
     if isinstance(error, RunError):
@@ -30,21 +21,21 @@ def explain(error: Exception) -> tuple[int, str] | None:
         isinstance(error, RuntimeError | OSError) and re.search(OUT_OF_MEMORY, str(error), re.I)
     ):
         return 1, (
-            "out of memory. Lower training.batch_size, transforms.crop or training.workers, or raise training.accumulation; "
-            "for scoring, lower evaluation.batch_size. Checkpoints are kept."
+            "out of memory. Lower training.batch_size, transforms.crop or training.workers, or raise "
+            "training.accumulation; for scoring, lower evaluation.batch_size. Checkpoints are kept."
         )
     if isinstance(error, OSError):
         what = f"{error.filename or 'a file'}: {error.strerror or error}"
-        return (2 if error.errno in GIVEN else 1), f"{what}. Check the path, its rights and the free space."
+        return (2 if error.errno in WRONG_PATH else 1), f"{what}. Check the path, its rights and the free space."
     if isinstance(error, FloatingPointError):
         return 1, (
-            f"training stopped: {error}. Lower optimizer.lr, set training.gradient_clip, or leave out such steps with "
+            f"training stopped: {error}. Lower optimizer.lr, set training.gradient_clip, or skip such steps with "
             "training.skip_nonfinite; then start again with --overwrite, or from a checkpoint's weights."
         )
     if isinstance(error, ValueError) and "more than 1 value per channel" in str(error):
         shape = str(error).rpartition("size ")[2].removeprefix("torch.Size(").rstrip(")")
         return 2, (
-            f"a batch norm would be trained on a single value per channel, of features {shape}; expected two or more. "
-            "Raise training.batch_size (that of a part, if training.accumulation cuts it), or transforms.crop."
+            f"batch norm cannot train on one value per channel (feature map {shape}); expected two or more. "
+            "Raise training.batch_size, lower training.accumulation, or enlarge transforms.crop."
         )
     return None

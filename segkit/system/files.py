@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Writing files: whole or not at all, and what to say where that fails."""
 
 import errno
 import hashlib
@@ -13,8 +13,7 @@ _FREE = "Free some space, then repeat the command."
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a temporary path beside `path`, then renames: `path` is the old file or the whole new one,
-    never less."""
+    """Call `write` with a temporary path beside `path`, then rename: `path` is the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -29,12 +28,12 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """A text file, in UTF-8, as `write_atomically` has it."""
+    """Write a text file in UTF-8, atomically."""
     write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes renames and removals in a folder outlive a loss of power."""
+    """Make renames and removals in a folder survive a loss of power."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -43,31 +42,29 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_partials(folder: Path) -> None:
-    """Removes what killed processes left of files that they were writing; no other process may be writing there."""
+    """Remove the temporary files of killed processes; no other process may be writing into the folder."""
     for partial in folder.glob(".*.partial"):
         partial.unlink(missing_ok=True)
 
 
 def require_space(folder: Path, size: int) -> None:
-    """Whether `size` bytes can be written into a folder that is there.
+    """Check that a folder is there and its disk has `size` free bytes.
 
     Raises:
-        RunError: if not, with what is needed and what there is.
+        RunError: if not.
     """
     if not folder.is_dir():
-        raise RunError(
-            f"{folder} is gone: it was removed, or its disk is no longer there. Bring it back, then repeat the command."
-        )
+        raise RunError(f"{folder} is gone: it or its disk was removed. Bring it back, then repeat the command.")
     free = shutil.disk_usage(folder).free
     if free < size:
         raise RunError(f"disk full: {megabytes(size)} needed, {megabytes(free)} free at {folder}. {_FREE}")
 
 
 def write_failure(path: Path, size: int, error: Exception) -> RunError:
-    """What to tell of a file of `size` bytes that could not be written.
+    """Return the error to raise for a file of `size` bytes that could not be written.
 
     Args:
-        error: an OSError, or torch's RuntimeError, which names no cause.
+        error: an OSError, or torch's RuntimeError, which does not name the cause.
     """
     try:
         require_space(path.parent, size)
@@ -77,16 +74,16 @@ def write_failure(path: Path, size: int, error: Exception) -> RunError:
         return RunError(f"disk full: {megabytes(size)} needed at {path.parent} ({error.strerror}). {_FREE}")
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).partition("\n")[0]
     return RunError(
-        f"{path} cannot be written ({reason}). See to the disk and the folder's rights, then repeat the command."
+        f"{path} cannot be written ({reason}). Check the disk and the folder's rights, then repeat the command."
     )
 
 
 def megabytes(size: int) -> str:
-    """`1,234.5 MB`."""
+    """Format bytes as `1,234.5 MB`."""
     return f"{size / 1e6:,.1f} MB"
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's content."""
+    """Return the SHA-256 of a file's content in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

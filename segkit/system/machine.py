@@ -1,22 +1,22 @@
-"""What this machine, or the container that this process runs in, has left: memory, cores, folders that can be
-written."""
+"""Memory, cores and writable folders of this machine, or of the container that this process runs in."""
 
 import math
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 from segkit.errors import InputError
 
-SHARED_MEMORY = Path("/dev/shm")  # where Linux keeps what data workers hand over
+SHARED_MEMORY = Path("/dev/shm")  # through which data workers send batches on Linux
 
 
 def memory(system: Path = Path("/")) -> tuple[int, int]:
-    """Bytes of memory: (free, all), no more than the control group's limit leaves.
+    """Return (free, all) bytes of memory, within the limits of control groups.
 
     Args:
         system: root of the file system.
@@ -24,17 +24,20 @@ def memory(system: Path = Path("/")) -> tuple[int, int]:
     now = psutil.virtual_memory()
     free, whole = now.available, now.total
     for folder in _control_groups("memory", system):
-        limit = _number(folder, "memory.max", "memory.limit_in_bytes")
-        used = _number(folder, "memory.current", "memory.usage_in_bytes")
-        if limit is not None and limit < whole:
-            whole = limit
-        if limit is not None and used is not None:
-            free = min(free, max(0, limit - used + _reclaimable(folder)))
+        limit = _words(folder, "memory.max", "memory.limit_in_bytes")
+        used = _words(folder, "memory.current", "memory.usage_in_bytes")
+        if not limit or not limit[0].isdecimal():  # max: none
+            continue
+        whole = min(whole, int(limit[0]))
+        if used:
+            figures = _words(folder, "memory.stat")
+            files = dict(zip(figures[::2], figures[1::2], strict=False)).get("inactive_file", 0)  # dropped when needed
+            free = min(free, max(0, int(limit[0]) - int(used[0]) + int(files)))
     return free, whole
 
 
 def shared_memory(folder: Path = SHARED_MEMORY) -> tuple[int, int] | None:
-    """Bytes of shared memory: (free, all); None where it has no folder, and so no limit of its own."""
+    """Return (free, all) bytes of shared memory; None where it has no folder, and so no limit of its own."""
     if not folder.is_dir():
         return None
     usage = shutil.disk_usage(folder)
@@ -42,35 +45,34 @@ def shared_memory(folder: Path = SHARED_MEMORY) -> tuple[int, int] | None:
 
 
 def cores(system: Path = Path("/")) -> int:
-    """Cores that this process may use: of its affinity, and no more than the control group's share of time."""
+    """Return the number of cores that this process may use, by its affinity and the quotas of control groups."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for folder in _control_groups("cpu", system):
-        quota, period = _number(folder, "cpu.max", "cpu.cfs_quota_us"), _period(folder)
-        if quota is not None and quota > 0:
-            count = min(count, math.ceil(quota / period))
+        quota = _words(folder, "cpu.max") or _words(folder, "cpu.cfs_quota_us") + _words(folder, "cpu.cfs_period_us")
+        if len(quota) == 2 and quota[0].isdecimal():  # max, -1: none
+            count = min(count, math.ceil(int(quota[0]) / int(quota[1])))
     return count
 
 
 def size(count: float) -> str:
-    """Bytes as `3.2 GB` or, below one, `64 MB`."""
+    """Format bytes as `3.2 GB` or, below one, `64 MB`."""
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
 
 
 def state() -> str:
-    """How much memory there is, and how much of it is free now."""
+    """Return how much memory is free now, as words."""
     free, whole = memory()
     text = f"free now: {size(free)} of {size(whole)} of memory"
-    shared = shared_memory()
-    return (
-        text if shared is None else f"{text}, {size(shared[0])} of {size(shared[1])} of shared memory ({SHARED_MEMORY})"
-    )
+    if shared := shared_memory():
+        text += f", {size(shared[0])} of {size(shared[1])} of shared memory ({SHARED_MEMORY})"
+    return text
 
 
 def require_writable(folder: Path, option: str) -> None:
-    """Whether files can be made in a folder, or in the nearest one above that exists; nothing stays.
+    """Check that files can be made in a folder, or in the nearest one above that exists; nothing stays.
 
     Args:
-        option: what the message calls the folder, such as --out.
+        option: that named the folder, such as --out.
     Raises:
         InputError: if not.
     """
@@ -88,7 +90,7 @@ def require_writable(folder: Path, option: str) -> None:
 
 
 def _control_groups(controller: str, system: Path) -> Iterator[Path]:
-    """Folders of Linux's control groups, version 2 or 1, that limit this process: its own and all above."""
+    """Yield the folders of the control groups (Linux, version 1 or 2) of this process: its own and all above."""
     try:
         lines = (system / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -102,28 +104,9 @@ def _control_groups(controller: str, system: Path) -> Iterator[Path]:
         yield from (each for each in (own, *own.parents) if each == root or root in each.parents)
 
 
-def _number(folder: Path, *names: str) -> int | None:
-    """The first number in the first of some files that is there; None: no limit."""
+def _words(folder: Path, *names: str) -> list[str]:
+    """Return the words in the first of some files that is there."""
     for name in names:
-        try:
-            return int((folder / name).read_text().split()[0])
-        except (OSError, ValueError, IndexError):
-            continue
-    return None
-
-
-def _period(folder: Path) -> int:
-    """Microseconds that a share of time refers to."""
-    try:
-        return int((folder / "cpu.max").read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return _number(folder, "cpu.cfs_period_us") or 100_000
-
-
-def _reclaimable(folder: Path) -> int:
-    """Bytes of files that the control group holds in memory and would give up."""
-    try:
-        lines = (folder / "memory.stat").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("inactive_file ")), 0)
+        with suppress(OSError):
+            return (folder / name).read_text().split()
+    return []

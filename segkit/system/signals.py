@@ -1,4 +1,4 @@
-"""Signals: a run stops where it can go on."""
+"""Signals: a run stops where it can be resumed."""
 
 import os
 import signal
@@ -10,10 +10,8 @@ from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 Item = TypeVar("Item")
-NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # Ctrl-C; end it; its terminal is gone; a cluster needs the machine
-TOGETHER_SECONDS = (
-    1.0  # within which a second signal is the first one by another way: from a cluster, and from who passes it on
-)
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")  # Ctrl-C; kill; the terminal is gone; a cluster needs the machine
+TOGETHER_SECONDS = 1.0  # a second signal this soon is a duplicate: the cluster and the launcher both send it
 SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 
@@ -35,16 +33,17 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """130 for Ctrl-C, else 143: the run can go on."""
+        """130 for Ctrl-C, else 143: the run can be resumed."""
         return 130 if self.number == signal.SIGINT else 143
 
 
 class Stop:
-    """Turns signals into `Interrupted`: at once, or, in a `deferred` block, where `check` is called. A second signal
-    ends the process.
+    """Turn signals into `Interrupted`: at once or, in a `deferred` block, where `check` is called.
+
+    A second signal ends the process.
 
     Args:
-        quiet: says nothing of the first.
+        quiet: print nothing on the first.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -64,18 +63,19 @@ class Stop:
             _leave_terminal()
         if not self._deferred:
             self.check()
-        line = f"\nsegkit: {Interrupted(number).name}: stopping after this step, then saving; a second signal leaves at once.\n"
         if not self.quiet:
-            with suppress(OSError):  # who read it may be gone
+            name = Interrupted(number).name
+            line = f"\nsegkit: {name}: stopping after this step, then saving; a second signal leaves at once.\n"
+            with suppress(OSError):  # its reader may be gone
                 os.write(2, line.encode())  # print is not safe in a handler
 
     def check(self) -> None:
-        """Raises Interrupted if there was a signal."""
+        """Raise Interrupted if there was a signal."""
         if self.number is not None:
             raise Interrupted(self.number)
 
     def between(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The items; `check` before each."""
+        """Yield the items, with a `check` before each."""
         iterator = iter(items)
         while True:
             self.check()
@@ -87,9 +87,9 @@ class Stop:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within it, only `check` raises; a signal that nothing checked raises at its end.
+        """Let only `check` raise inside the block; a signal that nothing checked raises at its end.
 
-        An error that leaves it ends the run, and no signal cuts that any more.
+        An error that leaves the block ends the run, and no signal interrupts that.
         """
         self._deferred = True
         yield
@@ -98,7 +98,7 @@ class Stop:
 
 
 def _leave_terminal() -> None:
-    """What is printed goes nowhere from now on: the terminal is closed, and every attempt would fail."""
+    """Send all further output nowhere: the terminal is closed, and every print would fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for output in (1, 2):
         if stat.S_ISCHR(os.fstat(output).st_mode):
@@ -108,14 +108,15 @@ def _leave_terminal() -> None:
 
 @contextmanager
 def stoppable(*, quiet: bool = False) -> Iterator[Stop]:
-    """Signals are turned into `Interrupted` within it, but for those that this process was told to ignore (nohup), and
-    outside of the main thread, where Python allows no handler."""
+    """Turn signals into `Interrupted` inside the block.
+
+    Signals that this process ignores (nohup) stay ignored; outside of the main thread Python allows no handlers.
+    """
     stop = Stop(quiet=quiet)
     before = {}
     if threading.current_thread() is threading.main_thread():
-        before = {
-            number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN
-        }
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
     for number in before:
         signal.signal(number, stop._handle)
     try:

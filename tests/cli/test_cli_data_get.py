@@ -3,13 +3,11 @@ next."""
 
 import dataclasses
 import json
-import os
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from faulty_servers import Server, answers, slows
@@ -17,14 +15,11 @@ from tiny_source import CONTENT, IMAGES, images, left, source_at
 
 from segkit.data.download import sources
 
-ROOT = Path(__file__).parents[2]
 WITH_TINY = """
 import json, sys
-from segkit.data.download.sources import SOURCES, Digest, Source, SourceFile
-told = json.loads(sys.argv.pop(1))
-file = told["files"][0]
-told["files"] = (SourceFile(**file | {"digest": Digest(**file["digest"])}),)
-SOURCES["tiny"] = Source(**told)
+from segkit.data.download.sources import SOURCES, Source, SourceFile
+fields = json.loads(sys.argv.pop(1))
+SOURCES["tiny"] = Source(**fields | {"files": [SourceFile(**fields["files"][0])]})
 sys.argv[0] = "segkit"
 from segkit.cli.app import main
 main()
@@ -47,20 +42,9 @@ def tiny(server, monkeypatch):
 
 def started(tiny, root):
     """A process that fetches the tiny dataset."""
-    command = [
-        sys.executable,
-        "-c",
-        WITH_TINY,
-        json.dumps(dataclasses.asdict(tiny)),
-        "data",
-        "get",
-        "tiny",
-        "--root",
-        str(root),
-    ]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ
-    )
+    fields = json.dumps(dataclasses.asdict(tiny))
+    command = [sys.executable, "-c", WITH_TINY, fields, "data", "get", "tiny", "--root", str(root)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def wait_for_part(process, root, size):
@@ -81,7 +65,7 @@ def test_a_dataset_is_fetched_and_the_next_command_named(segkit, server, tiny, t
     lines = out.splitlines()
     assert lines[0] == "tiny: four images. Terms: none; see http://127.0.0.1/"
     assert "tiny.tar: 50%" in lines
-    assert lines[-2:] == [f"{root / 'kit' / '2012'} is complete.", f"go on with {shlex.quote(str(root))}/kit"]
+    assert lines[-2:] == [f"{root / 'kit' / '2012'} is complete.", f"continue with {shlex.quote(str(root))}/kit"]
 
 
 def test_what_is_there_is_said_and_nothing_is_written(segkit, server, tiny, tmp_path):
@@ -89,7 +73,9 @@ def test_what_is_there_is_said_and_nothing_is_written(segkit, server, tiny, tmp_
     changed = tmp_path.stat().st_mtime_ns
     code, out, errors = segkit("data", "get", "tiny", "--root", tmp_path)
     assert (code, errors) == (0, "")
-    assert out == f"{tmp_path / 'kit' / '2012'} is there already; nothing was fetched.\ngo on with {tmp_path}/kit\n"
+    assert (
+        out == f"{tmp_path / 'kit' / '2012'} is there already; nothing was downloaded.\ncontinue with {tmp_path}/kit\n"
+    )
     assert len(server.seen) == 1
     assert tmp_path.stat().st_mtime_ns == changed
 
@@ -116,7 +102,7 @@ def test_what_is_given_wrong_ends_in_one_message_and_code_2(segkit, tiny, tmp_pa
     code, _, errors = segkit("data", "get", "tiny", "--root", tmp_path, "--from-archive", tmp_path / "x.tar")
     assert code == 2
     assert errors.startswith(
-        f"segkit: --from-archive {tmp_path / 'x.tar'} is not one of the files of tiny, or damaged: expected tiny.tar"
+        f"segkit: --from-archive {tmp_path / 'x.tar'} is not one of the files of tiny, or damaged: for tiny.tar, "
     )
 
 
@@ -125,8 +111,8 @@ def test_a_network_without_the_file_ends_in_one_message_and_code_1(segkit, serve
     code, _, errors = segkit("data", "get", "tiny", "--root", tmp_path)
     assert code == 1
     assert errors == (
-        f"segkit: tiny.tar cannot be fetched from {server.url}: it answers 404 (Not Found). "
-        "Fetch it otherwise, and give it as --from-archive FILE.\n"
+        f"segkit: tiny.tar cannot be downloaded: {server.url} answers 404 (Not Found). "
+        "Or download it in another way and pass it with --from-archive FILE.\n"
     )
     (tmp_path / "x.tar").write_bytes(CONTENT)
     assert segkit("data", "get", "tiny", "--root", tmp_path, "--from-archive", tmp_path / "x.tar")[0] == 0
@@ -134,7 +120,7 @@ def test_a_network_without_the_file_ends_in_one_message_and_code_1(segkit, serve
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])
-def test_a_process_that_is_interrupted_is_gone_on_with(segkit, server, tiny, tmp_path, number, code):
+def test_a_process_that_is_interrupted_is_resumed(segkit, server, tiny, tmp_path, number, code):
     server.faults.append(slows)
     process = started(tiny, tmp_path)
     wait_for_part(process, tmp_path, 300_000)
@@ -144,7 +130,7 @@ def test_a_process_that_is_interrupted_is_gone_on_with(segkit, server, tiny, tmp
     if number != signal.SIGKILL:
         name = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
         command = f"segkit data get tiny --root {tmp_path}"
-        assert errors == f"segkit: {name}: stopped; what has arrived is kept, and this resumes: {command}\n"
+        assert errors == f"segkit: {name}: stopped; what was downloaded is kept. Resume: {command}\n"
     part = (tmp_path / ".tiny.tar.part").stat().st_size
     assert segkit("data", "get", "tiny", "--root", tmp_path)[0] == 0
     assert server.seen[1]["Range"] == f"bytes={part}-"

@@ -107,7 +107,7 @@ def test_a_batch_norm_cannot_be_trained_on_a_single_value(segkit, tiny, tmp_path
     found = segkit("train", "configs/streets/segnet.yaml", *settings, "--run", tmp_path / "run")
     refused(
         found,
-        "a batch norm would be trained on a single value per channel, of features [1, 32, 1, 1]; expected two or more. Raise ",
+        "batch norm cannot train on one value per channel (feature map [1, 32, 1, 1]); expected two or more. Raise ",
     )
 
 

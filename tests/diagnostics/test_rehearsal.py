@@ -77,7 +77,7 @@ def test_a_first_step_that_fails_is_a_problem(look, tiny, finished, tmp_path):
     told = problems(
         look("streets/segnet", *tiny, "data.size=[32,32]", "transforms.resolution=0.5", "training.batch_size=1")
     )
-    assert told["training step"].startswith("a batch norm would be trained on a single value per channel, ")
+    assert told["training step"].startswith("batch norm cannot train on one value per channel ")
     assert problems(look("streets/segnet", *tiny, "training.batch_size=9"))["training step"].startswith(
         "training.batch_size = 9: the "
     )

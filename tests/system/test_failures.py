@@ -55,4 +55,4 @@ def test_a_mistake_in_the_code_is_not_explained_away():
 def test_a_batch_norm_with_a_single_value_is_a_wrong_setting():
     code, message = explain(raised(lambda: nn.BatchNorm2d(3)(torch.zeros(1, 3, 1, 1)))) or (0, "")
     assert code == 2
-    assert "of features [1, 3, 1, 1]; expected two or more. Raise training.batch_size" in message
+    assert "(feature map [1, 3, 1, 1]); expected two or more. Raise training.batch_size" in message

@@ -1,4 +1,4 @@
-"""A public dataset from its source to its folder, which is there whole or not at all."""
+"""A public dataset from its publisher to its folder, which is there whole or not at all."""
 
 import os
 import shutil
@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from segkit.data.download.archive import unpack
-from segkit.data.download.http import Patience, Show, download, forget
-from segkit.data.download.sources import Source, SourceFile, content_digest
+from segkit.data.download.http import Show, download
+from segkit.data.download.sources import Source, content_digest
 from segkit.errors import InputError, RunError
 
-SILENT, PATIENCE = Show(), Patience()
+SILENT = Show()
 
 
 def is_there(source: Source, root: Path) -> bool:
-    """Whether a dataset is in its folder already.
+    """Tell if a dataset is in its folder already.
 
     Raises:
         InputError: if something else is there.
@@ -30,100 +30,69 @@ def is_there(source: Source, root: Path) -> bool:
     return True
 
 
-def fetch(
-    source: Source,
-    root: Path,
-    *,
-    archives: Sequence[Path] = (),
-    show: Show = SILENT,
-    patience: Patience = PATIENCE,
-) -> None:
-    """Fetches a dataset, checks it and unpacks it into its folder below `root`, unless it is there.
+def fetch(source: Source, root: Path, *, archives: Sequence[Path] = (), show: Show = SILENT) -> None:
+    """Download a dataset, check it and unpack it into its folder below `root`, unless it is there.
 
-    A call that was cut off is gone on with by the next one: what has come lies in `ROOT/.NAME.part`. No other process
-    may be fetching the same dataset.
+    An interrupted call is resumed by the next one. No other process may be fetching the same dataset.
 
     Args:
-        archives: files that were fetched otherwise; they stay. The others are fetched.
+        archives: files of the dataset that the user has; they stay. The others are downloaded.
     Raises:
-        InputError: if the folder is there but not complete, an archive is not the one that was published, or cannot be
+        InputError: if the folder is there but not complete, or an archive is not the published one or cannot be
             unpacked.
-        RunError: if a file cannot be fetched.
+        RunError: if a file cannot be downloaded.
     """
     if is_there(source, root):
         return
+    given = _recognized(source, archives)
     root.mkdir(parents=True, exist_ok=True)
-    given = _given(source, archives)
-    paths = [given.get(file.name, root / f".{file.name}.part") for file in source.files]
-    fetched = [(file, path) for file, path in zip(source.files, paths, strict=True) if file.name not in given]
-    for file, path in reversed(fetched):  # the archive, which is large, last
-        download(file, path, unpacked=source.unpacked or file.size or 0, show=show, patience=patience)
-        show.line(f"{file.name}: {f'{file.digest.title} as published' if file.digest else 'complete'}")
+    paths = {file: given.get(file.name, root / f".{file.name}") for file in source.files}
+    downloaded = [file for file in source.files if file.name not in given]
+    for file in reversed(downloaded):  # the archive, which is large, last
+        download(file, paths[file], unpacked=source.unpacked or file.size or 0, show=show)
+        show.line(f"{file.name}: {'SHA-256 as published' if file.sha256 else 'complete'}")
+    archive, *others = source.files
     folder = root / source.folder
-    for left in folder.parent.glob(f".{folder.name}.*.partial"):  # by a killed process
-        shutil.rmtree(left, ignore_errors=True)
-    show.line(f"unpacking into {folder}")
-    try:
-        _unpack(source, folder, paths, show)
-    except InputError as error:
-        if not fetched:
-            raise
-        for file, path in fetched:
-            if file.digest is None or file.digest.first:  # the next call would find the same bytes
-                forget(path)
-        raise RunError(str(error)) from None
-    for _, path in fetched:
-        forget(path)
 
-
-def _given(source: Source, archives: Sequence[Path]) -> dict[str, Path]:
-    """Path of each of a dataset's files among those that a user gave."""
-    found: dict[str, Path] = {}
-    for path in archives:
-        if not path.is_file():
-            raise InputError(f"--from-archive {path} is no file. Check the path.")
-        file = next((file for file in source.files if file.name not in found and _is(file, path)), None)
-        if file is None:
-            raise InputError(
-                f"--from-archive {path} is not one of the files of {source.name}, or damaged: "
-                f"{'; or '.join(_difference(file, path) for file in source.files)}. Fetch it again: {source.files[0].url}"
-            )
-        found[file.name] = path
-    return found
-
-
-def _is(file: SourceFile, path: Path) -> bool:
-    return file.digest is None or (
-        file.size in (None, path.stat().st_size) and file.digest.of(path) == file.digest.value
-    )
-
-
-def _difference(file: SourceFile, path: Path) -> str:
-    size = path.stat().st_size
-    if file.size not in (None, size):
-        return f"expected {file.name} of {file.size} bytes, found {size} bytes"
-    digest = file.digest
-    return f"expected {file.name}" + (
-        "" if digest is None else f" with {digest.title} {digest.value}, found {digest.of(path)}"
-    )
-
-
-def _unpack(source: Source, folder: Path, paths: Sequence[Path], show: Show) -> None:
     def finish(partial: Path) -> None:
-        for file, path in zip(source.files[1:], paths[1:], strict=True):
-            shutil.copyfile(path, partial / (file.goes_to or file.name))
+        for file in others:
+            shutil.copyfile(paths[file], partial / (file.goes_to or file.name))
         lacks = source.lacks(partial)
         if not lacks and source.content is not None and (found := content_digest(partial)) != source.content:
             lacks = f"the SHA-256 of its files is {found}; expected {source.content}"
         if lacks:
-            raise InputError(f"{paths[0]} is not all of {source.name}: {lacks}. Nothing was unpacked. Fetch it again.")
+            raise InputError(
+                f"{paths[archive]} is not all of {source.name}: {lacks}. Nothing was unpacked. Fetch it again."
+            )
 
-    done = 0
-    with show.bar("unpacking", source.unpacked, 0) as advance:
+    show.line(f"unpacking into {folder}")
+    try:
+        with show.bar("unpacking", source.unpacked, 0) as advance:
+            unpack(paths[archive], folder, inside=source.inside, finish=finish, progress=advance)
+    except InputError as error:
+        if not downloaded:
+            raise
+        for file in downloaded:
+            if file.sha256 is None:  # else the next call would download the same bytes
+                paths[file].unlink()
+        raise RunError(str(error)) from None
+    for file in downloaded:
+        paths[file].unlink()
 
-        def written(count: int) -> None:
-            nonlocal done
-            advance(count - done)
-            done = count
 
-        unpack(paths[0], folder, inside=source.inside, finish=finish, progress=written)
+def _recognized(source: Source, archives: Sequence[Path]) -> dict[str, Path]:
+    """Return which of a dataset's files the user gave, by name."""
+    found: dict[str, Path] = {}
+    for path in archives:
+        if not path.is_file():
+            raise InputError(f"--from-archive {path} is no file. Check the path.")
+        faults = {file.name: file.fault(path) for file in source.files if file.name not in found}
+        name = next((name for name, fault in faults.items() if not fault), None)
+        if name is None:
+            reasons = "; ".join(f"for {name}, {fault}" for name, fault in faults.items()) or "all of them are given"
+            raise InputError(
+                f"--from-archive {path} is not one of the files of {source.name}, or damaged: {reasons}. "
+                f"Download it again: {source.files[0].url}"
+            )
+        found[name] = path
+    return found

@@ -1,38 +1,33 @@
-"""Files from the network: what was cut goes on, what is wrong does not stay."""
+"""Downloads over HTTP: retried, resumed, and whole or not there."""
 
-import json
 import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from http import HTTPStatus
-from itertools import chain
 from pathlib import Path
 
 import requests
 import urllib3
 
-from segkit.data.download.answers import ELSEWHERE, first_and_size, followed, printable, refuse_page
 from segkit.data.download.sources import SourceFile
 from segkit.errors import RunError
 from segkit.system.files import megabytes, require_space, write_failure, write_text
 
-_CHUNK = 65_536
-_STEP = 1_000_000  # bytes; an attempt that brought as many was no failure
-_AGAIN = {408, 425, 429, 500, 502, 503, 504}
-
-
-@contextmanager
-def _no_bar(_: str, __: int | None, ___: int) -> Iterator[Callable[[int], None]]:
-    yield lambda count: None
+TIMEOUT = (10, 30)  # seconds to wait for a connection, and for the next bytes
+WAITS = (1, 2, 4, 8)  # seconds before each further attempt, as long as attempts bring nothing
+LONGEST_WAIT = 60  # seconds, if the server asks for more
+PROGRESS = 1_000_000  # bytes; an attempt that brought as many was no failure
+RETRIED = {408, 425, 429, 500, 502, 503, 504}
+OTHERWISE = "Or download it in another way and pass it with --from-archive FILE."
 
 
 @dataclass(frozen=True)
 class Show:
-    """What a user sees.
+    """Output for the user.
 
     Args:
         line: called with a line for each thing that is done.
@@ -41,29 +36,10 @@ class Show:
     """
 
     line: Callable[[str], object] = lambda _: None
-    bar: Callable[[str, int | None, int], AbstractContextManager[Callable[[int], None]]] = _no_bar
+    bar: Callable[[str, int | None, int], AbstractContextManager[Callable[[int], object]]] = lambda *_: nullcontext(int)
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long to wait for a server, in seconds.
-
-    Args:
-        connect: for a connection.
-        read: for the next bytes.
-        attempts: that bring nothing, in a row.
-        first: before the second attempt; twice as long before each further one.
-        longest: before any attempt, also if the server asks for more.
-    """
-
-    connect: float = 10
-    read: float = 30
-    attempts: int = 5
-    first: float = 1
-    longest: float = 60
-
-
-class _Again(Exception):
+class _Retry(Exception):
     """Worth another attempt, after `wait` seconds or more."""
 
     def __init__(self, reason: str, wait: float = 0):
@@ -71,175 +47,143 @@ class _Again(Exception):
         self.wait = wait
 
 
-def download(file: SourceFile, part: Path, *, unpacked: int, show: Show, patience: Patience) -> None:
-    """Brings a file to `part`, or what is missing of it there; in the end its size and checksum are right.
+def download(file: SourceFile, path: Path, *, unpacked: int, show: Show) -> None:
+    """Download a file to `path`, unless it is there, and check its size and checksum; a wrong file is removed.
 
-    What has come stays, whatever happens, with `PART.json`: address, size and version as the server named them. It is
-    gone on with if the server still has that version. What is wrong is removed.
+    Until it is whole, what has arrived is in `PATH.part`, and the version that the server named in
+    `PATH.version`. That stays after any failure, and is resumed if the server still has that version.
 
     Args:
         unpacked: bytes for which there must be space besides.
     Raises:
-        RunError: if the file cannot be had, is not the one that was published, or has no space.
+        RunError: if the file cannot be downloaded, is not the published one, or has no space.
     """
-    if not _known(part, file.url):
-        forget(part)  # of no use, or a link, through which nothing may be written
+    part = path.with_name(f"{path.name}.part")
     reached, failures = 0, 0
     with requests.Session() as session:
-        while True:
+        session.max_redirects = 5
+        if file.url.lower().startswith("https:"):
+            del session.adapters["http://"]  # no redirect leads there
+        while not path.is_file():
             try:
-                _Attempt(session, file, part, show, patience).run(unpacked)
+                _attempt(session, file, part, unpacked, show)
+                part.rename(path)
+                _forget(part)
                 break
-            except (_Again, requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                reason, asked = _reason(error, patience), getattr(error, "wait", 0.0)
-            here = part.stat().st_size if part.exists() else 0
-            if here >= reached + _STEP:
-                reached, failures = here, 0
+            except (_Retry, requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+                reason, again = _reason(error)
+                asked = getattr(error, "wait", 0.0)
+            arrived = _resumable(part)[0]
+            if arrived >= reached + PROGRESS:
+                reached, failures = arrived, 0
             failures += 1
-            if failures >= patience.attempts:
-                kept = f"{megabytes(here)} of it are kept: the same command goes on. " if here else ""
-                raise RunError(
-                    f"{file.name} cannot be fetched from {file.url}: {reason}, {failures} times. {kept}{ELSEWHERE}"
-                )
-            wait = min(patience.longest, max(asked, patience.first * 2 ** (failures - 1)))
-            show.line(f"{file.name}: {reason}; again in {wait:.0f} s")
+            if not again or failures > len(WAITS):
+                times = f", {failures} times" if failures > 1 else ""
+                kept = f" {megabytes(arrived)} of it are kept: repeat the command to resume." if arrived else ""
+                raise RunError(f"{file.name} cannot be downloaded from {file.url}: {reason}{times}.{kept} {OTHERWISE}")
+            wait = min(LONGEST_WAIT, max(asked, WAITS[failures - 1]))
+            show.line(f"{file.name}: {reason}; next attempt in {wait:.0f} s")
             time.sleep(wait)
-    if file.digest is not None and (found := file.digest.of(part)) != file.digest.value:
-        forget(part)
+    if fault := file.fault(path):
+        path.unlink()
         raise RunError(
-            f"{file.name} from {file.url} is not what was published: its {file.digest.title} is {found}; expected {file.digest.value}. "
-            f"It was removed. Repeat the command, once. {ELSEWHERE}"
+            f"{file.name} from {file.url} is not what was published: {fault}. It was removed. "
+            f"Repeat the command once. {OTHERWISE}"
         )
 
 
-def forget(part: Path) -> None:
-    """Removes what has come of a file."""
-    part.unlink(missing_ok=True)
-    _record(part).unlink(missing_ok=True)
+def _attempt(session: requests.Session, file: SourceFile, part: Path, unpacked: int, show: Show) -> None:
+    """Download what is missing of a file to `part`."""
+    here, version = _resumable(part)
+    headers = {"Accept-Encoding": "identity"}  # the bytes that have the checksum
+    if here:
+        headers |= {"Range": f"bytes={here}-", "If-Range": version}
+    with session.get(file.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        code, headers = response.status_code, response.headers
+        phrase = f" ({HTTPStatus(code).phrase})" if code in list(HTTPStatus) else ""
+        if code in RETRIED:
+            asked = headers.get("Retry-After", "")
+            raise _Retry(f"the server answers {code}{phrase}", float(asked) if asked.isdecimal() else 0)
+        rest = re.fullmatch(rf"bytes {here}-[0-9]+/([0-9]+)", headers.get("Content-Range", ""))
+        if code == 416 or (code == 206 and rest is None):
+            _forget(part)
+            raise _Retry("the file has changed on the server since its first part arrived; it is downloaded anew")
+        if code not in (200, 206):
+            raise RunError(f"{file.name} cannot be downloaded: {response.url} answers {code}{phrase}. {OTHERWISE}")
+        if "html" in headers.get("Content-Type", "").lower():
+            raise RunError(
+                f"{response.url} is a web page instead of {file.name}: a login, an error, or a page of this network. "
+                f"Open it in a browser. {OTHERWISE}"
+            )
+        if code == 206 and rest is not None:
+            size = int(rest[1])
+        else:
+            here, size = 0, int(headers.get("Content-Length", 0))
+        most = file.size or file.largest
+        if size > most or (file.size and size and size != file.size):
+            raise RunError(
+                f"{file.url} announces {size} bytes for {file.name}; expected {'' if file.size else 'at most '}{most}. "
+                f"Nothing was downloaded. {OTHERWISE}"
+            )
+        size = size or file.size or 0
+        require_space(part.parent, size - here + unpacked)
+        if not here:
+            _forget(part)
+            etag = headers.get("ETag", "")
+            strong = etag and not etag.startswith("W/")  # If-Range takes no other
+            write_text(part.with_suffix(".version"), etag if strong else headers.get("Last-Modified", ""))
+        done = f", of which {megabytes(here)} are here" if here else ""
+        show.line(f"{file.name}: {megabytes(size) if size else 'unknown size'} from {file.url}{done}")
+
+        def no_link(name: str, flags: int) -> int:
+            return os.open(name, flags | os.O_NOFOLLOW, 0o666)
+
+        mode = "ab" if here else "xb"
+        try:
+            with show.bar(file.name, size or None, here) as advance, open(part, mode, opener=no_link) as target:
+                for chunk in response.raw.stream(2**16, decode_content=False):
+                    here += len(chunk)
+                    if here > most:
+                        _forget(part)
+                        raise RunError(f"{file.url} sends more than {most} bytes; {file.name} was removed. {OTHERWISE}")
+                    target.write(chunk)
+                    advance(len(chunk))
+        except BrokenPipeError:  # nobody reads the bar
+            raise
+        except OSError as error:
+            raise write_failure(part, most, error) from None
+    if here < size:
+        raise _Retry(f"the connection ended after {megabytes(here)} of {megabytes(size)}")
 
 
-def _record(part: Path) -> Path:
-    return part.with_name(f"{part.name}.json")
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """One attempt to bring what is missing of a file."""
-
-    session: requests.Session
-    file: SourceFile
-    part: Path
-    show: Show
-    patience: Patience
-
-    def run(self, unpacked: int) -> None:
-        file, part = self.file, self.part
-        known = _known(part, file.url)
-        here = part.stat().st_size if known else 0
-        if known and here == known["size"]:
-            return
-        with self.opened(known, here) as response:
-            start, size = first_and_size(response)
-            found = {
-                "url": file.url,
-                "etag": response.headers.get("ETag"),
-                "modified": response.headers.get("Last-Modified"),
-                "size": size,
-            }
-            if start < 0 or (start and (start != here or not _same(found, known))):
-                forget(part)
-                raise _Again("the file has changed there since its first part came, and is fetched anew")
-            chunks = response.raw.stream(_CHUNK, decode_content=False)
-            first = next(chunks, b"")
-            refuse_page(response, first, file.name)
-            if size is not None and (size > file.most or file.size not in (None, size)):
-                expected = f"at most {file.most}" if file.size is None else file.size
-                raise RunError(
-                    f"{file.url} announces {size} bytes for {file.name}; expected {expected}. Nothing was fetched. {ELSEWHERE}"
-                )
-            size = size or file.size
-            require_space(part.parent, (size or 0) - start + unpacked)
-            if not start:
-                forget(part)
-                part.touch(exist_ok=False)
-                write_text(_record(part), json.dumps(found))
-            done = f", of which {megabytes(start)} are here" if start else ""
-            self.show.line(f"{file.name}: {megabytes(size) if size else 'unknown size'} from {file.url}{done}")
-            with self.show.bar(file.name, size, start) as advance:
-                self.receive(chain([first], chunks), start, advance)
-        here = part.stat().st_size
-        if size is not None and here < size:
-            raise _Again(f"the connection ended after {megabytes(here)} of {megabytes(size)}")
-        write_text(_record(part), json.dumps(found | {"size": here}))
-
-    def opened(self, known: dict, here: int) -> requests.Response:
-        """The answer with the file, or with what follows its first `here` bytes."""
-        headers = {"Accept-Encoding": "identity"}  # the bytes that have the checksum, not others that mean the same
-        if here:
-            headers["Range"] = f"bytes={here}-"
-            version = known["modified"] if (known["etag"] or "W/").startswith("W/") else known["etag"]
-            headers |= {"If-Range": version} if version else {}
-        response = followed(self.session, self.file, headers, (self.patience.connect, self.patience.read))
-        code = response.status_code
-        if code in (200, 206, 416):
-            return response
-        response.close()
-        words = f"it answers {code} ({HTTPStatus(code).phrase if code in list(HTTPStatus) else printable(response.reason or '')})"
-        if code not in _AGAIN:
-            raise RunError(f"{self.file.name} cannot be fetched from {response.url}: {words}. {ELSEWHERE}")
-        asked = response.headers.get("Retry-After", "")
-        raise _Again(words, float(asked) if re.fullmatch("[0-9]{1,6}", asked) else 0)
-
-    def receive(self, chunks: Iterable[bytes], start: int, advance: Callable[[int], None]) -> None:
-        """Appends what comes, unbuffered, so that it is there if this process is killed."""
-        here, most = start, self.file.size or self.file.most
-        with open(
-            self.part, "ab", buffering=0, opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o666)
-        ) as target:
-            for chunk in chunks:
-                here += len(chunk)
-                if here > most:
-                    forget(self.part)
-                    raise RunError(
-                        f"{self.file.url} sends more than {most} bytes; {self.file.name} was removed. {ELSEWHERE}"
-                    )
-                try:
-                    left = memoryview(chunk)
-                    while left:
-                        left = left[target.write(left) :]
-                except OSError as error:
-                    raise write_failure(self.part, most, error) from None
-                advance(len(chunk))
-
-
-def _known(part: Path, url: str) -> dict:
-    """What was written of a file that has come in part; empty if it cannot be gone on with."""
+def _resumable(part: Path) -> tuple[int, str]:
+    """Return the bytes that have arrived, and their version on the server; (0, "") if they cannot be resumed."""
     try:
-        known = json.loads(_record(part).read_text(encoding="utf-8"))
-        here = part.lstat()
-        link = not stat.S_ISREG(here.st_mode) or here.st_nlink > 1
-        same = not link and known["url"] == url and known.keys() == {"url", "etag", "modified", "size"}
-        return known if same and (known["size"] is None or here.st_size <= known["size"]) else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        found, version = part.lstat(), part.with_suffix(".version").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return 0, ""
+    plain = stat.S_ISREG(found.st_mode) and found.st_nlink == 1  # no link, through which another file would be written
+    return (found.st_size, version) if plain and version and version.isprintable() else (0, "")
 
 
-def _same(found: dict, known: dict) -> bool:
-    """Whether two answers are of one version of a file, as far as both say."""
-    return all(None in (found[key], known[key]) or found[key] == known[key] for key in found)
+def _forget(part: Path) -> None:
+    """Remove what has arrived of a file."""
+    part.unlink(missing_ok=True)
+    part.with_suffix(".version").unlink(missing_ok=True)
 
 
-def _reason(error: Exception, patience: Patience) -> str:
-    """What went wrong with a connection, in a few words."""
+def _reason(error: Exception) -> tuple[str, bool]:
+    """Return in a few words what went wrong with a connection, and if another attempt may go better."""
+    if isinstance(error, requests.exceptions.InvalidSchema):
+        return f"a redirect leaves https or the web ({error})", False
+    if isinstance(error, ValueError | requests.TooManyRedirects):  # of an address
+        return str(error).rstrip("."), False
     if isinstance(error, requests.exceptions.SSLError):
-        return "no encrypted connection"
-    if isinstance(error, requests.ConnectTimeout):
-        return f"no connection within {patience.connect:g} s"
-    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
-        return f"nothing came for {patience.read:g} s"
+        unverified = "CERTIFICATE_VERIFY_FAILED" in str(error)
+        return "its certificate cannot be verified" if unverified else "no encrypted connection", not unverified
     if isinstance(error, requests.ConnectionError):
         found = re.search(r"\[Errno -?\d+\] ([^'\")]+)|(Failed to resolve '[^']+')", str(error))
-        return f"no connection ({found[1] or found[2]})" if found else "no connection"
-    if isinstance(error, requests.exceptions.ChunkedEncodingError | urllib3.exceptions.HTTPError):
-        return "the connection broke off"
-    return str(error)
+        return f"no connection ({found[1] or found[2]})" if found else "no connection", True
+    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
+        return f"nothing came for {TIMEOUT[1]:g} s", True
+    return str(error) if isinstance(error, _Retry) else "the connection broke off", True

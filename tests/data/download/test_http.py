@@ -1,0 +1,301 @@
+"""A file that is downloaded is whole or not there, whatever the network does; no byte comes twice; nothing that a
+server says is taken on trust."""
+
+import resource
+import shutil
+import ssl
+import subprocess
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from faulty_servers import answers, drops, endless, page, stalls, truncates, unsized, well
+from tiny_source import CONTENT, FILE, left
+
+from segkit.data.download import http
+from segkit.data.download.http import Show, download
+from segkit.errors import RunError
+
+CHUNK = 65_536  # bytes that may be lost with a connection
+
+
+def downloaded(url, root, lines=None, *, unpacked=0, **changes):
+    """The bytes of the tiny dataset's file, from an address."""
+    show = Show() if lines is None else Show(lines.append)
+    download(replace(FILE, url=url, **changes), root / "tiny.tar", unpacked=unpacked, show=show)
+    assert left(root) == ["tiny.tar"]
+    return (root / "tiny.tar").read_bytes()
+
+
+def failure(url, root, **changes):
+    """The message about a file that cannot be downloaded."""
+    with pytest.raises(RunError) as caught:
+        downloaded(url, root, **changes)
+    assert not (root / "tiny.tar").exists()
+    return str(caught.value)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """The folder to download to."""
+    (tmp_path / "root").mkdir()
+    return tmp_path / "root"
+
+
+# --- connections that break ---
+
+
+def test_every_byte_comes_once_over_connections_that_break(serve, root, monkeypatch):
+    lines = []
+    server = serve(truncates(300_000), drops, stalls, truncates(100_000))
+    monkeypatch.setattr(http, "WAITS", (0.01,) * 5)
+    assert downloaded(server.url, root, lines) == CONTENT
+    assert server.seen[0]["Accept-Encoding"] == "identity"
+    assert all(request["If-Range"] == '"1"' for request in server.seen[1:])
+    starts = [int(request["Range"].removeprefix("bytes=").removesuffix("-")) for request in server.seen[1:]]
+    assert len(starts) == 4
+    assert starts == sorted(starts)
+    assert starts[0] > 300_000 - CHUNK
+    assert server.sent <= len(CONTENT) + 4 * CHUNK
+    assert "tiny.tar: nothing came for 0.4 s; next attempt in 0 s" in lines
+    assert lines[0] == f"tiny.tar: {len(CONTENT) / 1e6:.1f} MB from {server.url}"
+    assert lines[2] == f"{lines[0]}, of which {starts[0] / 1e6:,.1f} MB are here"
+
+
+def test_attempts_end_and_a_later_call_resumes(serve, root):
+    server = serve(truncates(300_000), *[answers(503)] * 9)
+    message = failure(server.url, root)
+    part = (root / "tiny.tar.part").stat().st_size
+    assert message == (
+        f"tiny.tar cannot be downloaded from {server.url}: the server answers 503 (Service Unavailable), 3 times. "
+        f"{part / 1e6:.1f} MB of it are kept: repeat the command to resume. "
+        "Or download it in another way and pass it with --from-archive FILE."
+    )
+    server.faults.clear()
+    assert downloaded(server.url, root) == CONTENT
+    assert server.seen[-1]["Range"] == f"bytes={part}-"
+
+
+def test_a_server_that_stalls_or_is_gone_or_was_never_there_is_named(serve, root):
+    server = serve(*[stalls] * 3)
+    assert "nothing came for 0.4 s, 3 times. 0.6 MB of it are kept" in failure(server.url, root)
+    server.__exit__()
+    assert "no connection (Connection refused), 3 times. 0.6 MB of it are kept" in failure(server.url, root)
+    assert "no connection" in failure("http://nowhere.invalid/tiny.tar", root)
+    assert "no encrypted connection, 3 times." in failure(serve().url.replace("http", "https"), root)
+
+
+def test_an_attempt_that_brought_a_megabyte_was_no_failure(serve, root):
+    content = bytes(6_000_000)
+    server = serve(*[truncates(1_200_000)] * 4)
+    server.content = content
+    assert downloaded(server.url, root, size=len(content), sha256=None) == content
+    assert len(server.seen) == 5
+
+
+@pytest.mark.parametrize(
+    "fault", [answers(500), answers(503, Retry_After="20"), answers(429, Retry_After="Fri, 31 Dec 2027 23:59:59 GMT")]
+)
+def test_a_busy_server_is_asked_again_and_what_it_asks_for_is_bounded(serve, root, fault):
+    lines = []
+    assert downloaded(serve(fault, fault).url, root, lines) == CONTENT
+    assert lines[0].startswith("tiny.tar: the server answers ")
+    assert lines[0].endswith("; next attempt in 0 s")
+
+
+def test_a_file_without_an_announced_size_ends_with_its_connection(serve, root):
+    lines = []
+    server = serve(partial(unsized, count=300_000), unsized)
+    assert downloaded(server.url, root, lines, sha256=None) == CONTENT
+    assert lines[1] == "tiny.tar: the connection ended after 0.3 MB of 1.2 MB; next attempt in 0 s"
+    (root / "tiny.tar").unlink()
+    server.faults.append(unsized)
+    assert downloaded(server.url, root, size=None) == CONTENT
+
+
+# --- resuming ---
+
+
+@pytest.mark.parametrize(("etag", "modified", "version"), [
+    ('"1"', "Fri, 31 Dec 2021 23:59:59 GMT", '"1"'),
+    ('W/"1"', "Fri, 31 Dec 2021 23:59:59 GMT", "Fri, 31 Dec 2021 23:59:59 GMT"),
+    ('W/"1"', None, None),
+])  # fmt: skip
+def test_only_a_version_that_stands_for_every_byte_is_resumed(serve, root, etag, modified, version):
+    server = serve(truncates(300_000))
+    server.version, server.modified = etag, modified
+    assert downloaded(server.url, root) == CONTENT
+    assert server.seen[1].get("If-Range") == version
+    assert ("Range" in server.seen[1]) == (version is not None)
+
+
+def other_bytes(handler):
+    handler.begin(206, Content_Range=f"bytes 10-{len(CONTENT) - 1}/{len(CONTENT)}", Content_Length=len(CONTENT) - 10)
+    handler.send(bytes(len(CONTENT) - 10))
+
+
+@pytest.mark.parametrize(
+    "fault", [partial(well, ranges=False), partial(well, version='"2"'), answers(416), other_bytes],
+    ids=["no ranges", "changed", "416", "other bytes"],
+)  # fmt: skip
+def test_what_cannot_be_resumed_is_downloaded_anew(serve, root, fault):
+    server = serve(truncates(300_000), fault)
+    assert downloaded(server.url, root) == CONTENT
+    assert "Range" in server.seen[1]
+    assert server.sent > len(CONTENT) + 200_000
+
+
+def test_a_file_that_was_replaced_between_two_calls_is_of_one_version(serve, root):
+    server = serve(truncates(300_000), answers(404))
+    failure(server.url, root)
+    server.content, server.version = CONTENT[::-1], '"2"'
+    assert downloaded(server.url, root, sha256=None) == CONTENT[::-1]
+
+
+@pytest.mark.parametrize("version", [None, b"", b"\xff", b"a\r\nb"])
+def test_a_part_without_a_known_version_is_downloaded_anew(serve, root, version):
+    server = serve()
+    (root / "tiny.tar.part").write_bytes(b"x" * 1000)
+    if version is not None:
+        (root / "tiny.tar.version").write_bytes(version)
+    assert downloaded(server.url, root) == CONTENT
+    assert "Range" not in server.seen[0]
+
+
+def test_what_is_whole_is_not_downloaded_but_checked(serve, root):
+    server = serve()
+    (root / "tiny.tar").write_bytes(CONTENT)
+    assert downloaded(server.url, root) == CONTENT
+    (root / "tiny.tar").write_bytes(CONTENT[:-1])
+    assert f"it has {len(CONTENT) - 1} bytes; expected {len(CONTENT)}. It was removed." in failure(server.url, root)
+    assert server.seen == []
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+@pytest.mark.parametrize("when", ["before", "during the answer", "during the answer that resumes"])
+def test_nothing_is_written_through_a_link(serve, root, link, when):
+    victim, part = root.parent / "victim", root / "tiny.tar.part"
+    victim.write_bytes(CONTENT[:300_000])
+
+    def links(handler):
+        part.unlink(missing_ok=True)
+        link(part, victim)
+        well(handler)
+
+    if when == "before":
+        link(part, victim)
+        (root / "tiny.tar.version").write_text('"1"')
+        server = serve()
+        assert downloaded(server.url, root) == CONTENT
+        assert "Range" not in server.seen[0]
+    elif when == "during the answer":
+        assert downloaded(serve(links).url, root) == CONTENT
+    elif link == Path.symlink_to:  # a hard link that is made between two system calls is not noticed
+        assert f"{part} cannot be written (Too many levels of symbolic links)" in failure(
+            serve(truncates(300_000), links).url, root
+        )
+    assert victim.read_bytes() == CONTENT[:300_000]
+
+
+# --- what is wrong ---
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (answers(404), "answers 404 (Not Found). Or download it"),
+        (answers(403), "answers 403 (Forbidden). Or download it"),
+        (answers(299), "answers 299. Or download it"),
+        (
+            page,
+            "is a web page instead of tiny.tar: a login, an error, or a page of this network. Open it in a browser.",
+        ),
+        (answers(302, Location="file:///etc/passwd"), "a redirect leaves https or the web (No connection adapters"),
+        (answers(302, Location="http://[::1\x1b[31m"), "cannot be downloaded from"),
+        (answers(302, Location="http://x:1x/"), "cannot be downloaded from"),
+        (answers(302, Location="/\xff"), "cannot be downloaded from"),
+        (partial(well, ranges=False, length="9" * 5000), "cannot be downloaded from"),
+        (partial(well, ranges=False, length=len(CONTENT) + 1), f"bytes for tiny.tar; expected {len(CONTENT)}. Nothing"),
+    ],
+)
+def test_an_answer_that_will_not_change_ends_it_at_once_and_what_is_here_stays(serve, root, fault, words):
+    server = serve(truncates(300_000), fault)
+    message = failure(server.url, root)
+    assert words in message
+    assert message.isprintable()
+    assert len(server.seen) == 2
+    assert downloaded(server.url, root) == CONTENT
+    assert "Range" in server.seen[2]
+
+
+def test_redirects_are_followed_but_not_for_ever(serve, root):
+    server = serve(answers(301, Location="/elsewhere"))
+    assert downloaded(server.url, root) == CONTENT
+    assert [request["path"] for request in server.seen] == ["/tiny.tar", "/elsewhere"]
+    (root / "tiny.tar").unlink()
+    server.faults.extend([answers(302, Location="/tiny.tar")] * 9)
+    assert "Exceeded 5 redirects. Or download it" in failure(server.url, root)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl to make a certificate with")
+def test_https_is_neither_unverified_nor_left(serve, root, tmp_path, monkeypatch):
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    key = ["-newkey", "rsa:2048", "-nodes", "-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "certificate")]
+    subprocess.run(["openssl", "req", "-x509", *key, *subject], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "certificate", tmp_path / "key")
+    plain, safe = serve(), serve()
+    safe.socket = context.wrap_socket(safe.socket, server_side=True)
+    url = safe.url.replace("http://127.0.0.1", "https://localhost")
+    assert f"from {url}: its certificate cannot be verified. Or download it" in failure(url, root)  # once
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "certificate"))
+    for start, target in ((url, plain.url), (url.replace("https", "HTTPS"), plain.url.replace("http", "HTTP"))):
+        safe.faults.append(answers(302, Location=target))
+        assert f"a redirect leaves https or the web (No connection adapters were found for '{plain.url}'" in failure(
+            start, root
+        )
+    assert plain.seen == []
+    assert downloaded(url, root) == CONTENT
+
+
+def test_wrong_bytes_are_removed_and_both_checksums_shown(serve, root):
+    server = serve()
+    server.content = CONTENT[:-1] + b"!"
+    message = failure(server.url, root)
+    assert f"tiny.tar from {server.url} is not what was published: its SHA-256 is " in message
+    assert f"; expected {FILE.sha256}. It was removed. Repeat the command once." in message
+    assert left(root) == []
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize(("changes", "most"), [({}, len(CONTENT)), ({"size": None, "largest": 500_000}, 500_000)])
+def test_a_body_that_does_not_end_is_cut(serve, root, changes, most):
+    assert f"sends more than {most} bytes; tiny.tar was removed." in failure(serve(endless).url, root, **changes)
+    assert left(root) == []
+
+
+def test_a_file_of_unknown_size_may_not_be_larger_than_the_largest(serve, root):
+    message = failure(serve().url, root, size=None, largest=10)
+    assert f"announces {len(CONTENT)} bytes for tiny.tar; expected at most 10. Nothing was downloaded." in message
+    assert left(root) == []
+
+
+# --- the disk ---
+
+
+def test_too_little_space_for_the_archive_and_what_is_in_it_ends_it_first(serve, root):
+    assert failure(serve().url, root, unpacked=10**16).startswith("disk full: 10,000,000,001.2 MB needed, ")
+    assert left(root) == []
+
+
+def test_a_disk_that_takes_no_more_is_named_and_what_has_arrived_is_resumed(serve, root):
+    server, limits = serve(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
+    try:
+        message = failure(server.url, root)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert message.startswith(f"{root / 'tiny.tar.part'} cannot be written (File too large). Check the disk")
+    assert downloaded(server.url, root) == CONTENT
+    assert server.seen[1]["Range"] == "bytes=300000-"
