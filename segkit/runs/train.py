@@ -68,12 +68,7 @@ def train_run(
         with processes.in_turn():
             parts = preflight(config, restore=resumes, processes=processes)
         stack.enter_context(deterministic(config.training.deterministic))
-        if stale := processes.lead(lambda: stack.enter_context(locked(run.path))):
-            processes.lead(
-                lambda: _tell(
-                    f"{run.path} was in use by {stale}, which has ended without a word; its lock is taken over."
-                )
-            )
+        processes.lead(lambda: stack.enter_context(locked(run.path)))
         if not overwrite:
             processes.lead(lambda: _require_as_it_was(config, run, resumes=resumes))
         checkpoints = open_run(parts, run, resumes=resumes)
