@@ -159,7 +159,7 @@ def _model(parts: _Parts, runs: Path) -> Iterator[Finding]:
 
 def _components(run_config: RunConfig) -> dict[str, Component]:
     parts = {
-        "model": run_config.model.whole,
+        "model.whole": run_config.model.whole,
         "model.encoder": run_config.model.encoder,
         "model.decoder": run_config.model.decoder,
     }
@@ -195,11 +195,11 @@ def _step(parts: _Parts) -> Iterator[Finding]:
     assert training is not None
     assert model is not None
     assert device is not None
-    settings, function = run_config.training, run_config.loss.function
+    settings = run_config.training
     precision = choose_precision(settings.precision, device)
     optimizer = build.build_optimizer(run_config, model.to(device).train())
     trainee = Trainee(model, optimizer, build.build_schedule(run_config, optimizer, len(training)))
-    loss = build.LOSSES[function.name](_weights(run_config, training.class_names), **function.options).to(device)
+    loss = build.make(run_config, "loss.function", _weights(run_config, training.class_names)).to(device)
     steps = iter(build.build_steps(run_config, model, training, first_step=0, device=device))
     started = perf_counter()
     value, norm = training_step(trainee, loss, next(steps), device, precision, settings.gradient_clip)
