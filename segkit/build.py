@@ -27,8 +27,8 @@ from segkit.data.datasets.folder import folder
 from segkit.data.datasets.streets import Streets
 from segkit.data.datasets.voc import voc
 from segkit.data.layout import SPLITS, Layout
-from segkit.data.outside import OutsideDataset
 from segkit.data.loader import Cached, Order, evaluation_batches, steps_per_epoch, training_batches
+from segkit.data.outside import OutsideDataset
 from segkit.data.transforms.training import EvaluationTransform, TrainingTransform
 from segkit.engine.caffe_sgd import caffe_sgd
 from segkit.engine.distributed import ALONE, Processes

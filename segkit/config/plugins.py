@@ -14,7 +14,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -146,7 +146,9 @@ def load_plugin(file: PluginFile) -> ModuleType:
         raise
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file.file)]
+        lines = [
+            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file.file)
+        ]
         place = f"{file.file}:{lines[-1]}" if lines else str(file.file)
         raise InputError(f"{place}: {type(error).__name__}: {error}. Fix the plugin.") from None
     return module
@@ -216,7 +218,9 @@ def _check_offers(module: ModuleType, path: Path) -> None:
     if not any(getattr(module, title, None) for title in tables):
         others = [name for name in vars(module) if name.isupper()]
         guess = next((f" Did you mean '{title}'?" for title in tables if nearest(title, others)), "")
-        raise InputError(f"{path} offers no component.{guess} Expected a dict such as DECODERS = {{'my_decoder': MyDecoder}}.")
+        raise InputError(
+            f"{path} offers no component.{guess} Expected a dict such as DECODERS = {{'my_decoder': MyDecoder}}."
+        )
 
 
 @cache
@@ -227,7 +231,11 @@ def _entries() -> list[tuple[str, EntryPoint]]:
 
 
 def _package(entry: EntryPoint) -> Package:
-    return Package(package=entry.dist.name, version=entry.dist.version) if entry.dist else Package(package="?", version="?")
+    return (
+        Package(package=entry.dist.name, version=entry.dist.version)
+        if entry.dist
+        else Package(package="?", version="?")
+    )
 
 
 def _load_entry(place: str, entry: EntryPoint) -> Callable[..., Any]:

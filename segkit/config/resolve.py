@@ -58,7 +58,9 @@ def resolve(layers: Path | Sequence[Path | Tree], overrides: Sequence[str] = ())
     tree = _merge(tree, given)
     for key, leaf in leaves(tree):
         if isinstance(leaf.value, str) and "${" in leaf.value:
-            raise InputError(f"{leaf.source}: {key} = {show(leaf.value)}: references are not supported. Write the value.")
+            raise InputError(
+                f"{leaf.source}: {key} = {show(leaf.value)}: references are not supported. Write the value."
+            )
     return Resolved(values_of(tree), {key: leaf.source for key, leaf in leaves(tree)})
 
 

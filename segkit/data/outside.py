@@ -26,7 +26,9 @@ class OutsideDataset:
         self.dataset, self.name, self.prepare = dataset, name, prepare
         promised = ("class_names", "palette", "labels", "fingerprint", "__len__", "__getitem__")
         if lacking := [attribute for attribute in promised if not hasattr(dataset, attribute)]:
-            raise InputError(f"data.name = '{name}': its dataset lacks {', '.join(lacking)}. See segkit.data.dataset.Dataset.")
+            raise InputError(
+                f"data.name = '{name}': its dataset lacks {', '.join(lacking)}. See segkit.data.dataset.Dataset."
+            )
         self.class_names, self.palette = tuple(dataset.class_names), np.asarray(dataset.palette)
         count = len(self.class_names)
         if not 1 <= count < IGNORE or not all(isinstance(name, str) for name in self.class_names):
@@ -61,7 +63,9 @@ class OutsideDataset:
             raise self._refusal(f"labels of sample {index}: {_kind(labels)}", "uint8 [H, W]")
         wrong = np.unique(labels[(labels >= len(self.class_names)) & (labels != IGNORE)])
         if wrong.size:
-            raise self._refusal(f"labels of sample {index} hold {wrong.tolist()}", f"0..{len(self.class_names) - 1}, or 255")
+            raise self._refusal(
+                f"labels of sample {index} hold {wrong.tolist()}", f"0..{len(self.class_names) - 1}, or 255"
+            )
         return labels
 
     def _refusal(self, found: str, expected: str) -> InputError:

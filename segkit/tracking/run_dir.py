@@ -7,8 +7,10 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from zipfile import BadZipFile
 
@@ -32,7 +34,7 @@ FILES = (
     "classes.yaml",
 )
 RESULT_KEYS = {"test", "best_step", "class_names"}
-FOLDERS = ("checkpoints", "predictions", "wandb")
+FOLDERS = ("plugins", "checkpoints", "predictions", "wandb")
 WANDB, WANDB_ID = "wandb", "wandb.json"  # a session of W&B, and the id of the W&B run
 
 
@@ -92,17 +94,26 @@ class RunDir:
             )
         return self
 
-    def start(self, texts: dict[str, str], *, start_weights: str | None = None, processes: int = 1) -> None:
+    def start(
+        self,
+        texts: dict[str, str],
+        *,
+        start_weights: str | None = None,
+        processes: int = 1,
+        packages: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Makes the folder, in place of the run that it holds, and writes `texts` (file name -> content) and the
         environment.
 
         Args:
             start_weights: SHA-256 of the file that the weights come from.
             processes: that train together.
+            packages: version of each installed package that components come from.
         Raises:
             InputError: if the folder cannot be made, or holds something else than a run.
         """
-        about = json.dumps(environment() | {"start_weights": start_weights, "processes": processes}, indent=2) + "\n"
+        more = {"start_weights": start_weights, "processes": processes, "packages": dict(packages)}
+        about = json.dumps(environment() | more, indent=2) + "\n"
         try:
             if not (self.exists or self._is_remnant()):
                 raise InputError(
@@ -111,11 +122,8 @@ class RunDir:
             self.was_started = True
             self.remove()
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            for name, text in {
-                ENVIRONMENT: about,
-                **dict(sorted(texts.items())),
-            }.items():  # the config last: with it, this is a run
-                write_text(self.path / name, text)
+            for name, text in sorted({ENVIRONMENT: about, **texts}.items(), key=lambda item: item[0] == CONFIG):
+                write_text(self.path / name, text)  # the config last: with it, this is a run
             sync_folder(self.path.absolute().parent)
         except OSError as error:
             raise InputError(
@@ -136,8 +144,10 @@ class RunDir:
         if not self.path.exists():
             return True
         names = [path.name for path in self.path.iterdir()] if self.path.is_dir() else [CONFIG]
-        return CONFIG not in names and all(
-            name in FOLDERS or any(fnmatch(name, pattern) for pattern in FILES) for name in names
+        return (
+            CONFIG not in names
+            and names != ["plugins"]
+            and all(name in FOLDERS or any(fnmatch(name, pattern) for pattern in FILES) for name in names)
         )
 
     @property

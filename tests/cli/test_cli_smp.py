@@ -93,7 +93,13 @@ def test_a_file_over_a_whole_model_may_name_a_decoder_instead(segkit, tmp_path):
 
 def test_a_pair_that_smp_refuses_ends_before_anything_is_written(segkit, small, tmp_path):
     code, _, errors = segkit(
-        "train", UNET[0], *small, "model.whole.architecture=Linknet", "model.whole.encoder=mit_b0", "--run", tmp_path / "run"
+        "train",
+        UNET[0],
+        *small,
+        "model.whole.architecture=Linknet",
+        "model.whole.encoder=mit_b0",
+        "--run",
+        tmp_path / "run",
     )
     assert code == 2
     assert errors.startswith("segkit: model.whole.decoder_channels = [128, 64, 32, 16]: Linknet has no such option")

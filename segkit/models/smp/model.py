@@ -139,7 +139,12 @@ def smp_model(
         )
     if weights is not None and not restore:
         load_encoder(
-            whole.encoder, encoder, weights, normalization, depth=len(whole.encoder.out_channels) - 1, section="model.whole"
+            whole.encoder,
+            encoder,
+            weights,
+            normalization,
+            depth=len(whole.encoder.out_channels) - 1,
+            section="model.whole",
         )
     return _in_parts(whole, architecture, normalization, pretrained=weights is not None)
 
