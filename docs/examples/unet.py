@@ -48,9 +48,9 @@ class UNet(nn.Module):
 
     def forward(self, features: Features) -> Logits:
         """Return [B, K, H, W] float32 logits at image size."""
-        stage = len(self.blocks) - 1
-        x = features.pooled[stage]
-        for stage in range(stage, -1, -1):
+        deepest = len(self.blocks) - 1
+        x = features.pooled[deepest]
+        for stage in range(deepest, -1, -1):
             x = upsample(x, features.unpooled_sizes[stage])
             x = self.blocks[stage](torch.cat([x, features.unpooled[stage]], 1))
         with torch.autocast(x.device.type, enabled=False):

@@ -216,8 +216,7 @@ def _check_offers(module: ModuleType, path: Path) -> None:
                 raise InputError(f"{path}: {title}['{name}']: expected a name of letters, digits, '.', '_' and '-'.")
             require_constructor(constructor, place, f"{path}: {title}['{name}']")
     if not any(getattr(module, title, None) for title in tables):
-        others = [name for name in vars(module) if name.isupper()]
-        guess = next((f" Did you mean '{title}'?" for title in tables if nearest(title, others)), "")
+        guess = next(filter(None, (nearest(name, tables) for name in vars(module) if name.isupper())), "")
         raise InputError(
             f"{path} offers no component.{guess} Expected a dict such as DECODERS = {{'my_decoder': MyDecoder}}."
         )
