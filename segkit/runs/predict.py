@@ -132,9 +132,9 @@ def checked_image(image: np.ndarray | str | PathLike[str]) -> RawImage:
         and image.size
     ):
         return np.ascontiguousarray(image)
-    about = (str(getattr(image, "dtype", type(image).__name__)), str(list(getattr(image, "shape", []))))
+    found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
     raise InputError(
-        f"the image is {' '.join(about)}; expected uint8 [H, W, 3], RGB, or the path of a PNG or JPEG file. "
+        f"the image is {found}; expected uint8 [H, W, 3], RGB, or the path of a PNG or JPEG file. "
         "Convert it as np.asarray(PIL.Image.open(FILE).convert('RGB')) does."
     )
 
