@@ -91,7 +91,9 @@ def test_anything_else_is_refused_with_what_it_is_and_what_was_expected(predicto
     for use in (predictor, predictor.probabilities, predictor.logits):
         with pytest.raises(InputError) as caught:
             use(change(image))
-        assert str(caught.value).startswith(f"the image is {found}; expected uint8 [H, W, 3], RGB, or the path of a PNG")
+        assert str(caught.value).startswith(
+            f"the image is {found}; expected uint8 [H, W, 3], RGB, or the path of a PNG"
+        )
 
 
 def test_an_image_file_that_is_missing_is_named(predictor):

@@ -78,7 +78,9 @@ def test_code_of_a_run_from_elsewhere_runs_only_if_the_user_says_so(segkit, trai
         code, _, errors = segkit(*command)
         assert code == 2, command
         assert errors.count("\n") == 1
-        assert f"{trained / 'plugins/unet.py'}, with which nothing was trained on this machine; it was not run" in errors
+        assert (
+            f"{trained / 'plugins/unet.py'}, with which nothing was trained on this machine; it was not run" in errors
+        )
         assert "segkit --trust-plugins" in errors
     code, out, _ = segkit("compare", trained)  # which needs no code but for the costs
     assert code == 0
@@ -144,7 +146,10 @@ WRONG = {
         "def a(class_weights, **options): ...\nLOSSES = {'a': a}",
         "my.py: LOSSES['a']: a takes **options, which hides its options; a loss function is expected to take",
     ),
-    "untyped option": ("def a(*, x=1): ...\nCLASS_WEIGHTS = {'a': a}", "CLASS_WEIGHTS['a']: a's option 'x' has no type"),
+    "untyped option": (
+        "def a(*, x=1): ...\nCLASS_WEIGHTS = {'a': a}",
+        "CLASS_WEIGHTS['a']: a's option 'x' has no type",
+    ),
     "option of no config": (
         "class Thing: ...\ndef a(split, *, x: Thing): ...\nDATASETS = {'a': a}",
         "my.py: DATASETS['a']: Unable to generate pydantic-core schema for <class",

@@ -166,7 +166,10 @@ def test_options_reach_smp():
             {"architecture": "DeepLabV3", "encoder": "vgg11"},
             "'DeepLabV3' with model.whole.encoder = 'vgg11' cannot be built .*dilated mode",
         ),
-        ({"architecture": "Linknet", "encoder": "mit_b0"}, "'Linknet' with model.whole.encoder = 'mit_b0' cannot be built"),
+        (
+            {"architecture": "Linknet", "encoder": "mit_b0"},
+            "'Linknet' with model.whole.encoder = 'mit_b0' cannot be built",
+        ),
         (
             {"architecture": "Unet", "encoder": "tu-test_vit"},
             "'Unet' with model.whole.encoder = 'tu-test_vit' cannot be built",
