@@ -2,19 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
+from segkit.config.plugins import load_plugins, plugin_files, with_outside_components
 from segkit.config.resolve import Resolved, resolve
-from segkit.config.schema import Model, RunConfig, Tables
+from segkit.config.schema import COMPONENTS, PluginFile, RunConfig, Tables
 from segkit.config.signatures import Terms
 from segkit.config.validate import validate
 from segkit.config.yaml import Tree
 from segkit.data.class_weights import ClassCounts, MedianFrequency, NoWeights, SegNetPublished
-from segkit.data.classes import Classes
+from segkit.data.classes import Classes, plain_classes
 from segkit.data.dataset import Dataset
 from segkit.data.datasets import camvid as camvid_data
 from segkit.data.datasets import camvid_full as camvid_full_data
@@ -27,6 +30,7 @@ from segkit.data.datasets.streets import Streets
 from segkit.data.datasets.voc import voc
 from segkit.data.layout import SPLITS, Layout
 from segkit.data.loader import Cached, Order, evaluation_batches, steps_per_epoch, training_batches
+from segkit.data.outside import OutsideDataset
 from segkit.data.transforms.training import EvaluationTransform, TrainingTransform
 from segkit.engine.caffe_sgd import caffe_sgd
 from segkit.engine.device import choose_precision
@@ -108,7 +112,7 @@ SCHEDULES = {"constant": constant, "step": step, "poly": poly, "one_cycle": one_
 
 TABLES: Tables = {
     "data": DATASETS,
-    "model": WHOLE_MODELS,
+    "model.whole": WHOLE_MODELS,
     "model.encoder": ENCODERS,
     "model.decoder": DECODERS,
     "loss.function": LOSSES,
@@ -130,23 +134,50 @@ def load_config(
         InputError: naming every problem.
     """
     resolved = resolve(layers, overrides)
-    return validate(resolved.values, resolved.sources, TABLES, config=title or str(layers)), resolved
+    files = plugin_files(resolved.values.get("plugins"))
+    names = {place: _name_at(resolved.values, place) for place in COMPONENTS}
+    tables, packages = with_outside_components(TABLES, files, names)
+    values = {**resolved.values, "plugins": [*files, *packages]}
+    return validate(values, resolved.sources, tables, config=title or str(layers)), resolved
+
+
+def _name_at(values: Any, place: str) -> str:
+    """The name of the component at a place of unchecked values, or an empty string."""
+    for key in (*place.split("."), "name"):
+        values = values.get(key) if isinstance(values, dict) else None
+    return values if isinstance(values, str) else ""
+
+
+def make(config: RunConfig, place: str, *arguments: Any) -> Any:
+    """The component at a place of a config, such as model.decoder: what its constructor makes of the arguments and the
+    config's options. It is segkit's own, or comes from a plugin file or an installed package.
+    """
+    name, table = config.component(place).name, TABLES[place]
+    if name not in table:
+        files = [each for each in config.plugins if isinstance(each, PluginFile)]
+        table = with_outside_components(TABLES, files, {place: name})[0][place]
+    return table[name](*arguments, **config.component(place).options)
 
 
 def build_layout(config: RunConfig) -> Layout | None:
-    """The files of the dataset, none of which was looked at yet; None: it has none, but is drawn."""
-    name, options = config.data.name, config.data.options
-    return LAYOUTS[name](**options) if name in LAYOUTS else None
+    """The files of the dataset, none of which was looked at yet; None: segkit knows of no files, as of Streets."""
+    return make(config, "data") if config.data.name in LAYOUTS else None
 
 
 def build_dataset(config: RunConfig, split: str) -> Dataset:
     """One split: train, val or test.
 
     Raises:
-        InputError: if its files, or the lists that name them, are not as they should be.
+        InputError: if its files, or the lists that name them, are not as they should be, or an outside dataset is not
+            what `Dataset` promises.
     """
-    layout = build_layout(config)
-    return Streets(split, **config.data.options) if layout is None else layout.checked(split)
+    if layout := build_layout(config):
+        return layout.checked(split)
+    dataset = make(config, "data", split)
+    if config.data.name in DATASETS:
+        return dataset
+    files = [each for each in config.plugins if isinstance(each, PluginFile)]
+    return OutsideDataset(dataset, config.data.name, partial(load_plugins, files))
 
 
 def build_splits(config: RunConfig, layout: Layout | None, splits: Sequence[str] = SPLITS) -> dict[str, Dataset]:
@@ -159,11 +190,16 @@ def build_splits(config: RunConfig, layout: Layout | None, splits: Sequence[str]
 
 
 def build_classes(config: RunConfig) -> Classes:
-    """The dataset's classes; no image is needed for them."""
+    """The dataset's classes. No image is needed for them, unless an outside dataset wants one."""
     name, options = config.data.name, config.data.options
     if name == "folder":
         return read_classes(options["classes"] or options["root"] / "classes.yaml")
-    return camvid_full_data.CLASSES[options["grouping"]] if name == "camvid_full" else CLASSES[name]
+    if name == "camvid_full":
+        return camvid_full_data.CLASSES[options["grouping"]]
+    if name in CLASSES:
+        return CLASSES[name]
+    dataset = build_dataset(config, "train")
+    return plain_classes(dataset.class_names, dataset.palette)
 
 
 def build_model(config: RunConfig, num_classes: int, *, restore: bool = False) -> Segmenter:
@@ -174,23 +210,18 @@ def build_model(config: RunConfig, num_classes: int, *, restore: bool = False) -
     """
     torch.manual_seed(config.seed)
     source = config.model.initialize_from
-    model = _starting_model(config.model, num_classes, restore=restore or source is not None)
+    replaced = restore or source is not None  # by other weights, so none are read now
+    if config.model.whole is not None:
+        model = make(config, "model.whole", num_classes, replaced)
+    else:
+        encoder = make(config, "model.encoder", replaced)
+        decoder = make(config, "model.decoder", encoder.stages, num_classes)
+        model = Segmenter(encoder, decoder, num_classes=num_classes)
     if source is not None:
         model.pretrained_names = frozenset(name for name, _ in model.named_parameters() if name.startswith("encoder."))
         if not restore:
             initialize(model, source)
     return model.to(memory_format=torch.channels_last) if config.training.channels_last else model
-
-
-def _starting_model(parts: Model, num_classes: int, *, restore: bool) -> Segmenter:
-    """The model that a config names, whole or by encoder and decoder."""
-    if parts.whole is not None:
-        return WHOLE_MODELS[parts.whole.name](num_classes, restore, **parts.whole.options)
-    assert parts.encoder is not None
-    assert parts.decoder is not None
-    encoder = ENCODERS[parts.encoder.name](restore, **parts.encoder.options)
-    decoder = DECODERS[parts.decoder.name](encoder.stages, num_classes, **parts.decoder.options)
-    return Segmenter(encoder, decoder, num_classes=num_classes)
 
 
 def initialize(model: Segmenter, source: Path) -> None:
@@ -233,7 +264,7 @@ def require_normalization(model: Segmenter, file: Path, name: str) -> None:
 
 def build_class_weights(config: RunConfig) -> MedianFrequency | NoWeights | SegNetPublished:
     """The function from counts of pixels to class weights."""
-    return CLASS_WEIGHTS[config.loss.class_weights.name](**config.loss.class_weights.options)
+    return make(config, "loss.class_weights")
 
 
 def build_loss(config: RunConfig, class_names: tuple[str, ...], counts: ClassCounts | None) -> Loss:
@@ -246,19 +277,18 @@ def build_loss(config: RunConfig, class_names: tuple[str, ...], counts: ClassCou
     if not isinstance(weighting, NoWeights):
         counts = counts or ClassCounts(*[(1,) * (len(class_names) + 1)] * 4, total_images=1)
         weights = torch.tensor(weighting(counts, class_names), dtype=torch.float32)
-    return LOSSES[config.loss.function.name](weights, **config.loss.function.options)
+    return make(config, "loss.function", weights)
 
 
 def build_optimizer(config: RunConfig, model: Segmenter) -> Optimizer:
     """The optimizer over all parameters of the model."""
-    return OPTIMIZERS[config.optimizer.name](model, model.pretrained_names, **config.optimizer.options)
+    return make(config, "optimizer", model, model.pretrained_names)
 
 
 def build_schedule(config: RunConfig, optimizer: Optimizer, num_samples: int) -> Schedule:
     """The learning-rate schedule of a run over `num_samples` images."""
     per_epoch = steps_per_epoch(num_samples, config.training.batch_size)
-    total = total_steps(config, num_samples)
-    return SCHEDULES[config.schedule.name](optimizer, total, per_epoch, **config.schedule.options)
+    return make(config, "schedule", optimizer, total_steps(config, num_samples), per_epoch)
 
 
 def total_steps(config: RunConfig, num_samples: int) -> int:

@@ -122,7 +122,7 @@ def tiny():
     ]  # fmt: skip
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_config():
     """Text of a config that is trained within a second, but for a name."""
     return """

@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints. Everything heavy is imported inside the commands."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -42,8 +43,15 @@ def _version(wanted: bool) -> None:
 
 
 @app.callback()
-def _options(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
-    pass
+def _options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    trust_plugins: Annotated[
+        bool,
+        typer.Option("--trust-plugins", help="Run the Python files of run folders that were trained elsewhere."),
+    ] = False,
+) -> None:
+    if trust_plugins:
+        os.environ["SEGKIT_TRUST_PLUGINS"] = "1"  # for the processes that this one starts, too
 
 
 @app.command()

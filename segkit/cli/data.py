@@ -109,7 +109,7 @@ def verify(
     if as_json:
         print(text)
     elif layout is None:
-        print(f"{run_config.data.name} is drawn, not read: there are no files to verify.")
+        print(f"{run_config.data.name} has no files that segkit can verify.")
     else:
         lines = report_lines(report, run_config.data.options["root"])
         print("\n".join(lines[:-2]))

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,8 @@ from segkit.errors import InputError, nearest
 
 __all__ = ["Resolved", "config_hash", "dump", "flat", "load", "resolve"]
 
-_REFERENCE = re.compile(r"\$\{([^\s${}]+)\}")
 _MAX_FILES = 100  # of one config
-_MAX_CHAIN = 50  # references that lead to one another
-_MAX_REFERRED = 1_000  # characters of a value that others refer to: stops a small file whose references multiply
-
-WHOLE = "model"  # the component that has others below it, unless it has a name of its own
+_COMMAND_LINE = "command line: "  # how the source of an override begins
 
 
 @dataclass(frozen=True)
@@ -38,32 +34,34 @@ class Resolved:
 
 
 def resolve(layers: Path | Sequence[Path | Tree], overrides: Sequence[str] = ()) -> Resolved:
-    """The config of a file: its bases in order, then the file, then the overrides; the later wins.
+    """Read a config file: its bases in order, then the file, then the overrides; the later wins.
 
     Where a later layer names another component, the options that earlier layers gave to the former one are dropped. A
-    whole model is
-    such a component: its name drops encoder, decoder and initialize_from, and a decoder drops it.
-    `${a.b}` stands for the value of another key. Paths in values are left as written.
+    whole model replaces encoder, decoder and initialize_from, and is replaced by an encoder or a decoder. The plugins
+    of all layers are kept, each as {file, config: the file that names it}. Other paths are left as written.
 
     Args:
-        layers: the file, or several files and trees (as `plain_yaml.parse` gives them), each over the ones before.
+        layers: the file, or several files and trees (as `yaml.parse` gives them), each over the ones before.
         overrides: `a.b=c` each.
     Raises:
         InputError: naming the file and line, or the override, that cannot be used.
     """
     tree: Tree = {}
     for layer in [Path(layers)] if isinstance(layers, str | Path) else layers:
-        tree = _merge(tree, _with_names(layer) if isinstance(layer, dict) else _load_file(layer, "", ()), COMPONENTS)
+        tree = _merge(tree, _written_out(layer) if isinstance(layer, dict) else _load_file(layer, "", ()))
     given: Tree = {}
     for override in overrides:  # all overrides are one layer, so their order matters only for equal keys
         keys, single = _parse_override(override)
         _refuse_scalar_parent(given, keys, override)
         _refuse_scalar_parent(tree, keys, override)
-        given = _merge(given, single, ())
-    tree = _plain_options(_merge(tree, given, COMPONENTS))
-    sources = {key: leaf.source for key, leaf in leaves(tree)}
-    values = values_of(tree)
-    return Resolved(_References(values, sources).replaced(values), sources)
+        given = _merge(given, single, replace=False)
+    tree = _merge(tree, given)
+    for key, leaf in leaves(tree):
+        if isinstance(leaf.value, str) and "${" in leaf.value:
+            raise InputError(
+                f"{leaf.source}: {key} = {show(leaf.value)}: references are not supported. Write the value."
+            )
+    return Resolved(values_of(tree), {key: leaf.source for key, leaf in leaves(tree)})
 
 
 def config_hash(values: Mapping[str, Any]) -> str:
@@ -92,8 +90,8 @@ def _load_file(path: Path, wanted_by: str, above: tuple[Path, ...], read: list[P
     result: Tree = {}
     for name in names:
         file = Path(os.path.normpath(path.parent / name))
-        result = _merge(result, _load_file(file, source, (*above, path), read), COMPONENTS)
-    return _merge(result, _with_names(tree), COMPONENTS)
+        result = _merge(result, _load_file(file, source, (*above, path), read))
+    return _merge(result, _written_out(tree))
 
 
 def _read(path: Path, wanted_by: str) -> str:
@@ -121,7 +119,7 @@ def _files_like(path: Path, folder: Path) -> str:
 
 def _parse_override(override: str) -> tuple[list[str], Tree]:
     """Keys and tree of one `a.b=c`."""
-    origin = f"command line: {override}"
+    origin = f"{_COMMAND_LINE}{override}"
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
     if not equals or not all(re.fullmatch(r"[^\s.]+", key) for key in keys) or len(keys) > MAX_DEPTH:
@@ -134,7 +132,7 @@ def _parse_override(override: str) -> tuple[list[str], Tree]:
     tree: Tree | Leaf = found
     for key in reversed(keys):
         tree = {key: tree}
-    return keys, _with_names(mapping_of(tree, origin))
+    return keys, _written_out(mapping_of(tree, origin))
 
 
 def _refuse_scalar_parent(tree: Tree, keys: list[str], override: str) -> None:
@@ -144,102 +142,61 @@ def _refuse_scalar_parent(tree: Tree, keys: list[str], override: str) -> None:
         if isinstance(node, Leaf):
             parent = ".".join(keys[:depth])
             held = f"'{parent}' holds {show(node.value)} and has no keys of its own"
-            raise InputError(f"command line: {override}: {held}. Did you mean {parent}=...?")
+            raise InputError(f"{_COMMAND_LINE}{override}: {held}. Did you mean {parent}=...?")
 
 
-def _with_names(tree: Tree, prefix: str = "") -> Tree:
-    """`decoder: fcn8s` written out as `decoder: {name: fcn8s}`."""
+def _written_out(tree: Tree, prefix: str = "") -> Tree:
+    """`tree` with `decoder: fcn8s` written out as `decoder: {name: fcn8s}`, and plugins with the config that names
+    them."""
     result: Tree = {}
     for key, item in tree.items():
         if isinstance(item, dict):
-            result[key] = _with_names(item, f"{prefix}{key}.")
+            result[key] = _written_out(item, f"{prefix}{key}.")
+        elif prefix + key in COMPONENTS and isinstance(item.value, str):
+            result[key] = {"name": item}
         else:
-            bare = prefix + key in COMPONENTS and isinstance(item.value, str)
-            result[key] = {"name": item} if bare else item
+            result[key] = _with_config(item) if prefix + key == "plugins" else item
     return result
 
 
-def _merge(low: Tree, high: Tree, components: Collection[str], prefix: str = "") -> Tree:
-    """`high` over `low`; a component of another name starts empty."""
+def _with_config(plugins: Leaf) -> Leaf:
+    """The files of `plugins: [FILE.py]`, as paths from the current folder; those of an override are that already."""
+    items = plugins.value if isinstance(plugins.value, list) else [] if plugins.value is None else [plugins.value]
+    config = "" if plugins.source.startswith(_COMMAND_LINE) else plugins.source.rpartition(":")[0]
+    found = []
+    for item in items:
+        item = {"file": item} if isinstance(item, str) else item
+        if not isinstance(item, dict) or not all(isinstance(text, str) for text in item.values()):
+            expected = "a Python file, or a list of them, each as a path relative to this file"
+            raise InputError(f"{plugins.source}: plugins = {show(plugins.value)}: expected {expected}.")
+        if "file" in item:  # else it is a package that a run has noted
+            file = os.path.normpath(os.path.join(os.path.dirname(config), item["file"]))
+            item = {**item, "file": file, "config": config}
+        found.append(item)
+    return Leaf(found, plugins.source)
+
+
+def _merge(low: Tree, high: Tree, *, replace: bool = True, prefix: str = "") -> Tree:
+    """`high` over `low`; a component of another name starts empty if `replace`."""
     result = dict(low)
     for key, item in high.items():
         old, path = result.get(key), prefix + key
         if isinstance(old, dict) and isinstance(item, dict):
-            item = _merge(
-                {} if path in components and _replaces(old, item, path) else old, item, components, f"{path}."
-            )
+            old = {} if replace and _is_another(old, item, path) else old
+            item = _merge(old, item, replace=replace, prefix=f"{path}.")
+        elif path == "plugins" and isinstance(old, Leaf) and isinstance(item, Leaf):
+            item = Leaf([*old.value, *(each for each in item.value if each not in old.value)], item.source)
         result[key] = item
     return result
 
 
-def _replaces(old: Tree, item: Tree, path: str) -> bool:
-    """Whether `item` is another component than `old`: it has another name, or only one of the two is a whole model."""
-    if path == WHOLE and "name" not in item:
-        return "name" in old and "decoder" in item
-    if path == WHOLE and "name" not in old:
-        return True
-    return "name" in old and "name" in item and values_of(old["name"]) != values_of(item["name"])
-
-
-def _plain_options(tree: Tree) -> Tree:
-    """`tree` with the options of a whole model that are called as components elsewhere as plain text again."""
-    model = tree.get(WHOLE)
-    if not isinstance(model, dict) or "name" not in model:
-        return tree
-    bare = {key: item["name"] for key, item in model.items() if isinstance(item, dict) and item.keys() == {"name"}}
-    return {**tree, WHOLE: {**model, **bare}}
-
-
-class _References:
-    """Values of a config by dotted key, with each `${a.b}` in them replaced by the value of that key.
-
-    Whatever a config holds, the work is bounded: what is referred to is small, and found once.
-    """
-
-    def __init__(self, values: Mapping[str, Any], sources: Mapping[str, str]):
-        self.values, self.sources = values, sources
-        self.found: dict[str, Any] = {}
-        self.open: list[str] = []  # keys whose values are being found, each referred to by the one before
-
-    def replaced(self, value: Any, key: str = "") -> Any:
-        """`value`, which is at `key`, without references."""
-        if isinstance(value, dict):
-            return {name: self.replaced(item, f"{key}.{name}" if key else name) for name, item in value.items()}
-        if isinstance(value, list):
-            return [self.replaced(item, key) for item in value]
-        if not isinstance(value, str) or "${" not in value:
-            return value
-        parts = _REFERENCE.split(value)  # text, key, text, key, ..., text
-        if any("${" in text for text in parts[::2]):
-            raise self.refusal(key, f"{show(value[:80])} is no reference.")
-        if len(parts) == 3 and not parts[0] and not parts[2]:
-            return self.value_of(parts[1], key)
-        words = [self.value_of(part, key) if place % 2 else part for place, part in enumerate(parts)]
-        return "".join(word if isinstance(word, str) else show(word) for word in words)
-
-    def value_of(self, wanted: str, key: str) -> Any:
-        """The value at `wanted`, to which the value at `key` refers."""
-        if wanted in self.found:
-            return self.found[wanted]
-        if wanted in self.open or len(self.open) == _MAX_CHAIN:
-            raise self.refusal(key, f"${{{wanted}}} leads back to itself, or through more than {_MAX_CHAIN} others.")
-        node: Any = self.values
-        for part in wanted.split("."):
-            if not isinstance(node, Mapping) or part not in node:
-                raise self.refusal(key, f"there is no value at '{wanted}'.{nearest(wanted, flat(self.values))}")
-            node = node[part]
-        self.open.append(wanted)
-        value = self.replaced(node, wanted)
-        self.open.pop()
-        if len(json.dumps(value)) > _MAX_REFERRED:
-            raise self.refusal(key, f"${{{wanted}}} holds more than {_MAX_REFERRED} characters.")
-        self.found[wanted] = value
-        return value
-
-    def refusal(self, key: str, reason: str) -> InputError:
-        return InputError(
-            f"{self.sources.get(key, 'the config')}: {key}: {reason} Write ${{a.b}} for the value of a.b."
-        )
+def _is_another(old: Tree, item: Tree, path: str) -> bool:
+    """Whether `item` is another component than `old`, or a model of another kind: whole, or of encoder and decoder."""
+    if path == "model":
+        kinds = ["whole" in each if each.keys() & {"whole", "encoder", "decoder"} else None for each in (old, item)]
+        return None not in kinds and kinds[0] != kinds[1]
+    both_named = path in COMPONENTS and "name" in old and "name" in item
+    return both_named and values_of(old["name"]) != values_of(item["name"])
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
@@ -15,11 +16,11 @@ from segkit.config.titles import model_title
 
 _STRICT = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
-# Where a config holds a component, and what one is called in messages. `model` holds one where it has a name of its
-# own: it has no encoder and no decoder then.
+# Where a config holds a component, and what one is called in messages. A model has either an encoder and a decoder, or a
+# whole model in their place.
 COMPONENTS = {
     "data": "dataset",
-    "model": "whole model",
+    "model.whole": "whole model",
     "model.encoder": "encoder",
     "model.decoder": "decoder",
     "loss.function": "loss function",
@@ -32,6 +33,7 @@ Tables = Mapping[str, Mapping[str, Callable[..., Any]]]  # dotted path of COMPON
 
 
 FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+PLUGINS = "plugins"  # folder of a run folder
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
@@ -61,12 +63,11 @@ class Section(BaseModel):
 
 
 class Model(Section):
-    """What is trained: an encoder and, on top of it, a decoder; or a whole model, whose name and options stand in their
-    place."""
+    """What is trained: an encoder and, on top of it, a decoder; or a whole model in their place."""
 
     encoder: Component | None = None
     decoder: Component | None = None
-    whole: Component | None = Field(default=None, alias="name")
+    whole: Component | None = None
     initialize_from: Annotated[Path, Strict(False)] | None = None  # checkpoint whose weights are loaded first
 
     @property
@@ -169,6 +170,20 @@ class Tracking(Section):
     images: Annotated[int, Ge(0)] = 8  # validation images whose predictions are shown in Weights & Biases
 
 
+class PluginFile(Section):
+    """A Python file with components, named by the config that uses them."""
+
+    file: Annotated[Path, Strict(False)]
+    sha256: str  # of its content
+
+
+class Package(Section):
+    """An installed package, one of whose components is used."""
+
+    package: str
+    version: str
+
+
 class RunConfig(Section):
     """Everything that decides the result of a run, and what to call it."""
 
@@ -186,6 +201,13 @@ class RunConfig(Section):
     evaluation: Evaluation = Evaluation()
     checkpoints: Checkpoints = Checkpoints()
     tracking: Tracking = Tracking()
+    plugins: Annotated[tuple[PluginFile | Package, ...], Strict(False)] = Field(
+        default=(), description="a list of Python files"
+    )  # where components come from that are not segkit's
+
+    def component(self, place: str) -> Component:
+        """The component at a place of `COMPONENTS`, such as model.decoder; of a model, one that it has."""
+        return attrgetter(place)(self)
 
 
 def config_values(config: RunConfig) -> dict[str, Any]:
@@ -194,16 +216,23 @@ def config_values(config: RunConfig) -> dict[str, Any]:
 
 
 def identity(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a config's values decides the result: all but `checkpoints` and `tracking`."""
-    return {key: value for key, value in values.items() if key not in ("checkpoints", "tracking")}
+    """What of a config's values decides the result: all but `checkpoints` and `tracking`; of outside components the
+    hash of each plugin file and the version of each package."""
+    found = {key: value for key, value in values.items() if key not in ("checkpoints", "tracking", "plugins")}
+    outside = values.get("plugins") or ()
+    hashes = {Path(each["file"]).name: each["sha256"] for each in outside if "file" in each}
+    versions = {each["package"]: each["version"] for each in outside if "package" in each}
+    return found | ({"plugins": hashes | versions} if outside else {})
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Model):
-        whole = {"encoder": value.encoder, "decoder": value.decoder} if value.whole is None else _plain(value.whole)
-        return {key: _plain(item) for key, item in {**whole, "initialize_from": value.initialize_from}.items()}
+    if isinstance(value, PluginFile):
+        return {"file": f"{PLUGINS}/{value.file.name}", "sha256": value.sha256}  # its copy in the run folder
     if isinstance(value, Section):
-        return {key: _plain(getattr(value, key)) for key in type(value).model_fields}
+        absent = () if not isinstance(value, Model) else ("whole",) if value.whole is None else ("encoder", "decoder")
+        if isinstance(value, RunConfig) and not value.plugins:
+            absent = ("plugins",)
+        return {key: _plain(getattr(value, key)) for key in type(value).model_fields if key not in absent}
     if isinstance(value, Component):
         return {"name": value.name} | {key: _plain(item) for key, item in value.options.items()}
     if isinstance(value, Mapping):

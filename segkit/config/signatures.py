@@ -29,10 +29,12 @@ def signature_options(constructor: Callable[..., Any]) -> tuple[dict[str, Any], 
     defaults: dict[str, Any] = {}
     for key, parameter in inspect.signature(constructor, eval_str=True).parameters.items():
         if parameter.kind is parameter.VAR_KEYWORD:
-            raise TypeError(f"{constructor} takes **{key}; list its options instead, so that a config can be checked")
+            raise TypeError(f"{constructor.__name__} takes **{key}, which hides its options")
         if parameter.kind is parameter.KEYWORD_ONLY:
-            if parameter.annotation is parameter.empty or key == "name":
-                raise TypeError(f"option '{key}' of {constructor} needs a type, and may not be called 'name'")
+            if parameter.annotation is parameter.empty:
+                raise TypeError(f"{constructor.__name__}'s option '{key}' has no type")
+            if key == "name":
+                raise TypeError(f"{constructor.__name__} has an option 'name', which is the component's own name")
             types[key] = parameter.annotation
             if parameter.default is not parameter.empty:
                 defaults[key] = parameter.default
@@ -45,10 +47,18 @@ def check_options(types: Mapping[str, Any], values: Mapping[str, Any]) -> dict[s
     Raises:
         pydantic.ValidationError: naming every unknown, missing and wrong option.
     """
-    strict = with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
-    form = strict(TypedDict("form", dict(types)))  # pyright: ignore
-    found = TypeAdapter(form).validate_json(json.dumps(dict(values), default=str))
+    found = options_form(types).validate_json(json.dumps(dict(values), default=str))
     return {key: found[key] for key in types}
+
+
+def options_form(types: Mapping[str, Any]) -> TypeAdapter:
+    """What checks options of these types.
+
+    Raises:
+        pydantic.errors.PydanticUserError: a mistake in the code: a type of which no value can stand in a config.
+    """
+    strict = with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
+    return TypeAdapter(strict(TypedDict("form", dict(types))))  # pyright: ignore
 
 
 def expected(annotation: Any) -> str:

@@ -10,9 +10,9 @@ def model_title(model: Mapping[str, Any]) -> str:
 
     It is the name of the decoder; of a whole model its name, architecture and encoder, such as smp-unet-resnet34.
     """
-    if "name" not in model:
+    if "whole" not in model:
         return model["decoder"]["name"]
-    words = [model[key] for key in ("name", "architecture", "encoder") if key in model]
+    words = [model["whole"][key] for key in ("name", "architecture", "encoder") if key in model["whole"]]
     return "-".join(words).lower()
 
 

@@ -11,6 +11,13 @@ from segkit.config.schema import COMPONENTS, Component, RunConfig, Section, Tabl
 from segkit.config.signatures import Terms, bounds, check_options, expected, show, signature_options
 from segkit.errors import InputError, nearest
 
+RENAMED_KEYS = {
+    "transforms.resolution": "transforms.input_scale",
+    "schedule.rise": "schedule.pct_start",
+    "schedule.start_divisor": "schedule.div_factor",
+    "schedule.end_divisor": "schedule.final_div_factor",
+    "model.name": "model.whole.name",
+}
 _MOST_SHOWN = 50  # problems in one message
 
 _SECTIONS: dict[str, type[Section]] = {"": RunConfig} | {
@@ -53,20 +60,11 @@ class _Check:
         tree = {key: dict(item) if isinstance(item, Mapping) else item for key, item in self.values.items()}
         for name in filter(None, _SECTIONS):
             tree.setdefault(name, {})  # so that its missing keys are named, not the section
-        model = tree["model"]
-        whole = isinstance(model, dict) and "name" in model
-        if whole:
-            given = {key: value for key, value in model.items() if key != "initialize_from"}
-            tree["model"] = {
-                "name": self.component("model", True, given),
-                "initialize_from": model.get("initialize_from"),
-            }
+        absent = self.absent_components(tree["model"])
         for key in COMPONENTS:
-            if key == "model" or (whole and key.startswith("model.")):
-                continue
             *parent, last = key.split(".")
             section = tree[parent[0]] if parent else tree
-            if isinstance(section, dict):
+            if key not in absent and isinstance(section, dict):
                 section[last] = self.component(key, last in section, section.get(last))
         try:
             return RunConfig.model_validate(tree)
@@ -75,12 +73,26 @@ class _Check:
                 self.section_problem(problem["type"], [str(part) for part in problem["loc"]], problem["msg"])
             return None
 
+    def absent_components(self, model: Any) -> set[str]:
+        """Components that a `model` section does not need: an encoder and a decoder, or a whole model."""
+        parts, whole = {"model.encoder", "model.decoder"}, {"model.whole"}
+        if not isinstance(model, dict):
+            return parts | whole
+        if "name" in model:  # the options beside it would all be unknown
+            self.unknown("model.name", [])
+            model.clear()
+            return parts | whole
+        if "whole" not in model:
+            return whole
+        if not model.keys() & {"encoder", "decoder"}:
+            return parts
+        self.wrong("model.whole", "expected either a whole model, or an encoder and a decoder. Leave one out.")
+        return set()
+
     def component(self, key: str, given: bool, value: Any) -> Component:
         """The component at `key`; one without a name after a problem was written down."""
         table, kind = self.tables[key], COMPONENTS[key]
-        available = ", ".join(sorted(table)) + (
-            "; or an encoder and a decoder in place of a name" if key == "model" else ""
-        )
+        available = ", ".join(sorted(table))
         options = {"name": value} if isinstance(value, str) else value
         name = options.get("name") if isinstance(options, Mapping) else None
         if not given or (isinstance(options, Mapping) and "name" not in options):
@@ -140,9 +152,9 @@ class _Check:
         key = f"{place}.{last}" if place else last
         fields = _SECTIONS[place].model_fields
         if kind == "extra_forbidden":
-            self.unknown(key, _keys(_SECTIONS[place]))
+            self.unknown(key, list(_SECTIONS[place].model_fields))
         elif key in _SECTIONS:
-            self.wrong(key, f"expected a section with the keys {', '.join(_keys(_SECTIONS[key]))}.")
+            self.wrong(key, f"expected a section with the keys {', '.join(_SECTIONS[key].model_fields)}.")
         elif kind == "missing" and key.endswith(parts[-1]):
             self.missing(key, _expected_field(fields[last]))
         elif kind == "no_length":
@@ -157,12 +169,15 @@ class _Check:
         self.problems.setdefault(key, line)
 
     def unknown(self, key: str, known: list[str], of: str = "") -> None:
+        if key in RENAMED_KEYS:
+            self.wrong(key, f"this key is now {RENAMED_KEYS[key]}. Write that instead.")
+            return
         word = key.rpartition(".")[2]
         guess = nearest(word, known)
         homes = [
             f"{place}.{word}"
             for place, section in _SECTIONS.items()
-            if place and word in _keys(section) and word != "name"
+            if place and word in section.model_fields and word != "name"
         ]
         if not guess and homes:
             guess = f" Did you mean '{homes[0]}'?"
@@ -186,10 +201,6 @@ class _Check:
         source = self.sources.get(key) or self.sources.get(bare) or next(below, "the config")
         text = show(value)
         return text if len(text) <= 80 else f"{text[:77]}...", source.partition(": ")[0]
-
-
-def _keys(section: type[Section]) -> list[str]:
-    return [info.alias or name for name, info in section.model_fields.items()]
 
 
 def _expected_field(info: FieldInfo) -> str:

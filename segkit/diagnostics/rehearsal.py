@@ -159,7 +159,7 @@ def _model(parts: _Parts, runs: Path) -> Iterator[Finding]:
 
 def _components(run_config: RunConfig) -> dict[str, Component]:
     parts = {
-        "model": run_config.model.whole,
+        "model.whole": run_config.model.whole,
         "model.encoder": run_config.model.encoder,
         "model.decoder": run_config.model.decoder,
     }

@@ -186,8 +186,7 @@ def _training(subject: _Subject) -> Work:
     optimizer = build.build_optimizer(subject.config, model)
     for group in optimizer.param_groups:
         group["lr"] = 0.0
-    function = subject.config.loss.function
-    loss = build.LOSSES[function.name](torch.ones(subject.num_classes), **function.options).to(device)
+    loss = build.make(subject.config, "loss.function", torch.ones(subject.num_classes)).to(device)
     images = settings.batch_size // settings.accumulation
     labels = torch.randint(subject.num_classes, (images, *subject.size), device=device)
     part = Batch(torch.randn(images, 3, *subject.size), labels, tuple(map(str, range(images))))

@@ -9,8 +9,9 @@ import numpy as np
 from torch import nn
 
 from segkit import build
+from segkit.config.plugins import plugin_copies
 from segkit.config.resolve import config_hash, dump, load
-from segkit.config.schema import RunConfig, config_values, identity
+from segkit.config.schema import Package, RunConfig, config_values, identity
 from segkit.config.signatures import show
 from segkit.data.class_weights import ClassCounts, cached_count
 from segkit.data.dataset import Dataset
@@ -139,9 +140,12 @@ def open_run(parts: build.Parts, run: RunDir, *, resumes: bool) -> Checkpoints:
         print(f"resuming after step {state.progress.step}", flush=True)
     else:
         source = config.model.initialize_from
-        texts = {CONFIG: dump(values), CLASSES: classes_text(parts.training.class_names, parts.training.palette)}
+        classes = classes_text(parts.training.class_names, parts.training.palette)
+        texts = {CONFIG: dump(values), CLASSES: classes, **plugin_copies(config.plugins)}
+        packages = {each.package: each.version for each in config.plugins if isinstance(each, Package)}
         start_weights = sha256(build.start_file(source)) if source else None
-        processes.lead(lambda: run.start(texts, start_weights=start_weights, processes=processes.count))
+        count = processes.count
+        processes.lead(lambda: run.start(texts, start_weights=start_weights, processes=count, packages=packages))
     return checkpoints
 
 

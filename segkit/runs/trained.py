@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from segkit import build
-from segkit.config.resolve import flat
+from segkit.config.resolve import flat, load
 from segkit.config.schema import RunConfig, config_values, identity
 from segkit.data.datasets.class_file import read_classes
 from segkit.engine import checkpoint
@@ -96,7 +96,9 @@ def differences(run: RunDir, config: RunConfig) -> dict[str, tuple[Any, Any]]:
     """Dotted key -> (value in the run's config, value in `config`) where the two differ, but for `tracking`; options
     that came later have their default."""
     before, _ = build.load_config(run.path / CONFIG)
-    stored, values = (flat(identity(config_values(each))) for each in (before, config))
+    noted = load(run.config_text(), str(run.path / CONFIG)).get("plugins", [])  # packages may have other versions now
+    stored = flat(identity(config_values(before) | {"plugins": noted}))
+    values = flat(identity(config_values(config)))
     found = {
         key: (stored.get(key), values.get(key))
         for key in sorted({**stored, **values})

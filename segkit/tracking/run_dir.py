@@ -22,8 +22,10 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from zipfile import BadZipFile
 
@@ -38,7 +40,7 @@ METRICS, RESULT, PREDICTIONS = "metrics.jsonl", "result.json", "predictions"
 WANDB, WANDB_ID = "wandb", "wandb.json"
 # CONFIG makes a folder a run, so that it is removed first
 FILES = (CONFIG, RESULT, METRICS, "confusion_*.npz", ".*.partial", WANDB_ID, ENVIRONMENT, CLASSES)
-FOLDERS = ("checkpoints", PREDICTIONS, WANDB)
+FOLDERS = ("plugins", "checkpoints", PREDICTIONS, WANDB)
 RESULT_KEYS = {"test", "best_step", "class_names"}
 
 
@@ -101,17 +103,26 @@ class RunDir:
             )
         return self
 
-    def start(self, texts: dict[str, str], *, start_weights: str | None = None, processes: int = 1) -> None:
+    def start(
+        self,
+        texts: dict[str, str],
+        *,
+        start_weights: str | None = None,
+        processes: int = 1,
+        packages: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Make the folder, in place of the run that it holds, and write `texts` and the environment.
 
         Args:
             texts: file name -> content; one of them is the config.
             start_weights: SHA-256 of the file that the weights come from.
             processes: how many train together.
+            packages: version of each installed package that components come from.
         Raises:
             InputError: if the folder cannot be made, or holds something else than a run.
         """
-        about = json.dumps(environment() | {"start_weights": start_weights, "processes": processes}, indent=2) + "\n"
+        more = {"start_weights": start_weights, "processes": processes, "packages": dict(packages)}
+        about = json.dumps(environment() | more, indent=2) + "\n"
         try:
             if not (self.exists or self._is_remnant()):
                 raise InputError(
@@ -120,9 +131,8 @@ class RunDir:
             self.was_started = True
             self.remove()
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            write_text(self.path / ENVIRONMENT, about)
-            for name, text in sorted(texts.items(), key=lambda item: item[0] == CONFIG):  # the config last
-                write_text(self.path / name, text)
+            for name, text in sorted({ENVIRONMENT: about, **texts}.items(), key=lambda item: item[0] == CONFIG):
+                write_text(self.path / name, text)  # the config last: with it, this is a run
             sync_folder(self.path.absolute().parent)
         except OSError as error:
             raise InputError(
@@ -142,8 +152,10 @@ class RunDir:
         if not self.path.exists():
             return True
         names = [path.name for path in self.path.iterdir()] if self.path.is_dir() else [CONFIG]
-        return CONFIG not in names and all(
-            name in FOLDERS or any(fnmatch(name, pattern) for pattern in FILES) for name in names
+        return (
+            CONFIG not in names
+            and names != ["plugins"]
+            and all(name in FOLDERS or any(fnmatch(name, pattern) for pattern in FILES) for name in names)
         )
 
     @property

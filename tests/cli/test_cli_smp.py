@@ -14,7 +14,7 @@ from segkit.data.datasets.streets import Streets
 ROOT = Path(__file__).parents[2]
 SMALL = "tu-test_efficientnet"
 FCN = ["configs/streets/fcn8s.yaml", "model.encoder={name: smp, encoder: resnet18}"]
-UNET = ["configs/streets/smp_unet.yaml", f"model.encoder={SMALL}"]
+UNET = ["configs/streets/smp_unet.yaml", f"model.whole.encoder={SMALL}"]
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_model_with_parts_of_smp_is_trained_scored_and_used_as_any_other(segki
 
 def test_compare_calls_a_whole_model_by_its_parts(segkit, small, tmp_path):
     runs = [tmp_path / "unet", tmp_path / "fpn"]
-    fpn = "model={name: smp, architecture: FPN, encoder: tu-test_convnext}"
+    fpn = "model.whole={name: smp, architecture: FPN, encoder: tu-test_convnext}"
     for run, model in zip(runs, (UNET, [FCN[0], fpn]), strict=True):
         assert segkit("train", *model, *small, "training.epochs=1", "--run", run)[0] == 0
     code, out, _ = segkit("compare", *runs, "--out", tmp_path / "out")
@@ -71,11 +71,9 @@ def shown(segkit, *arguments):
 
 
 def test_a_whole_model_leaves_nothing_of_encoder_decoder_or_their_weights(segkit):
-    found = shown(
-        segkit, "configs/camvid/fcn8s.yaml", "model.name=smp", "model.architecture=FPN", "model.encoder=resnet18"
-    )
-    assert found["model.encoder"] == "'resnet18'"
-    assert found["model.weights"] == "null"
+    found = shown(segkit, "configs/camvid/fcn8s.yaml", "model.whole={name: smp, architecture: FPN, encoder: resnet18}")
+    assert found["model.whole.encoder"] == "'resnet18'"
+    assert found["model.whole.weights"] == "null"
     assert not any(key.startswith(("model.decoder.", "model.encoder.")) for key in found)
     staged = ["configs/streets/fcn16s.yaml", "model.initialize_from=runs/fcn32s"]
     assert shown(segkit, *staged)["model.initialize_from"] == "'runs/fcn32s'"
@@ -95,10 +93,16 @@ def test_a_file_over_a_whole_model_may_name_a_decoder_instead(segkit, tmp_path):
 
 def test_a_pair_that_smp_refuses_ends_before_anything_is_written(segkit, small, tmp_path):
     code, _, errors = segkit(
-        "train", UNET[0], *small, "model.architecture=Linknet", "model.encoder=mit_b0", "--run", tmp_path / "run"
+        "train",
+        UNET[0],
+        *small,
+        "model.whole.architecture=Linknet",
+        "model.whole.encoder=mit_b0",
+        "--run",
+        tmp_path / "run",
     )
     assert code == 2
-    assert errors.startswith("segkit: model.decoder_channels = [128, 64, 32, 16]: Linknet has no such option")
+    assert errors.startswith("segkit: model.whole.decoder_channels = [128, 64, 32, 16]: Linknet has no such option")
     assert not (tmp_path / "run").exists()
 
 

@@ -77,18 +77,3 @@ def test_any_value_of_any_key_is_taken_or_refused(path, source, key, value):
 @given(content=st.binary(max_size=60) | st.lists(words, max_size=30).map(" ".join).map(str.encode), given=overrides)
 def test_any_text_is_read_or_refused(path, content, given):
     check(path, content, given)
-
-
-@given(
-    references=st.lists(
-        st.tuples(
-            st.sampled_from("abcdef"), st.lists(st.sampled_from(["${a}", "${b}", "${c.d}", "${e}", "x"]), max_size=9)
-        )
-    )
-)
-def test_references_end_whatever_they_refer_to(path, references):
-    lines = [
-        f"{key}: {{d: {value!r}}}" if key == "c" else f"{key}: {value!r}"
-        for key, value in {k: "".join(v) for k, v in references}.items()
-    ]
-    check(path, "\n".join(lines).encode())

@@ -126,10 +126,10 @@ def smp_model(
     """
     import segmentation_models_pytorch as smp
 
-    require_encoder(encoder, "model.encoder")
+    require_encoder(encoder, "model.whole.encoder")
     constructor = getattr(smp, architecture)
     options = _options(constructor, depth, output_stride, decoder_channels)
-    what = f"model.architecture = '{architecture}' with model.encoder = '{encoder}'"
+    what = f"model.whole.architecture = '{architecture}' with model.whole.encoder = '{encoder}'"
     with refused(what):
         whole = constructor(encoder_name=encoder, encoder_weights=None, classes=num_classes, **options)
         found = _logits_size(whole)
@@ -140,7 +140,12 @@ def smp_model(
         )
     if weights is not None and not restore:
         load_encoder(
-            whole.encoder, encoder, weights, normalization, depth=len(whole.encoder.out_channels) - 1, section="model"
+            whole.encoder,
+            encoder,
+            weights,
+            normalization,
+            depth=len(whole.encoder.out_channels) - 1,
+            section="model.whole",
         )
     return _in_parts(whole, architecture, normalization, pretrained=weights is not None)
 
@@ -157,7 +162,7 @@ def _options(
     }
     for ours, (theirs, value) in given.items():
         if value is not None and theirs not in known:
-            raise InputError(f"model.{ours} = {show(value)}: {architecture} has no such option. Set it to null.")
+            raise InputError(f"model.whole.{ours} = {show(value)}: {architecture} has no such option. Set it to null.")
     options: dict[str, Any] = {theirs: value for theirs, value in given.values() if value is not None}
     return options | ({"upsampling": 2**depth} if architecture == "PSPNet" and depth else {})
 

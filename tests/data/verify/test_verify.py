@@ -121,7 +121,7 @@ def test_of_many_faults_five_are_shown_and_all_are_in_the_file(segkit, tmp_path)
 
 def test_a_dataset_that_is_drawn_has_nothing_to_verify(segkit):
     assert segkit("data", "verify", "configs/streets/fcn8s.yaml") == (
-        0, "streets is drawn, not read: there are no files to verify.\n", "",
+        0, "streets has no files that segkit can verify.\n", "",
     )  # fmt: skip
 
 

@@ -148,11 +148,11 @@ def test_options_reach_smp():
     [
         (
             {"architecture": "Unet", "encoder": "resnet81"},
-            "model.encoder = 'resnet81': .* no such encoder. Did you mean 'resnet18'",
+            "model.whole.encoder = 'resnet81': .* no such encoder. Did you mean 'resnet18'",
         ),
         (
             {"architecture": "Linknet", "encoder": SMALL, "decoder_channels": 8},
-            "model.decoder_channels = 8: Linknet has no such option",
+            "model.whole.decoder_channels = 8: Linknet has no such option",
         ),
         (
             {"architecture": "Unet", "encoder": SMALL, "output_stride": 8},
@@ -160,24 +160,27 @@ def test_options_reach_smp():
         ),
         (
             {"architecture": "Unet", "encoder": SMALL, "decoder_channels": 8},
-            "'Unet' with model.encoder = 'tu-test_.*' cannot be built",
+            "'Unet' with model.whole.encoder = 'tu-test_.*' cannot be built",
         ),
         (
             {"architecture": "DeepLabV3", "encoder": "vgg11"},
-            "'DeepLabV3' with model.encoder = 'vgg11' cannot be built .*dilated mode",
+            "'DeepLabV3' with model.whole.encoder = 'vgg11' cannot be built .*dilated mode",
         ),
-        ({"architecture": "Linknet", "encoder": "mit_b0"}, "'Linknet' with model.encoder = 'mit_b0' cannot be built"),
+        (
+            {"architecture": "Linknet", "encoder": "mit_b0"},
+            "'Linknet' with model.whole.encoder = 'mit_b0' cannot be built",
+        ),
         (
             {"architecture": "Unet", "encoder": "tu-test_vit"},
-            "'Unet' with model.encoder = 'tu-test_vit' cannot be built",
+            "'Unet' with model.whole.encoder = 'tu-test_vit' cannot be built",
         ),
         (
             {"architecture": "Unet", "encoder": SMALL, "weights": "imagenet"},
-            "model.weights = 'imagenet': expected a path .* or one of timm",
+            "model.whole.weights = 'imagenet': expected a path .* or one of timm",
         ),
         (
             {"architecture": "Unet", "encoder": "resnet18", "weights": "voc"},
-            "model.weights = 'voc': .* or one of imagenet, ssl, swsl",
+            "model.whole.weights = 'voc': .* or one of imagenet, ssl, swsl",
         ),
         ({"architecture": "Unet", "encoder": SMALL, "weights": "gone.pth"}, "weights gone.pth do not exist"),
     ],
@@ -211,7 +214,7 @@ def offline(monkeypatch, tmp_path):
 @pytest.mark.parametrize(("encoder", "weights"), [("resnet18", "imagenet"), ("tu-resnet18", "timm")])
 def test_without_network_named_weights_are_one_sentence_and_restoring_needs_none(offline, encoder, weights):
     options = {"architecture": "Unet", "encoder": encoder, "weights": weights}
-    sentence = rf"^model.weights = '{weights}' could not be downloaded .*expected network access to huggingface.co. .* or set null.$"
+    sentence = rf"^model.whole.weights = '{weights}' could not be downloaded .*expected network access to huggingface.co. .* or set null.$"
     with pytest.raises(InputError, match=sentence):
         smp_model(K, **options)
     assert smp_model(K, True, **options).pretrained_names
@@ -252,10 +255,10 @@ def test_weights_of_the_hub_are_loaded_if_they_expect_the_input_that_they_get(of
 def test_weights_that_expect_another_input_are_refused_with_the_right_one(settings, fitting, chosen):
     arguments = (IMAGENET | settings, chosen)
     if chosen == fitting:
-        require_fit(*arguments, key="model.weights = 'x'", section="model")
+        require_fit(*arguments, key="model.whole.weights = 'x'", section="model.whole")
         return
-    advice = f"Set model.normalization={fitting}" if fitting else "No normalization here fits"
+    advice = f"Set model.whole.normalization={fitting}" if fitting else "No normalization here fits"
     with pytest.raises(
-        InputError, match=rf"these weights expect (RGB|BGR) images .* model.normalization is '{chosen}'. {advice}"
+        InputError, match=rf"these weights expect (RGB|BGR) images .* model.whole.normalization is '{chosen}'. {advice}"
     ):
-        require_fit(*arguments, key="model.weights = 'x'", section="model")
+        require_fit(*arguments, key="model.whole.weights = 'x'", section="model.whole")
