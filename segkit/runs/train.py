@@ -12,8 +12,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from segkit import build
+from segkit.config.identity import CHANGES_NO_RESULT, identity
 from segkit.config.resolve import config_hash, dump, load
-from segkit.config.schema import RunConfig, Training, config_values, identity
+from segkit.config.schema import RunConfig, Training, config_values
 from segkit.config.signatures import show
 from segkit.data.class_weights import ClassCounts, cached_count
 from segkit.data.dataset import Dataset
@@ -30,7 +31,7 @@ from segkit.engine.trainee import Identity, Progress, Trainee
 from segkit.errors import InputError
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.metrics.confusion import Scores, scores
-from segkit.runs.trained import ELSEWHERE, Trained, differences, evaluate_trained
+from segkit.runs.trained import Trained, differences, evaluate_trained
 from segkit.runs.wandb_sync import outcome, tracked, validation_pictures
 from segkit.system.files import remove_partials, sha256
 from segkit.system.signals import Stop, stoppable
@@ -62,7 +63,7 @@ def check_folder(config: RunConfig, run: RunDir) -> None:
     """
     if not run.precious:
         return
-    differing = {key: values for key, values in differences(run, config).items() if key not in ELSEWHERE}
+    differing = {key: values for key, values in differences(run, config).items() if key not in CHANGES_NO_RESULT}
     if differing:
         shown = ", ".join(
             f"{key} ({show(there)} there, {show(here)} here)" for key, (there, here) in list(differing.items())[:8]

@@ -72,7 +72,7 @@ def test_a_classification_net_starts_a_training(segkit, config, trained, tmp_pat
     file.write_bytes(write(classifier_layers(trained)))
     code, printed, _ = segkit("import-caffe", file, "--config", config, "--out", out, "--backbone-only")
     assert code == 0
-    assert "kept their start: decoder.score_fr, decoder.score_pool4, decoder.score_pool3" in printed
+    assert "kept initial values: decoder.score_fr, decoder.score_pool4, decoder.score_pool3" in printed
     assert "not needed, or equal already: fc8" in printed
     assert segkit("train", config, f"model.initialize_from={out}", "--run", tmp_path / "run")[0] == 0
 
@@ -83,7 +83,7 @@ def test_an_input_that_the_released_nets_do_not_have_is_pointed_out(segkit, conf
     file.write_bytes(write(layers_of(trained)))
     setting = f"model.encoder.normalization={normalization}"
     printed = segkit("import-caffe", file, "--config", config, "--out", out, "--set", setting)[1]
-    assert ("look out: the released FCN nets were trained with model.encoder.normalization=fcn" in printed) == (
+    assert ("warnings: the released FCN nets were trained with model.encoder.normalization=fcn" in printed) == (
         normalization == "raw"
     )
 
