@@ -2,6 +2,7 @@
 home folder."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,3 +146,34 @@ def finished(segkit, tiny, tmp_path):
         return tmp_path / decoder
 
     return train
+
+
+COMPARED = [
+    "data.size=[32,48]", "data.train_images=8", "data.val_images=3", "data.test_images=6", "model.encoder.width=0.0625",
+    "training.epochs=2", "training.batch_size=4", "evaluation.every_epochs=1",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Folders of three runs: fcn32s with seeds 0 and 1, fcn8s with seed 0. They have no weights: no comparison needs
+    them."""
+    from segkit.build import load_config
+    from segkit.runs.train import train_run
+    from segkit.tracking.run_dir import RunDir
+
+    folder, found = tmp_path_factory.mktemp("trained"), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SEGKIT_CACHE", str(folder / "cache"))
+        for decoder, seed in (("fcn32s", 0), ("fcn32s", 1), ("fcn8s", 0)):
+            config, _ = load_config(REPOSITORY / f"configs/streets/{decoder}.yaml", [*COMPARED, f"seed={seed}"])
+            found.append(folder / f"{decoder}_{seed}")
+            train_run(config, RunDir(found[-1]))
+            shutil.rmtree(found[-1] / "checkpoints")
+    return found
+
+
+@pytest.fixture
+def copies(trained, tmp_path):
+    """The same runs, to be damaged."""
+    return [shutil.copytree(path, tmp_path / "copies" / path.name) for path in trained]

@@ -61,13 +61,15 @@ def evaluate(
     convention: Annotated[
         Convention,
         typer.Option(
-            help="Also score as another system does, which differs in classes that the labels lack; all: side by side."
+            help="Also report scores under another toolkit's convention (they differ for classes absent from the "
+            "labels); 'all' shows every convention."
         ),
     ] = "fcn",
     boundary: Annotated[
         bool,
         typer.Option(
-            "--boundary", help="Also measure boundaries: BF (tolerance 0.75% of the diagonal), boundary IoU, trimaps."
+            "--boundary",
+            help="Also report boundary measures: BF (tolerance 0.75% of the diagonal), boundary IoU, trimaps.",
         ),
     ] = False,
     weights: Weights = None,
@@ -76,7 +78,7 @@ def evaluate(
     """Score the best weights of a run on a split, at the labels' own resolution."""
     from dataclasses import asdict
 
-    from segkit.diagnostics.tables import BoundaryMeasures, convention_rows
+    from segkit.diagnostics.printed_tables import BoundaryMeasures, convention_rows
     from segkit.metrics.confusion import scores
     from segkit.metrics.conventions import CONVENTIONS, explain
     from segkit.runs.trained import evaluate_trained, open_trained
@@ -196,20 +198,20 @@ def import_caffe(
 
     found = import_weights(load_config(config, overrides or [])[0], file, out, backbone_only=backbone_only)
     print(f"{out}: {len(found.tensors)} tensors")
-    for title, names in (
+    for what, names in (
         ("kept initial values", found.kept_initial),
         ("not needed, or equal already", found.dropped),
-        ("look out", found.warnings),
+        ("warnings", found.warnings),
     ):
         if names:
-            print(f"{title}: {', '.join(names)}")
+            print(f"{what}: {', '.join(names)}")
 
 
 @app.command()
 def show(config: Config, overrides: Overrides = None) -> None:
     """Print the resolved config, and where each value came from."""
     from segkit.build import load_config
-    from segkit.diagnostics.tables import shown_values
+    from segkit.diagnostics.printed_tables import shown_values
 
     run_config, resolved = load_config(config, overrides or [])
     for line in shown_values(run_config, resolved.sources):

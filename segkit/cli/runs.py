@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from segkit.engine.distributed import Processes
     from segkit.experiments.experiment import Member
 
-experiments = typer.Typer(help="Runs that belong together, from one file.", no_args_is_help=True)
+experiments = typer.Typer(help="Train the runs of an experiment, described in one file.", no_args_is_help=True)
 
 Config = Annotated[Path, typer.Argument(help="Config file (YAML).", show_default=False)]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the config: a.b=c ...", show_default=False)]
@@ -88,25 +88,26 @@ def run_experiment(
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="AXIS=VALUE[,VALUE]: leave out other members. Repeatable.")
+        list[str] | None, typer.Option("--only", help="AXIS=VALUE[,VALUE]: only these members. Repeatable.")
     ] = None,
     show: Annotated[
-        bool, typer.Option("--list", help="List the members and what they have in common; train nothing.")
+        bool, typer.Option("--list", help="List the members and what they have in common, without training.")
     ] = False,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Processes at a time, each with its share of the cores and one of the GPUs.")
+        int, typer.Option(min=1, help="Parallel processes, each with its share of the CPU cores and one of the GPUs.")
     ] = 1,
     launcher: Annotated[
-        Literal["processes", "slurm"], typer.Option(help="Train here, or submit a job per chain of stages.")
+        Literal["processes", "slurm"],
+        typer.Option(help="Train on this machine, or submit one Slurm job per chain of stages."),
     ] = "processes",
     slurm: Annotated[
-        list[str] | None, typer.Option("--slurm", help="KEY=VALUE for submitit: timeout_min=600. Repeatable.")
+        list[str] | None, typer.Option("--slurm", help="KEY=VALUE for submitit, such as timeout_min=600. Repeatable.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the members' runs first.")] = False,
 ) -> None:
-    """Train what is missing of an experiment, resume what was interrupted, skip what is finished.
+    """Train the members of an experiment: resume interrupted ones, skip finished ones.
 
-    A member that fails does not stop the others; it is named at the end, and the exit code is 1.
+    If a member fails, the others continue; it is named at the end, and the exit code is 1.
     """
     from segkit.experiments.experiment import prepare, read_experiment, select
     from segkit.experiments.launch import run_members, submit_members
@@ -121,13 +122,18 @@ def run_experiment(
     prepare(members, overwrite=overwrite)
     _print_treatment(members)
     if launcher == "slurm":
-        for line in submit_members(members, file, changes, runs, slurm or []):
-            print(line)
+        submitted = submit_members(members, file, changes, runs, slurm or [])
+        for job in submitted:
+            print(f"job {job.job_id}: {job.paths.stdout}")
+        if not submitted:
+            print("All members are finished; no job was submitted.")
         return
     try:
         failures = run_members(members, file, changes, runs, jobs, lambda line: print(line, flush=True))
     except (KeyboardInterrupt, SystemExit) as stop:
-        print("segkit: interrupted, members too; the same command without --overwrite resumes.", file=sys.stderr)
+        print(
+            "segkit: interrupted, with all members; repeat the command without --overwrite to resume.", file=sys.stderr
+        )
         raise typer.Exit(int(stop.code or 1) if isinstance(stop, SystemExit) else 130) from None
     finished = sum(member.run.finished for member in members)
     print("\n".join([*failures, f"{finished} of {len(members)} members are finished."]))
@@ -138,8 +144,7 @@ def run_experiment(
 
 
 def _list_members(members: "Sequence[Member]") -> None:
-    """Prints how far members have come, which were trained otherwise than the file says, and what they have in
-    common."""
+    """Print the progress of the members, those trained with another config, and what they have in common."""
     from segkit.runs.train import check_folder
 
     print_runs([each.run.path for each in members])
@@ -151,7 +156,7 @@ def _list_members(members: "Sequence[Member]") -> None:
     try:
         _print_treatment(members)
     except InputError as error:
-        print(f"cannot check whether they are treated alike: {error}")
+        print(f"Cannot check whether the members are treated alike: {error}")
 
 
 def _print_treatment(members: "Sequence[Member]") -> None:
@@ -172,14 +177,15 @@ def member(
     runs: Runs = Path("runs"),
     overrides: SetOverrides = None,
 ) -> None:
-    """Train one member of an experiment in this process, stage after stage: what 'run', sweeps and clusters call."""
+    """Train one member of an experiment in this process, stage by stage. 'run', sweeps and cluster jobs call this."""
     from segkit.experiments.experiment import chains, prepare, read_experiment, select
 
     members = select(read_experiment(file, overrides or [], runs=runs), choices or [])
     found = list(chains(members))
     if len(found) > 1:
         raise InputError(
-            f"{len(members)} members are {' and '.join(choices or ['here'])}; expected one. Give AXIS=VALUE for each axis."
+            f"{len(members)} members are {' and '.join(choices or ['here'])}; expected one. "
+            "Give AXIS=VALUE for each axis."
         )
     prepare(members)
     for each in members:
@@ -204,7 +210,7 @@ def runs(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List run folders: how far each has come, its scores, and when it last wrote something."""
+    """List run folders with their progress, their scores, and when they were last written."""
     import json
     from dataclasses import asdict
 
@@ -218,7 +224,7 @@ def runs(
 
 
 def print_runs(paths: "Sequence[Path]") -> None:
-    """Prints a table of run folders; what does not exist yet is new."""
+    """Print a table of run folders; one that does not exist yet is new."""
     from segkit.compare.listing import COLUMNS, run_state
     from segkit.tracking.console import print_table
     from segkit.tracking.run_dir import RunDir
@@ -253,20 +259,27 @@ def compare(
         list[Path],
         typer.Argument(help="Run folders, folders of run folders, or an experiment file.", show_default=False),
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder for tables, figures and a page (index.html).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write tables, figures and a page (index.html) to.")
+    ] = None,
     images: Annotated[int, typer.Option(min=1, help="Test images in the picture of predictions.")] = 4,
-    browser_images: Annotated[int, typer.Option(min=1, help="Test images in the page, at most.")] = 240,
+    browser_images: Annotated[int, typer.Option(min=1, help="Most test images in the page.")] = 240,
     block: Annotated[
-        int, typer.Option(min=1, help="Test images in a row that count as one, such as frames of a drive.")
+        int,
+        typer.Option(
+            min=1,
+            help="Block size of the bootstrap: so many consecutive test images are drawn together (for video).",
+        ),
     ] = 1,
     measure: Annotated[bool, typer.Option("--measure", help="Also measure time and memory on this machine.")] = False,
     runs: Annotated[Path, typer.Option(help="Where the runs of an experiment file are.")] = Path("runs"),
     overrides: SetOverrides = None,
 ) -> None:
-    """Compare finished runs: scores, costs, and which differences are real; with --out also as figures and a page.
+    """Compare finished runs: scores, costs, and which differences are significant; with --out also figures, a page and
+    LaTeX tables.
 
-    Runs that differ in their seed only are repetitions of one method. No model is scored again: the page needs the
-    dataset, and the predictions that training and 'segkit evaluate' store.
+    Runs that differ only in their seed are repetitions of one method. No model is scored again: the page shows the
+    predictions that training and 'segkit evaluate' stored, and needs the dataset.
     """
     from segkit.experiments.comparison import finished_runs, open_comparison
     from segkit.system.machine import require_writable
@@ -277,7 +290,7 @@ def compare(
         require_writable(out, "--out")
     finished, others = finished_runs(paths, changes, runs=runs)
     comparison = open_comparison(finished, changes, block=block, measure=measure)
-    for _, table in comparison.tables():
+    for table in comparison.tables().values():
         print_table(table.title, table.columns, table.rows)
     print(
         "\n".join([*comparison.verdicts(), *comparison.notes, *(f"Not finished, left out: {path}" for path in others)])
@@ -286,7 +299,7 @@ def compare(
         return
     report = comparison.write(out, changes, pictures=images, browser_images=browser_images)
     print(*report.left_out, *report.files, sep="\n")
-    print("Open the last one in a browser: it holds everything, and needs no network.")
+    print("Open the last one in a browser: it contains everything and works offline.")
 
 
 def costs(
@@ -296,11 +309,11 @@ def costs(
         str | None,
         typer.Option(
             metavar="HxW",
-            help="Image as the network gets it, pixels. Default: the first test image.",
+            help="Size of the network's input in pixels. Default: that of the first test image.",
             show_default=False,
         ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="With --measure: how often each time is measured.")] = 10,
+    rounds: Annotated[int, typer.Option(min=1, help="With --measure: number of measurements of each time.")] = 10,
     batch_size: Annotated[
         int | None,
         typer.Option(
@@ -312,10 +325,9 @@ def costs(
     ] = False,
     overrides: SetOverrides = None,
 ) -> None:
-    """Count what models cost: parameters, multiplications, memory kept for the decoder, weight file; or also measure
-    it.
+    """Count the costs of models: parameters, multiplications, memory kept for the decoder, weight file.
 
-    With --size no dataset is needed.
+    --measure adds time and memory on this machine. With --size no dataset is needed.
     """
     import json
     from dataclasses import asdict

@@ -1,4 +1,4 @@
-"""What the paired browser of a report knows: images, label maps and counts, as plain values for JSON."""
+"""The data of a report's paired browser: images, label maps and counts, as plain values for JSON."""
 
 import base64
 import io
@@ -63,14 +63,14 @@ def browser_image(of_image: Predicted, matrices: np.ndarray) -> dict[str, Any]:
 def browser_data(
     methods: Sequence[Method], class_names: Sequence[str], palette: np.ndarray, images: list[dict[str, Any]], total: int
 ) -> dict[str, Any]:
-    """All that the browser shows: some `images` of the `total` in the test split, for every run of every method."""
+    """Data of the browser: some `images` of the `total` in the test split, for every run of every method."""
     return {
         "classes": [
             {"name": name, "color": f"#{bytes(color.tolist()).hex()}"}
             for name, color in zip(class_names, palette, strict=True)
         ],
         "runs": [
-            {"method": method.title, "seed": run.seed, "of": len(method.runs)}
+            {"method": method.name, "seed": run.seed, "of": len(method.runs)}
             for method in methods
             for run in method.runs
         ],

@@ -1,4 +1,4 @@
-"""From finished run folders to methods: what is compared, each with its repetitions."""
+"""From finished run folders to methods: what is compared, each with its runs."""
 
 import json
 from collections.abc import Sequence
@@ -9,16 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from segkit.config.titles import distinct_titles, method_title
+from segkit.config.identity import distinct_names, method_name, recipe
 from segkit.config.yaml import load
 from segkit.errors import InputError
-from segkit.metrics.confusion import Scores, scores
+from segkit.metrics.confusion import Scores, mean_iou, scores
 from segkit.tracking.run_dir import CONFIG, RESULT, RunDir
-
-# keys of a config in which repetitions of one method may differ
-ELSEWHERE = (
-    "name", "seed", "tracking", "data.root", "data.sbd", "training.device", "training.workers", "training.cache", "model.initialize_from",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -42,14 +37,12 @@ class Run:
 
     @cached_property
     def test(self) -> tuple[tuple[str, ...], np.ndarray]:
-        """Ids of the N test images, and their confusion matrices, int64 [N, K, K]: where every compared score comes
-        from."""
+        """Ids of the N test images and their confusion matrices, int64 [N, K, K]: the source of every score."""
         return self.folder.matrices("test")
 
     @cached_property
     def scores(self) -> Scores:
-        """Scores of the test split. result.json has those of the end of training; the split may have been scored
-        again."""
+        """Scores of the test split as it was scored last; result.json has those at the end of training."""
         return scores(self.test[1].sum(0))
 
     @property
@@ -60,15 +53,20 @@ class Run:
 
 @dataclass(frozen=True)
 class Method:
-    """What is compared: runs that differ in their seed only, by seed."""
+    """Runs that differ only in their seed, by seed: what is compared."""
 
-    title: str
+    name: str
     runs: tuple[Run, ...]
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """Seeds of the runs."""
         return tuple(run.seed for run in self.runs)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the K classes."""
+        return self.runs[0].result["class_names"]
 
     @cached_property
     def matrices(self) -> np.ndarray:
@@ -84,72 +82,62 @@ class Method:
     def image_mean_iou(self) -> np.ndarray:
         """Mean IoU of every test image over the classes in its labels or its prediction, [S, N] over the runs; NaN
         without labels."""
-        return np.array([[scores(matrix).mean_iou for matrix in of_run] for of_run in self.matrices])
+        return mean_iou(self.matrices)
 
 
 def read_methods(paths: Sequence[Path]) -> list[Method]:
     """The methods of some run folders, in the order of their first run.
 
-    Runs belong to one method if their configs say the same but for the seed, and give it the same title:
-    `tracking.method`, else the decoder. Two methods of one title are told apart by their folders.
+    Runs belong to one method if their configs have the same `recipe` and name: `tracking.method`, else the decoder.
+    Methods of equal names are called by their folders instead.
 
     Raises:
         InputError: if a folder holds no finished run or is given twice, or the runs were not scored on one test split
             of one dataset.
     """
+    if not paths:
+        raise InputError("no run is given: expected at least one. Name finished runs.")
     if len({path.resolve() for path in paths}) < len(paths):
         raise InputError("a run folder is given twice; expected different runs. Leave one out.")
     runs = [_read_run(path) for path in paths]
-    for path, run in zip(paths, runs, strict=True):
-        _require_same_test(path, run, paths[0], runs[0])
     groups: dict[tuple[str, str], list[list[Run]]] = {}
     for run in runs:
-        alike = groups.setdefault((method_title(run.values), json.dumps(what_counts(run.values), sort_keys=True)), [])
-        lacking = [each for each in alike if run.seed not in {other.seed for other in each}]
-        if lacking:
-            lacking[0].append(run)
+        _require_same_test(run, runs[0])
+        alike = groups.setdefault((method_name(run.values), json.dumps(recipe(run.values), sort_keys=True)), [])
+        without_seed = [each for each in alike if run.seed not in {other.seed for other in each}]
+        if without_seed:
+            without_seed[0].append(run)
         else:  # the same seed again is another measurement, not a repetition
             alike.append([run])
-    found = [(title, sorted(each, key=lambda run: run.seed)) for (title, _), alike in groups.items() for each in alike]
-    titles = distinct_titles([title for title, _ in found], [each[0].folder.path for _, each in found])
-    return [Method(title, tuple(each)) for title, (_, each) in zip(titles, found, strict=True)]
+    found = [(name, sorted(each, key=lambda run: run.seed)) for (name, _), alike in groups.items() for each in alike]
+    names = distinct_names([name for name, _ in found], [each[0].folder.path for _, each in found])
+    return [Method(name, tuple(each)) for name, (_, each) in zip(names, found, strict=True)]
 
 
 def _read_run(path: Path) -> Run:
     folder = RunDir(path).require()
     values, result = load(folder.config_text(), str(path / CONFIG)), folder.result()
-    lacking = [key for key in ("class_names", "parameters", "seconds") if key not in result] + [
+    missing = [key for key in ("class_names", "parameters", "seconds") if key not in result] + [
         key for key in ("seed", "model") if key not in values
     ]
-    if lacking:
+    if missing:
         raise InputError(
-            f"{path}: {CONFIG} and {RESULT} lack {', '.join(lacking)}; expected what 'segkit train' wrote. Train it again."
+            f"{path}: {CONFIG} and {RESULT} lack {', '.join(missing)}; expected what 'segkit train' wrote. "
+            "Train it again."
         )
     return Run(folder, values, result)
 
 
-def _require_same_test(path: Path, run: Run, first_path: Path, first: Run) -> None:
-    ours, theirs = run.result, first.result
-    if ours["class_names"] != theirs["class_names"]:
+def _require_same_test(run: Run, first: Run) -> None:
+    path, first_path = run.folder.path, first.folder.path
+    ours, theirs = run.result["class_names"], first.result["class_names"]
+    if ours != theirs:
         raise InputError(
-            f"{path} has {len(ours['class_names'])} classes, {first_path} has {len(theirs['class_names'])}: "
-            "expected runs on one dataset. Compare them apart."
+            f"{path} has {len(ours)} classes, {first_path} has {len(theirs)}: expected runs on one dataset. "
+            "Compare them separately."
         )
     if run.fingerprint != first.fingerprint:
         raise InputError(
-            f"{path} and {first_path} were scored on different test labels: expected one test split. Compare them apart."
+            f"{path} and {first_path} were scored on different test labels: expected one test split. "
+            "Compare them separately."
         )
-
-
-def what_counts(values: dict[str, Any]) -> dict[str, Any]:
-    """What a run's config says, but for what its repetitions may change; of model.initialize_from, whether it is set
-    (`staged`)."""
-    values = json.loads(json.dumps(values))
-    values["staged"] = values["model"].get("initialize_from") is not None
-    for key in ELSEWHERE:
-        *parents, last = key.split(".")
-        place = values
-        for parent in parents:
-            place = place.get(parent, {})
-        place.pop(last, None)
-    return values

@@ -1,4 +1,4 @@
-"""What a model costs: each value counted from shapes, or measured on this machine."""
+"""Costs of a model: each value counted from shapes, or measured on this machine."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -31,10 +31,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class Costs:
-    """What one model costs; what was not, or cannot be, measured is None.
+    """Costs of one model; what was not, or cannot be, measured is None.
 
     Attributes:
-        title: what the model is called.
+        name: of the model.
         size: (height, width) of the image, network pixels.
         parameters: counted; trained values.
         macs: counted; multiplications of convolutions and matrix products for one image, each with an addition; biases
@@ -51,7 +51,7 @@ class Costs:
         step_seconds: of one training step.
     """
 
-    title: str
+    name: str
     size: Size
     parameters: int
     macs: int
@@ -66,8 +66,8 @@ class Costs:
     step_seconds: Spread | None = None
 
 
-def count(title: str, model: nn.Module, size: Size) -> Costs:
-    """Everything that follows from shapes; nothing is computed, so the model may be on the meta device.
+def count(name: str, model: nn.Module, size: Size) -> Costs:
+    """Count what follows from shapes; nothing is computed, so the model may be on the meta device.
 
     A transposed convolution multiplies every pixel of its input by its whole kernel, also for pixels that are cropped
     later. A convolution multiplies its padding, too.
@@ -80,24 +80,19 @@ def count(title: str, model: nn.Module, size: Size) -> Costs:
         InputError: if the image is too small for the net.
     """
     parts = [*model.named_parameters(), *model.named_buffers()]
-    with (
-        FakeTensorMode(),
-        torch.no_grad(),
-    ):  # meta tensors that claim to be on the CPU: there is no autocast for the meta device
-        state = {name: torch.empty(part.shape, dtype=part.dtype, device="cpu") for name, part in parts}
+    with FakeTensorMode(), torch.no_grad():  # as if on the CPU: there is no autocast for the meta device
+        state = {key: torch.empty(part.shape, dtype=part.dtype, device="cpu") for key, part in parts}
         image = torch.empty(1, 3, *size, device="cpu")
         with FlopCounterMode(display=False) as counter:
             functional_call(model, state, (image,))
         kept = kept_two_bit = multiplier = None
         if isinstance(model, Segmenter):
-            own = {
-                name.removeprefix("encoder."): tensor for name, tensor in state.items() if name.startswith("encoder.")
-            }
+            own = {key.removeprefix("encoder."): each for key, each in state.items() if key.startswith("encoder.")}
             maps, indices = _kept(functional_call(model.encoder, own, (image, model.needs)), model.needs, model.stages)
             kept, kept_two_bit = FLOAT_BYTES * maps + INDEX_BYTES * indices, FLOAT_BYTES * maps + -(-indices // 4)
             multiplier = storage_multiplier(model.needs, model.stages) if len(set(model.stages.channels)) == 1 else None
     return Costs(
-        title=title,
+        name=name,
         size=size,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         macs=counter.get_total_flops() // 2,
@@ -131,8 +126,8 @@ def interleaved(
     clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[int], None] | None = None,
 ) -> list[Spread]:
-    """Seconds of each task. A round runs every task once, and each round starts one task later, so that drift of the
-    machine cancels.
+    """Measure the seconds of each task. A round runs every task once, and each round starts one task later, so that
+    drift of the machine cancels.
 
     Args:
         tasks: each returns when its work is done, on whatever device.
@@ -155,9 +150,9 @@ def interleaved(
 
 
 def cost_tables(costs: Sequence[Costs]) -> list[Table]:
-    """What was counted, and what was measured if anything was: a row per model."""
+    """Tables of what was counted, and of what was measured if anything was: a row per model."""
     sizes = {f"{cost.size[0]}x{cost.size[1]}" for cost in costs}
-    names = [cost.title if len(sizes) == 1 else f"{cost.title} {cost.size[0]}x{cost.size[1]}" for cost in costs]
+    names = [cost.name if len(sizes) == 1 else f"{cost.name} {cost.size[0]}x{cost.size[1]}" for cost in costs]
     conditions = dict.fromkeys(cost.measured_on for cost in costs if cost.measured_on is not None)
     image = f"image of {sizes.pop()} pixels" if len(sizes) == 1 else "image of the size beside each name"
     rows = [
@@ -189,17 +184,18 @@ def cost_tables(costs: Sequence[Costs]) -> list[Table]:
 
 
 def legend(*, measured: bool) -> list[str]:
-    """What the tables mean, a sentence or two a line."""
+    """Explain the tables, a sentence or two a line."""
     counted = [
-        "counted: from shapes alone. MACs: multiplications of convolutions and matrix products; no biases, no pooling or unpooling.",
-        "kept for decoder: what the encoder must keep of an image until the decoder uses it, without the deepest map: maps as float32,",
-        "of K channels if the decoder reduces them first; pooling indices as int64, as torch has them, or as 2 bits (windows of 2x2).",
+        "counted: from shapes alone. MACs: multiplications of convolutions and matrix products; no biases, no pooling.",
+        "kept for decoder: what the encoder must keep of an image until the decoder uses it, without the deepest map:",
+        "maps as float32, of K channels if the decoder reduces them first; pooling indices as torch's int64, or as 2 bits.",
         "storage multiplier: as in SegNet's Table 1, for encoders whose stages have equal widths. 1 MB is 10^6 bytes.",
     ]
     return counted + measured * [
-        "measured: here, with random weights; median (quartiles) of rounds in which every model ran once. Inference: one image to class",
-        "ids, batch norm absorbed. Memory: what a pass, or training steps (gradients, optimizer state, activations), add at their peak to",
-        "what model and input take; on the CPU resident memory of a process of its own. -: cannot be measured here.",
+        "measured: on this machine, with random weights; median (quartiles) of rounds in which every model ran once.",
+        "Inference: one image to class ids, batch norm folded. Memory: the peak that a forward pass, or training steps",
+        "(gradients, optimizer state, activations), add to model and input; on the CPU resident memory of a separate",
+        "process. -: cannot be measured here.",
     ]
 
 

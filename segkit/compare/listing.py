@@ -1,16 +1,18 @@
-"""Run folders at a glance: how far each has come, and its scores."""
+"""Run folders at a glance: the progress of each, and its scores."""
 
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from segkit.config.titles import method_title
+from segkit.config.identity import method_name
 from segkit.config.yaml import load
 from segkit.errors import InputError
 from segkit.tracking.console import percent
 from segkit.tracking.lock import in_use
 from segkit.tracking.run_dir import CONFIG, ENVIRONMENT, METRICS, RESULT, RunDir
+
+COLUMNS = ("run", "method", "seed", "state", "epoch", "best validation mean IoU", "test mean IoU", "last written")
 
 
 @dataclass(frozen=True)
@@ -38,13 +40,14 @@ class RunState:
     age_seconds: float
 
     def row(self) -> tuple[str, ...]:
-        """The same as text."""
+        """Cells of a table row, under COLUMNS."""
         epochs = f"{self.epoch}/{self.epochs}" if self.epochs else f"{self.epoch}"
         scores = (percent(self.validation_mean_iou), percent(self.test_mean_iou))
-        return (self.path, self.method, str(self.seed), self.state, epochs, *scores, _age(self.age_seconds))
-
-
-COLUMNS = ("run", "method", "seed", "state", "epoch", "best validation mean IoU", "test mean IoU", "last written")
+        age = f"{self.age_seconds:.0f} s ago"
+        for unit, length in (("min", 60), ("h", 3600), ("days", 86400)):
+            if self.age_seconds >= 2 * length:
+                age = f"{self.age_seconds / length:.0f} {unit} ago"
+        return (self.path, self.method, str(self.seed), self.state, epochs, *scores, age)
 
 
 def find_runs(paths: Iterable[Path]) -> list[Path]:
@@ -57,11 +60,9 @@ def find_runs(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         if not path.is_dir():
             raise InputError(
-                f"{path} is no folder; expected a run folder, or one with run folders below it. Check the path."
+                f"{path} is not a folder; expected a run folder, or one with run folders below it. Check the path."
             )
-        for file in sorted(path.rglob(ENVIRONMENT)):
-            if RunDir(file.parent).exists:
-                found[file.parent] = None
+        found |= dict.fromkeys(file.parent for file in sorted(path.rglob(ENVIRONMENT)) if RunDir(file.parent).exists)
     return list(found)
 
 
@@ -71,42 +72,29 @@ def run_state(path: Path) -> RunState:
         file.stat().st_mtime for name in (METRICS, RESULT, CONFIG, ENVIRONMENT) if (file := path / name).exists()
     ]
     age = time.time() - max(written, default=time.time())
+    run = RunDir(path)
     try:
-        return _state(RunDir(path), age)
+        config = load(run.config_text(), str(path / CONFIG))
+        records = run.records()
+        validations = [record for record in records if record["kind"] == "validation"]
+        test = [record["mean_iou"] for record in records if record["kind"] == "test"]
+        if run.finished:
+            run.result()  # or it is damaged
+            state = "finished"
+        else:
+            state = "running" if in_use(path) else "unfinished" if run.precious else "new"
+        return RunState(
+            path=str(path),
+            name=str(config.get("name")),
+            method=method_name(config),
+            seed=config.get("seed", 0),
+            state=state,
+            step=max((record["step"] for record in records), default=0),
+            epoch=max((record["epoch"] for record in validations), default=0),
+            epochs=config["training"].get("epochs"),
+            validation_mean_iou=max((record["mean_iou"] for record in validations), default=None),
+            test_mean_iou=test[-1] if test else None,
+            age_seconds=age,
+        )
     except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever damaged files lead to
         return RunState(str(path), "", "", 0, "damaged", 0, 0, None, None, None, age)
-
-
-def _state(run: RunDir, age: float) -> RunState:
-    config = load(run.config_text(), str(run.path / CONFIG))
-    records = run.records()
-    validations = [record for record in records if record["kind"] == "validation"]
-    test = [record["mean_iou"] for record in records if record["kind"] == "test"]
-    if run.finished:
-        run.result()
-    return RunState(
-        path=str(run.path),
-        name=str(config.get("name")),
-        method=method_title(config),
-        seed=config.get("seed", 0),
-        state="finished"
-        if run.finished
-        else "running"
-        if in_use(run.path)
-        else "unfinished"
-        if run.precious
-        else "new",
-        step=max((record["step"] for record in records), default=0),
-        epoch=max((record["epoch"] for record in validations), default=0),
-        epochs=config["training"].get("epochs"),
-        validation_mean_iou=max((record["mean_iou"] for record in validations), default=None),
-        test_mean_iou=test[-1] if test else None,
-        age_seconds=age,
-    )
-
-
-def _age(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit} ago"
-    return f"{seconds:.0f} s ago"

@@ -23,11 +23,11 @@ _MMAP_THRESHOLD = -3  # glibc's malloc.h, M_MMAP_THRESHOLD
 
 @dataclass(frozen=True)
 class Work:
-    """What can be done again and again.
+    """Work that can be repeated.
 
     Attributes:
         run: does it, and returns when the device has done it.
-        forget: gives back what runs leave behind, so that the next run is like the first.
+        forget: frees what runs leave behind, so that the next run is like the first.
     """
 
     run: Callable[[], object]
@@ -35,12 +35,12 @@ class Work:
 
 
 def in_child(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result | None:
-    """What a function of a module gives in a fresh process, whose memory nothing else has touched; None if the process
+    """The result of a function of a module in a fresh process, whose memory nothing else has used; None if the process
     dies.
 
     The child imports the main module: a script needs `if __name__ == "__main__":`.
     """
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_give_back_what_is_freed) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_return_freed_memory) as pool:
         try:
             return pool.submit(function, *args, **kwargs).result()
         except BrokenProcessPool:
@@ -52,49 +52,43 @@ def added_memory(work: Work, device_type: str) -> int | None:
     be measured.
 
     The work is done once before: what libraries load or compile the first time is not counted. On CUDA this is memory
-    of torch's tensors; on the CPU the resident memory of this process, so that only a process of its own (`in_child`)
-    gives it exactly. Where a system cannot set the peak of a process back (macOS), the work is not done before, and the
-    peak is known only if it is a new one.
+    of torch's tensors; on the CPU the resident memory of this process, so it is exact only in a process of its own
+    (`in_child`). Where a system cannot reset the peak of a process (macOS), the work is not done before, and the peak
+    is known only if it is a new one.
 
     Args:
         device_type: cpu, cuda, or another, whose memory is not known.
     """
+
+    def twice() -> None:
+        work.run()  # the second time an optimizer has its state
+        work.run()
+
     if device_type == "cpu" and not _CLEAR.exists():
-        return _new_peak(work)
+        largest = _largest_resident()
+        before = 1024 * int(subprocess.check_output(["ps", "-o", "rss=", "-p", str(getpid())], text=True))
+        twice()
+        return _largest_resident() - before if _largest_resident() > largest else None
+    if device_type not in ("cpu", "cuda"):
+        return None
     work.run()
     work.forget()
     gc.collect()
     if device_type == "cpu":
         _CLEAR.write_text("5")  # the peak starts from here
         before = _status("VmHWM")
-        _twice(work)
+        twice()
         return _status("VmHWM") - before
-    return _added_cuda(work) if device_type == "cuda" else None
-
-
-def _twice(work: Work) -> None:
-    work.run()  # the second time an optimizer has its state
-    work.run()
-
-
-def _added_cuda(work: Work) -> int:
     import torch
 
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    _twice(work)
+    twice()
     return torch.cuda.max_memory_allocated() - before
 
 
-def _new_peak(work: Work) -> int | None:
-    largest = _largest_resident()
-    before = 1024 * int(subprocess.check_output(["ps", "-o", "rss=", "-p", str(getpid())], text=True))
-    _twice(work)
-    return _largest_resident() - before if _largest_resident() > largest else None
-
-
 def _status(key: str) -> int:
-    """Bytes that the kernel notes under a key, such as VmHWM; 0 if it notes none."""
+    """Bytes that the kernel lists under a key, such as VmHWM; 0 if it lists none."""
     lines = _STATUS.read_text().splitlines() if _STATUS.exists() else []
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{key}:")), 0)
 
@@ -105,8 +99,8 @@ def _largest_resident() -> int:
     return _status("VmHWM") or unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _give_back_what_is_freed() -> None:
-    """Makes glibc return freed tensors to the system at once: what it would keep for later hides or feigns what work
+def _return_freed_memory() -> None:
+    """Make glibc return freed tensors to the system at once: memory that it keeps for later would distort what work
     adds."""
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:

@@ -2,52 +2,44 @@
 
 import base64
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from string import Template
 from typing import Any
 
+from segkit.compare.figures import Drawing
 from segkit.compare.tables import Table
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of the page: a PNG file's bytes, and what it shows."""
-
-    name: str
-    caption: str
-    png: bytes
 
 
 def page(
     title: str,
     *,
     subtitle: str,
-    tables: Sequence[tuple[str, Table]],
-    pictures: Sequence[Picture],
+    tables: Mapping[str, Table],
+    figures: Sequence[tuple[Drawing, bytes]],
     verdicts: Sequence[str],
     notes: Sequence[str],
     browser: dict[str, Any] | None,
 ) -> str:
-    """The text of index.html. All that is given is text, never HTML.
+    """The text of index.html. Every argument is text, never HTML.
 
     Args:
-        verdicts: sentences that say which differences are real.
+        figures: each with the bytes of its PNG file.
+        verdicts: sentences about which differences are real.
         notes: sentences at the end, such as what was left out.
-        browser: what `segkit.compare.browser_data` makes, or None: no paired browser.
+        browser: the result of `segkit.compare.browser_data`; None: no paired browser.
     """
-    parts = files("segkit.compare") / "browser"
-    texts = {name: (parts / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")}
+    folder = files("segkit.compare") / "browser"
+    texts = {name: (folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")}
     return Template(texts["page.html"]).substitute(
         title=escape(title),
         subtitle=escape(subtitle),
         style=texts["page.css"],
         script=texts["page.js"],
         verdicts=_list("Verdicts", verdicts),
-        tables="\n".join(_table(name, table) for name, table in tables),
-        figures="\n".join(_figure(picture) for picture in pictures),
+        tables="\n".join(_table(name, table) for name, table in tables.items()),
+        figures="\n".join(_figure(drawing, content) for drawing, content in figures),
         hidden="" if browser else "hidden",
         notes=_list("Notes", notes),
         data=_json(browser),
@@ -83,10 +75,9 @@ def _cell(text: str) -> str:
     return escape(text).replace("+-", "±")
 
 
-def _figure(picture: Picture) -> str:
-    source = base64.b64encode(picture.png).decode()
-    caption = escape(picture.caption)
+def _figure(drawing: Drawing, content: bytes) -> str:
+    source, caption = base64.b64encode(content).decode(), escape(drawing.caption)
     return (
-        f'<figure id="figure-{escape(picture.name)}"><div class="scroll" tabindex="0"><img alt="{caption}" '
+        f'<figure id="figure-{escape(drawing.name)}"><div class="scroll" tabindex="0"><img alt="{caption}" '
         f'src="data:image/png;base64,{source}"></div><figcaption>{caption}</figcaption></figure>'
     )

@@ -48,7 +48,8 @@ def read_predictions(runs: Sequence[Run], dataset: Dataset, images: Sequence[str
 def _require_stored(run: Run, ids: tuple[str, ...]) -> None:
     if run.test[0] != ids:
         raise InputError(
-            f"{run.folder.path} names its test images differently than the first run. Repeat 'segkit evaluate' for both."
+            f"{run.folder.path} names its test images differently than the first run. "
+            "Repeat 'segkit evaluate' for both."
         )
     lacking = [name for name in ids if not run.folder.prediction("test", name).is_file()]
     if lacking:

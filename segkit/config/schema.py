@@ -11,8 +11,8 @@ from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, field_validator
 from pydantic_core import PydanticCustomError
 
+from segkit.config.identity import model_name
 from segkit.config.ranges import Count, NotNegative, Positive, Share
-from segkit.config.titles import model_title
 
 _STRICT = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
@@ -73,7 +73,7 @@ class Model(Section):
     @property
     def title(self) -> str:
         """What comparisons call it."""
-        return model_title(_plain(self))
+        return model_name(_plain(self))
 
 
 class Loss(Section):
@@ -213,16 +213,6 @@ class RunConfig(Section):
 def config_values(config: RunConfig) -> dict[str, Any]:
     """The complete plain dict of a config: every default written out, ready to save and to `validate` again."""
     return _plain(config)
-
-
-def identity(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a config's values decides the result: all but `checkpoints` and `tracking`; of outside components the
-    hash of each plugin file and the version of each package."""
-    found = {key: value for key, value in values.items() if key not in ("checkpoints", "tracking", "plugins")}
-    outside = values.get("plugins") or ()
-    hashes = {Path(each["file"]).name: each["sha256"] for each in outside if "file" in each}
-    versions = {each["package"]: each["version"] for each in outside if "package" in each}
-    return found | ({"plugins": hashes | versions} if outside else {})
 
 
 def _plain(value: Any) -> Any:

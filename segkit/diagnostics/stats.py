@@ -13,7 +13,7 @@ from segkit.config.schema import RunConfig
 from segkit.data.class_weights import ClassCounts
 from segkit.data.layout import SPLITS
 from segkit.data.statistics import SplitStatistics, split_statistics
-from segkit.diagnostics.tables import class_weight_rows, class_weight_variants, mean_weight
+from segkit.diagnostics.printed_tables import class_weight_rows, class_weight_variants, mean_weight
 from segkit.models.features import NORMALIZATIONS
 from segkit.system.files import write_text
 from segkit.tracking.console import progress_bar

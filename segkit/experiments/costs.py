@@ -1,4 +1,4 @@
-"""What the models of configs and runs cost."""
+"""Costs of the models of configs and runs."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 
 from segkit import build
-from segkit.compare.ledger import Costs, Spread, count, interleaved
+from segkit.compare.ledger import Costs, count, interleaved
 from segkit.compare.memory import Work, added_memory, in_child
+from segkit.config.identity import distinct_names, method_name
 from segkit.config.schema import RunConfig, config_values
-from segkit.config.titles import distinct_titles, method_title
 from segkit.data.datasets.class_file import read_classes
 from segkit.data.loader import Batch
 from segkit.engine.batch_norm import absorb_batch_norm
@@ -34,13 +34,23 @@ SIZE_HINT = " Or give the size of images: --size HEIGHTxWIDTH."
 
 @dataclass(frozen=True)
 class _Subject:
-    """A model whose costs are asked for: where its config lies, and the weights of a run that has some."""
+    """A model whose costs are asked for, and the weight file of a run that has one."""
 
-    path: Path
     config: RunConfig
     num_classes: int
     weights: Path | None
     size: Size = (0, 0)
+
+    @property
+    def device(self) -> torch.device:
+        return choose_device(self.config.training.device)
+
+    @property
+    def precision(self) -> torch.dtype:
+        return choose_precision(self.config.training.precision, self.device)
+
+    def model(self) -> Segmenter:
+        return build.build_model(self.config, self.num_classes, restore=True)
 
 
 def costs_of(
@@ -55,31 +65,32 @@ def costs_of(
     """Costs of the models of some configs or run folders, in their order.
 
     Args:
-        measure: also measure time and memory on this machine, on each experiment's device and in its precision.
+        measure: also measure time and memory on this machine, on each config's device and in its precision.
         size: (height, width) of images and training crops in network pixels; None: that of the first test image.
         rounds: measurements of each time.
-        batch_size: images of a training step; None: as the experiment says.
+        batch_size: images of a training step; None: as the config says.
         overrides: changes to every config, `a.b=c`.
     Raises:
         InputError: if a path is neither, a config is not valid, an image is too small, or there is none and no `size`.
     """
     changes = [*overrides, *([] if batch_size is None else [f"training.batch_size={batch_size}"])]
     subjects = [_open(path, changes) for path in paths]
+    names = distinct_names([method_name(config_values(each.config)) for each in subjects], paths)
     found = []
-    for index, (subject, title) in enumerate(zip(subjects, _titles(subjects), strict=True)):
+    for index, (subject, name) in enumerate(zip(subjects, names, strict=True)):
         with torch.device("meta"):
-            model = build.build_model(subject.config, subject.num_classes, restore=True).eval()
+            model = subject.model().eval()
         subjects[index] = replace(subject, size=size or _test_image_size(subject.config, model))
-        costs = count(title, model, subjects[index].size)
+        costs = count(name, model, subjects[index].size)
         found.append(replace(costs, file_bytes=subject.weights.stat().st_size) if subject.weights else costs)
     return _measured(subjects, found, rounds) if measure else found
 
 
 def read_size(text: str) -> Size:
-    """`360x480` as (height, width).
+    """Parse `360x480` into (height, width).
 
     Raises:
-        InputError: if it is no such text.
+        InputError: if it is something else.
     """
     sides = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
     if sides is None:
@@ -94,17 +105,10 @@ def _open(path: Path, overrides: Sequence[str]) -> _Subject:
         )
     if path.is_file():
         config, _ = build.load_config(path, overrides)
-        return _Subject(path, config, len(build.build_classes(config).names), None)
-    run = RunDir(path).require()
+        return _Subject(config, len(build.build_classes(config).names), None)
+    best = RunDir(path).require().checkpoints / BEST
     config, _ = build.load_config(path / CONFIG, overrides)
-    best = run.checkpoints / BEST
-    return _Subject(path, config, len(read_classes(path / CLASSES).names), best if best.is_file() else None)
-
-
-def _titles(subjects: Sequence[_Subject]) -> list[str]:
-    """What each is called, as in a comparison."""
-    titles = [method_title(config_values(each.config)) for each in subjects]
-    return distinct_titles(titles, [each.path for each in subjects])
+    return _Subject(config, len(read_classes(path / CLASSES).names), best if best.is_file() else None)
 
 
 def _test_image_size(config: RunConfig, model: Segmenter) -> Size:
@@ -121,28 +125,27 @@ def _measured(subjects: Sequence[_Subject], costs: Sequence[Costs], rounds: int)
     """The costs with what is measured: memory of one model after the other, then times of all, which are in memory
     together."""
     threads, kinds = torch.get_num_threads(), (_inference, _training)
-    with progress_bar("measuring", len(subjects) * len(kinds) + (rounds + WARM_UP) * len(kinds)) as progress:
-        peaks: list[list[int | None]] = []
-        times: list[list[Spread]] = []
-        for prepare in kinds:
-            peaks.append([])
+    with progress_bar("measuring", (len(subjects) + rounds + WARM_UP) * len(kinds)) as progress:
+        peaks: list[list[int | None]] = [[], []]
+        for of_kind, prepare in zip(peaks, kinds, strict=True):
             for subject in subjects:
-                alone = _device(subject).type == "cpu"
-                peaks[-1].append(
+                alone = subject.device.type == "cpu"  # a process of its own
+                of_kind.append(
                     in_child(_peak, subject, prepare, threads) if alone else _peak(subject, prepare, threads)
                 )
                 progress(1)
-        for prepare in kinds:
-            tasks = [prepare(subject).run for subject in subjects]
-            times.append(interleaved(tasks, rounds, warm_up=WARM_UP, progress=progress))
+        inference, training = (
+            interleaved([prepare(each).run for each in subjects], rounds, warm_up=WARM_UP, progress=progress)
+            for prepare in kinds
+        )
     return [
         replace(
             cost,
             measured_on=_conditions(subject),
             peak_inference_bytes=peaks[0][index],
             peak_training_bytes=peaks[1][index],
-            forward_seconds=times[0][index],
-            step_seconds=times[1][index],
+            forward_seconds=inference[index],
+            step_seconds=training[index],
         )
         for index, (cost, subject) in enumerate(zip(costs, subjects, strict=True))
     ]
@@ -150,26 +153,21 @@ def _measured(subjects: Sequence[_Subject], costs: Sequence[Costs], rounds: int)
 
 def _peak(subject: _Subject, prepare: Callable[[_Subject], Work], threads: int) -> int | None:
     torch.set_num_threads(threads)
-    return added_memory(prepare(subject), _device(subject).type)
-
-
-def _device(subject: _Subject) -> torch.device:
-    return choose_device(subject.config.training.device)
+    return added_memory(prepare(subject), subject.device.type)
 
 
 def _conditions(subject: _Subject) -> str:
-    device, settings = _device(subject), subject.config.training
+    device = subject.device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     threads = f" (threads: {torch.get_num_threads()})" if device.type == "cpu" else ""
-    precision = str(choose_precision(settings.precision, device)).removeprefix("torch.")
-    return f"{name}{threads}, {precision}, images in a training step: {settings.batch_size}"
+    precision = str(subject.precision).removeprefix("torch.")
+    return f"{name}{threads}, {precision}, images in a training step: {subject.config.training.batch_size}"
 
 
 def _inference(subject: _Subject) -> Work:
     """One image to class ids at its own size, as a run is scored."""
-    device = _device(subject)
-    precision = choose_precision(subject.config.training.precision, device)
-    model = absorb_batch_norm(build.build_model(subject.config, subject.num_classes, restore=True).to(device))
+    device, precision = subject.device, subject.precision
+    model = absorb_batch_norm(subject.model().to(device))
     image = torch.randn(1, 3, *subject.size)
 
     def run() -> None:
@@ -179,10 +177,9 @@ def _inference(subject: _Subject) -> Work:
 
 
 def _training(subject: _Subject) -> Work:
-    """One training step of the experiment on random images, at rate 0: the weights stay, so that no loss diverges."""
-    settings, device = subject.config.training, _device(subject)
-    precision = choose_precision(settings.precision, device)
-    model = build.build_model(subject.config, subject.num_classes, restore=True).to(device).train()
+    """One training step of the config on random images, at learning rate 0: the weights stay, so no loss diverges."""
+    settings, device, precision = subject.config.training, subject.device, subject.precision
+    model = subject.model().to(device).train()
     optimizer = build.build_optimizer(subject.config, model)
     for group in optimizer.param_groups:
         group["lr"] = 0.0

@@ -2,11 +2,10 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -36,7 +35,7 @@ class Member:
     """One run of an experiment: what is trained, and where.
 
     Attributes:
-        choices: axis -> title of its value here; the stage is an axis too.
+        choices: axis -> label of its value here; the stage is an axis too.
         before: the stage that this one starts from.
     """
 
@@ -53,14 +52,14 @@ class Member:
     @property
     def chain(self) -> tuple[tuple[str, str], ...]:
         """Choices but for the stage: members with equal ones are trained one after the other."""
-        return tuple((axis, title) for axis, title in self.choices.items() if axis != STAGE)
+        return tuple((axis, label) for axis, label in self.choices.items() if axis != STAGE)
 
 
 @dataclass(frozen=True)
 class Value:
-    """A value of an axis: what it is called, what goes into a run's name, and the config layer that it stands for."""
+    """A value of an axis: its label, its part of a run's name, and the config layer that it stands for."""
 
-    title: str
+    label: str
     word: str
     layer: Layer
 
@@ -72,7 +71,8 @@ def read_experiment(path: Path, overrides: Sequence[str] = (), *, runs: Path = P
         base: a config file, or a list of them, relative to this file.
         set: keys and values for all members.
         axes: axis -> its values. A list holds values of the key that the axis is called by (`decoder`, `encoder` and
-            `loss` for model.decoder, model.encoder and loss.function); a mapping holds title -> config file, or keys and values.
+            `loss` for model.decoder, model.encoder and loss.function); a mapping holds label -> config file, or keys
+            and values.
         stages: name -> config file, or keys and values. Each stage starts from the best weights of the one before.
     There is a member for each combination of values and stages. Its config is made of the files, then `set`, then keys
     and values, then `overrides`; the later wins.
@@ -80,58 +80,55 @@ def read_experiment(path: Path, overrides: Sequence[str] = (), *, runs: Path = P
     Raises:
         InputError: if the file or the config of a member is not valid.
     """
-    tree, name = _read(path)
-    shared = [path.parent / file for file in _files(tree.get("base"), path)]
+    tree = _read(path)
+    given = values_of(tree.get("name", Leaf(None, "")))
+    name = _folder_name(given, f"{path}: name = {show(given)}")
+    base = values_of(tree["base"]) if "base" in tree else []
+    files = [base] if isinstance(base, str) else base
+    if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+        raise InputError(
+            f"{path}: base = {show(base)}: expected a config file, or a list of them, relative to this file."
+        )
     settings = tree.get("set", {})
     if not isinstance(settings, dict):
         raise InputError(
-            f"{settings.source}: set = {show(settings.value)}: expected keys and values, such as training: {{epochs: 4}}."
+            f"{settings.source}: set = {show(settings.value)}: expected keys and values, "
+            "such as training: {epochs: 4}."
         )
     settings = _nested(settings)
-    axes = _axes(tree, path)
+    axes, stages = _axes(tree, path), _stages(tree, path)
     _refuse_overrides_of(axes, overrides)
-    stages = _stages(tree, path)
-    members: list[Member] = []
+    members: dict[str, Member] = {}
     for values in product(*axes.values()):
         before = None
         for stage in stages or [None]:
             chosen = dict(zip(axes, values, strict=True)) | ({STAGE: stage} if stage else {})
-            before = _member(path, name, [*shared, settings], chosen, overrides, runs, before)
-            members.append(before)
-    _require_different_names(members, path)
-    return members
+            words = {axis: value.word for axis, value in chosen.items()}
+            folder = "-".join(words.values()) or name
+            _folder_name(folder, f"{path}: '{folder}' names a folder")
+            layers = [*(path.parent / file for file in files), settings, *(value.layer for value in chosen.values())]
+            about = {
+                "name": f"{name}-{folder}" if words else name,
+                "tracking.method": "-".join(word for axis, word in words.items() if axis != "seed") or None,
+                "tracking.group": name,
+            } | ({"model.initialize_from": str(before.run.path)} if before else {})
+            config, _ = build.load_config(
+                sorted(layers, key=lambda layer: not isinstance(layer, Path)),  # files first
+                [*overrides, *(f"{key}={json.dumps(value)}" for key, value in about.items())],
+                title=f"{path}: {folder}",
+            )
+            labels = {axis: value.label for axis, value in chosen.items()}
+            if folder in members:
+                both = " and ".join(str(dict(choices)) for choices in (members[folder].choices, labels))
+                raise InputError(
+                    f"{path}: {both} would both be called '{folder}'. "
+                    "Give the values of an axis labels: LABEL: {KEY: VALUE}."
+                )
+            before = members[folder] = Member(config, RunDir(runs / name / folder), labels, before)
+    return list(members.values())
 
 
-def _member(
-    path: Path,
-    name: str,
-    shared: list[Layer],
-    chosen: dict[str, Value],
-    overrides: Sequence[str],
-    runs: Path,
-    before: Member | None,
-) -> Member:
-    """One member."""
-    words = [value.word for value in chosen.values()]
-    folder = "-".join(words) or name
-    if not re.fullmatch(FOLDER_NAME, folder):
-        raise InputError(
-            f"{path}: '{folder}' names a folder: expected letters, digits, '.', '_' and '-', a letter or digit first."
-        )
-    method = "-".join(value.word for axis, value in chosen.items() if axis != "seed")
-    title = {"name": f"{name}-{folder}" if words else name, "tracking.method": method or None, "tracking.group": name}
-    follows = {"model.initialize_from": str(before.run.path)} if before else {}
-    layers = [*shared, *(value.layer for value in chosen.values())]
-    layers = [layer for layer in layers if isinstance(layer, Path)] + [
-        layer for layer in layers if not isinstance(layer, Path)
-    ]
-    about = [f"{key}={json.dumps(value)}" for key, value in (title | follows).items()]
-    config, _ = build.load_config(layers, [*overrides, *about], title=f"{path}: {folder}")
-    return Member(config, RunDir(runs / name / folder), {axis: value.title for axis, value in chosen.items()}, before)
-
-
-def _read(path: Path) -> tuple[Tree, str]:
-    """The file's tree and the experiment's name."""
+def _read(path: Path) -> Tree:
     if not path.is_file():
         found = "is a folder" if path.is_dir() else "does not exist"
         raise InputError(f"The experiment file '{path}' {found}. Expected a YAML file. Check the path.")
@@ -142,26 +139,17 @@ def _read(path: Path) -> tuple[Tree, str]:
     for key in tree:
         if key not in KEYS:
             raise InputError(f"{path}: unknown key '{key}'.{nearest(key, KEYS)} Known keys: {', '.join(KEYS)}.")
-    name = values_of(tree.get("name", Leaf(None, "")))
-    if not isinstance(name, str) or not re.fullmatch(FOLDER_NAME, name):
-        raise InputError(
-            f"{path}: name = {show(name)}: expected letters, digits, '.', '_' and '-', a letter or digit first."
-        )
     if not ({"axes", "stages"} & set(tree)):
         raise InputError(
             f"{path} has neither axes nor stages: expected what its runs differ in, such as axes: {{seed: [0, 1, 2]}}."
         )
-    return tree, name
+    return tree
 
 
-def _files(base: Tree | Leaf | None, path: Path) -> list[str]:
-    found = values_of(base) if base is not None else []
-    found = [found] if isinstance(found, str) else found
-    if not isinstance(found, list) or not all(isinstance(file, str) for file in found):
-        raise InputError(
-            f"{path}: base = {show(found)}: expected a config file, or a list of them, relative to this file."
-        )
-    return found
+def _folder_name(text: object, what: str) -> str:
+    if not isinstance(text, str) or not re.fullmatch(FOLDER_NAME, text):
+        raise InputError(f"{what}: expected letters, digits, '.', '_' and '-', a letter or digit first.")
+    return text
 
 
 def _axes(tree: Tree, path: Path) -> dict[str, list[Value]]:
@@ -175,46 +163,26 @@ def _axes(tree: Tree, path: Path) -> dict[str, list[Value]]:
     for axis, item in axes.items():
         if axis == STAGE:
             raise InputError(f"{path}: axes.{STAGE}: this name is taken by `stages`. Choose another.")
-        if not re.fullmatch(FOLDER_NAME, axis):
-            raise InputError(
-                f"{path}: axes.{axis}: expected letters, digits, '.', '_' and '-', a letter or digit first."
-            )
+        axis = _folder_name(axis, f"{path}: axes.{axis}")
         if isinstance(item, dict):
-            found[axis] = _titled(item, path, f"axes.{axis}")
-        elif isinstance(item.value, list) and len(set(map(repr, item.value))) < len(item.value):
-            raise InputError(f"{item.source}: axes.{axis} = {show(item.value)}: a value is given twice. Keep one.")
-        elif (
-            isinstance(item.value, list)
-            and item.value
-            and not any(isinstance(value, dict | list) for value in item.value)
-        ):
-            found[axis] = [_listed(axis, value, item.source) for value in item.value]
-        else:
+            found[axis] = _labelled(item, path, f"axes.{axis}")
+            continue
+        values, where = item.value, f"{item.source}: axes.{axis} = {show(item.value)}"
+        if not isinstance(values, list) or not values or any(isinstance(value, dict | list) for value in values):
             raise InputError(
-                f"{item.source}: axes.{axis} = {show(item.value)}: expected a list of numbers or words, or titles, each with a "
-                "config file or keys and values."
+                f"{where}: expected a list of numbers or words, or labels, each with a config file or keys and values."
             )
-    return found
-
-
-def _listed(axis: str, value: Any, source: str) -> Value:
-    key = SHORT.get(axis, axis)
-    word = value if isinstance(value, str) else f"{key.rpartition('.')[2]}{json.dumps(value)}"
-    layer: Tree | Leaf = Leaf(value, source)
-    for part in reversed(key.split(".")):
-        layer = {part: layer}
-    return Value(value if isinstance(value, str) else json.dumps(value), word, mapping_of(layer, source))
-
-
-def _titled(items: Tree, path: Path, where: str) -> list[Value]:
-    """The values of a mapping from titles to config files, or to keys and values."""
-    found = []
-    for title, item in items.items():
-        if isinstance(item, Leaf) and not isinstance(item.value, str):
-            raise InputError(
-                f"{item.source}: {where}.{title} = {show(item.value)}: expected a config file, or keys and values."
-            )
-        found.append(Value(title, title, path.parent / item.value if isinstance(item, Leaf) else _nested(item)))
+        if len(set(map(repr, values))) < len(values):
+            raise InputError(f"{where}: a value is given twice. Keep one.")
+        key = SHORT.get(axis, axis)
+        found[axis] = []
+        for value in values:
+            layer: Tree | Leaf = Leaf(value, item.source)
+            for part in reversed(key.split(".")):
+                layer = {part: layer}
+            label = value if isinstance(value, str) else json.dumps(value)
+            word = label if isinstance(value, str) else key.rpartition(".")[2] + label
+            found[axis].append(Value(label, word, mapping_of(layer, item.source)))
     return found
 
 
@@ -231,15 +199,27 @@ def _nested(tree: Tree) -> Tree:
 def _stages(tree: Tree, path: Path) -> list[Value]:
     stages = tree.get("stages", {})
     if not isinstance(stages, dict) or ("stages" in tree and not stages):
-        held = show(values_of(stages))
         raise InputError(
-            f"{path}: stages = {held}: expected a config file for each stage, such as fcn32s: ../../configs/NAME.yaml."
+            f"{path}: stages = {show(values_of(stages))}: expected a config file for each stage, "
+            "such as fcn32s: ../../configs/NAME.yaml."
         )
-    return _titled(stages, path, "stages")
+    return _labelled(stages, path, "stages")
+
+
+def _labelled(items: Tree, path: Path, where: str) -> list[Value]:
+    """The values of a mapping from labels to config files, or to keys and values."""
+    found = []
+    for label, item in items.items():
+        if isinstance(item, Leaf) and not isinstance(item.value, str):
+            raise InputError(
+                f"{item.source}: {where}.{label} = {show(item.value)}: expected a config file, or keys and values."
+            )
+        found.append(Value(label, label, path.parent / item.value if isinstance(item, Leaf) else _nested(item)))
+    return found
 
 
 def _refuse_overrides_of(axes: Mapping[str, list[Value]], overrides: Sequence[str]) -> None:
-    """Refuses overrides of what the members differ in: they would go by one name and be another."""
+    """Refuse overrides of what the members differ in: their names would say something else than their configs."""
     trees = [value.layer for values in axes.values() for value in values if not isinstance(value.layer, Path)]
     taken = {"name", "tracking.method", "tracking.group", *(key for tree in trees for key, _ in leaves(tree))}
     for override in overrides:
@@ -247,62 +227,51 @@ def _refuse_overrides_of(axes: Mapping[str, list[Value]], overrides: Sequence[st
         for other in sorted(taken):
             if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}."):
                 raise InputError(
-                    f"command line: {override}: the experiment sets {other} for each of its runs. Change the file, or use --only."
+                    f"command line: {override}: the experiment sets {other} for each of its runs. "
+                    "Change the file, or use --only."
                 )
-
-
-def _require_different_names(members: Sequence[Member], path: Path) -> None:
-    names: dict[str, Member] = {}
-    for member in members:
-        if member.name in names:
-            both = " and ".join(str(dict(each.choices)) for each in (names[member.name], member))
-            raise InputError(
-                f"{path}: {both} would both be called '{member.name}'. Give the values of an axis titles: TITLE: {{KEY: VALUE}}."
-            )
-        names[member.name] = member
 
 
 def select(members: Sequence[Member], only: Sequence[str]) -> list[Member]:
-    """Members that agree with every `AXIS=TITLE` or `AXIS=TITLE,TITLE`.
+    """Members that agree with every `AXIS=LABEL` or `AXIS=LABEL,LABEL`.
 
     Raises:
-        InputError: if there is no such axis or title, or no member is left.
+        InputError: if there is no such axis or label, or no member is left.
     """
     axes = {axis: list(dict.fromkeys(member.choices[axis] for member in members)) for axis in members[0].choices}
     for condition in only:
-        axis, equals, titles = condition.partition("=")
+        axis, equals, labels = condition.partition("=")
         if not equals or axis not in axes:
-            example = next(f"{axis}={titles[0]}" for axis, titles in axes.items())
+            example = next(f"{axis}={known[0]}" for axis, known in axes.items())
             raise InputError(
                 f"'{condition}': expected AXIS=VALUE, such as {example}.{nearest(axis, axes)} Axes: {', '.join(axes)}."
             )
-        wanted = titles.split(",")
-        for title in wanted:
-            if title not in axes[axis]:
-                raise InputError(
-                    f"'{condition}': {axis} has no '{title}'.{nearest(title, axes[axis])} It has {', '.join(axes[axis])}."
-                )
+        wanted = labels.split(",")
+        for label in wanted:
+            if label not in axes[axis]:
+                known = ", ".join(axes[axis])
+                raise InputError(f"'{condition}': {axis} has no '{label}'.{nearest(label, axes[axis])} It has {known}.")
         members = [member for member in members if member.choices[axis] in wanted]
     if not members:
         raise InputError(f"no member is {' and '.join(only)}.")
     return list(members)
 
 
-def chains(members: Sequence[Member]) -> Iterator[list[Member]]:
+def chains(members: Sequence[Member]) -> list[list[Member]]:
     """Members in groups that are trained one after the other: the stages of one combination."""
     groups: dict[tuple, list[Member]] = {}
     for member in members:
         groups.setdefault(member.chain, []).append(member)
-    yield from groups.values()
+    return list(groups.values())
 
 
 def prepare(members: Sequence[Member], *, overwrite: bool = False) -> None:
-    """Checks nets, data and run folders of all members before the first is trained; then (`overwrite`) deletes their
+    """Check models, data and run folders of all members before the first is trained; then (`overwrite`) delete their
     runs.
 
     Raises:
-        InputError: if a net cannot be built or a dataset is missing, a folder holds something else, a stage was trained
-            from an earlier version of the one before, or its start is neither trained nor among the members. Nothing
+        InputError: if a model cannot be built or a dataset is missing, a folder holds something else, a stage was
+            trained from other weights of the one before, or its start is neither trained nor among the members. Nothing
             was deleted then.
     """
     for member in members:
@@ -313,31 +282,27 @@ def prepare(members: Sequence[Member], *, overwrite: bool = False) -> None:
         except InputError as error:
             raise InputError(f"{member.name}: {error}") from None
     names = {member.name for member in members}
-    new = names if overwrite else set()  # what will be trained from its start
     for member in members:
-        if member.name not in new:
-            check_folder(member.config, member.run)
-        before = member.before
+        run, before = member.run, member.before
+        if not overwrite:
+            check_folder(member.config, run)
         if before is None:
             continue
         if before.name not in names:
             check_folder(before.config, before.run)
             if not before.run.finished:
                 raise InputError(
-                    f"{member.name} starts from {before.name}, which is neither trained nor asked for. Leave --only out."
+                    f"{member.name} starts from {before.name}, which is neither trained nor among the members. "
+                    "Leave --only out."
                 )
-        stale = before.name in new or not before.run.finished or _started_elsewhere(member.run, before.run)
-        if member.run.precious and member.name not in new and stale:
+        weights = before.run.checkpoints / BEST
+        started_elsewhere = run.start_weights is not None and weights.is_file() and run.start_weights != sha256(weights)
+        if run.precious and not overwrite and (not before.run.finished or started_elsewhere):
             raise InputError(
-                f"{member.run.path} did not start from {before.run.path} as it is or will be. Train all again with --overwrite."
+                f"{run.path} did not start from the weights that {before.run.path} has or will have. "
+                "Train all again with --overwrite."
             )
     for member in members:
         if overwrite and member.run.exists:
             with locked(member.run.path):
                 member.run.remove()
-
-
-def _started_elsewhere(run: RunDir, start: RunDir) -> bool:
-    """Whether a run began with other weights than those that it should start from."""
-    weights, noted = start.checkpoints / BEST, run.start_weights
-    return noted is not None and weights.is_file() and noted != sha256(weights)

@@ -1,4 +1,4 @@
-"""Where the members of an experiment are trained: processes on this machine, or jobs on a cluster."""
+"""Training the members of an experiment: in processes on this machine, or as jobs on a cluster."""
 
 import os
 import queue
@@ -23,29 +23,27 @@ GRACE_SECONDS = 30  # for processes to end by themselves
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one process ended; `log` is None where its output went to the terminal."""
+    """The end of one process; `log` is None where its output went to the terminal."""
 
     members: list[Member]
     exit_code: int
     log: Path | None
 
-    @property
-    def name(self) -> str:
-        """The member that did not finish, else the first one."""
-        return next((member for member in self.members if not member.run.finished), self.members[0]).name
-
-    def last_words(self) -> str:
-        """Where its output is, and how it ended."""
-        if self.log is None:
-            return ""
-        lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return f" ({self.log}: {lines[-1]})" if lines else f" ({self.log})"
+    def failure(self) -> str:
+        """Name the member that failed, how its process ended, and the end of its log."""
+        code, where = self.exit_code, ""
+        how = f"exit code {code}" if code > 0 else f"signal {-code} (killed: out of memory?)"
+        if self.log is not None:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            where = f" ({self.log}: {lines[-1]})" if lines else f" ({self.log})"
+        failed = next((member for member in self.members if not member.run.finished), self.members[0])
+        return f"FAILED: {failed.name} ended with {how}{where}"
 
 
 def run_members(
     members: Sequence[Member], file: Path, overrides: Sequence[str], runs: Path, jobs: int, say: Callable[[str], None]
 ) -> list[str]:
-    """Trains what is unfinished on this machine, `jobs` chains at a time.
+    """Train what is unfinished on this machine, `jobs` chains at a time.
 
     Args:
         say: takes a line about each member and each failure, as they come.
@@ -59,12 +57,7 @@ def run_members(
             if member.run.finished:
                 say(f"{member.name} finished: test mean IoU {100 * member.run.result()['test']['mean_iou']:.1f}")
         if outcome.exit_code:
-            how = (
-                f"exit code {outcome.exit_code}"
-                if outcome.exit_code > 0
-                else f"signal {-outcome.exit_code} (killed: out of memory?)"
-            )
-            failures.append(f"FAILED: {outcome.name} ended with {how}{outcome.last_words()}")
+            failures.append(outcome.failure())
             say(failures[-1])
 
     for member in members:
@@ -72,49 +65,31 @@ def run_members(
             say(f"{member.name} is finished")
     logs = members[0].run.path.parent / "logs"
     if jobs > 1:
-        say(f"What members print goes to {logs}; 'segkit runs {logs.parent}' shows how far they are.")
-    Processes(jobs, logs).run(members, lambda chain: member_command(chain, file, overrides, runs), report)
+        say(f"The output of members goes to {logs}; 'segkit runs {logs.parent}' shows their progress.")
+    commands = [(chain, member_command(chain, file, overrides, runs)) for chain in _unfinished(members)]
+    Processes(jobs, logs).run(commands, report)
     return failures
-
-
-def submit_members(
-    members: Sequence[Member], file: Path, overrides: Sequence[str], runs: Path, slurm: Sequence[str]
-) -> Iterator[str]:
-    """Submits what is unfinished to Slurm; a line about each job."""
-    parameters = {}
-    for setting in slurm:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise InputError(f"--slurm {setting}: expected KEY=VALUE, such as timeout_min=600.")
-        parameters[key] = int(text) if text.isdigit() else text
-    jobs = submit(
-        members,
-        lambda chain: member_command(chain, file, overrides, runs),
-        members[0].run.path.parent / "slurm",
-        cluster="slurm",
-        parameters=parameters,
-    )
-    if not jobs:
-        yield "all members are finished; no job was submitted"
-    for job in jobs:
-        yield f"job {job.job_id}: {job.paths.stdout}"
 
 
 def member_command(members: Sequence[Member], file: Path, overrides: Sequence[str], runs: Path) -> list[str]:
     """The command that trains some members of one chain, one after the other."""
-    choices = [f"{axis}={title}" for axis, title in members[0].chain]
+    choices = [f"{axis}={label}" for axis, label in members[0].chain]
     if STAGE in members[0].choices:
         choices.append(f"{STAGE}={','.join(member.choices[STAGE] for member in members)}")
+    return [sys.executable, "-m", "segkit", *_member_arguments(file, choices, overrides, runs)]
+
+
+def _member_arguments(file: Path, choices: Sequence[str], overrides: Sequence[str], runs: Path) -> list[str]:
     settings = [word for override in overrides for word in ("--set", override)]
-    return [sys.executable, "-m", "segkit", "experiment", "member", str(file), *choices, "--runs", str(runs), *settings]
+    return ["experiment", "member", str(file), *choices, "--runs", str(runs), *settings]
 
 
 @dataclass
 class Processes:
-    """Trains chains of members in processes of their own, so that none can take another down.
+    """Trains chains of members in separate processes, so that a crash of one leaves the others alone.
 
-    Each has a process group of its own, so that Ctrl-C reaches this process alone, which passes it on.
-    With several at a time, each has its share of the processor's cores and, where there are GPUs, one of them; its
+    Each has its own process group, so that Ctrl-C reaches this process alone, which passes it on.
+    With several at a time, each gets its share of the processor's cores and, where there are GPUs, one of them; its
     output goes to LOGS.
 
     Args:
@@ -127,21 +102,15 @@ class Processes:
     running: set[subprocess.Popen] = field(default_factory=set)
     stopping: bool = False
 
-    def run(
-        self,
-        members: Sequence[Member],
-        command: Callable[[Sequence[Member]], list[str]],
-        report: Callable[[Outcome], None],
-    ) -> None:
-        """Trains what is unfinished; `report` hears of each process that ends. A signal to this one ends them all."""
+    def run(self, commands: Sequence[tuple[list[Member], list[str]]], report: Callable[[Outcome], None]) -> None:
+        """Run the command of each chain; call `report` after each. A signal to this process ends them all."""
         slots: queue.SimpleQueue[int] = queue.SimpleQueue()
         for slot in range(self.jobs):
             slots.put(slot)
-        work = _unfinished(members)
         futures: list[Future[Outcome]] = []
-        with _terminated_as_an_exception(), ThreadPoolExecutor(self.jobs) as pool:
+        with _signals_as_exceptions(), ThreadPoolExecutor(self.jobs) as pool:
             try:
-                futures += [pool.submit(self._one, chain, command(chain), slots) for chain in work]
+                futures += [pool.submit(self._one, chain, command, slots) for chain, command in commands]
                 for future in as_completed(futures):
                     report(future.result())
             except BaseException as stop:
@@ -151,8 +120,7 @@ class Processes:
                 raise
 
     def _end(self, number: signal.Signals) -> None:
-        """Passes a signal on, and gives the processes time to write down what they have; a second Ctrl-C ends them at
-        once."""
+        """Pass a signal on, and give the processes time to save their state; a second Ctrl-C ends them at once."""
         try:
             for process in list(self.running):
                 process.send_signal(number)
@@ -188,16 +156,16 @@ class Processes:
 def _share(slot: int, jobs: int) -> dict[str, str]:
     """The environment of one of several processes: its share of the cores, and its GPU."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = str(max(1, cores // jobs))
-    shared = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads)}
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cores // jobs)))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))).split(",")
-    return {**os.environ, **shared} | ({"CUDA_VISIBLE_DEVICES": visible[slot % len(visible)]} if visible[0] else {})
+    gpu = {"CUDA_VISIBLE_DEVICES": visible[slot % len(visible)]} if visible[0] else {}
+    return {**os.environ, "OMP_NUM_THREADS": threads, **gpu}
 
 
 @contextmanager
-def _terminated_as_an_exception() -> Iterator[None]:
-    """Signals other than Ctrl-C raise SystemExit inside, with the exit code of a run that can go on, so that children
-    are ended too."""
+def _signals_as_exceptions() -> Iterator[None]:
+    """Signals other than Ctrl-C raise SystemExit inside, with the exit code of an interrupted run, so that children are
+    ended too."""
 
     def stop(number: int, _: object) -> None:
         raise SystemExit(Interrupted(number).exit_code)
@@ -215,58 +183,64 @@ def _terminated_as_an_exception() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Job:
-    """A chain as a job of a cluster: submitit calls it there, and puts it back into the queue if the job was cut
-    off."""
+    """A chain as a job of a cluster: submitit calls it there, and requeues it if the job was cut off."""
 
     command: list[str]
 
     def __call__(self) -> int:
-        """Trains to the end, or raises CalledProcessError."""
+        """Train to the end, or raise CalledProcessError."""
         return subprocess.run(self.command, check=True).returncode
 
     def checkpoint(self) -> Any:
-        """What submitit puts into the queue again: the same command goes on from the last checkpoint."""
+        """The job that submitit requeues: the same command resumes from the last checkpoint."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
-def submit(
+def submit_members(
     members: Sequence[Member],
-    command: Callable[[Sequence[Member]], list[str]],
-    folder: Path,
+    file: Path,
+    overrides: Sequence[str],
+    runs: Path,
+    slurm: Sequence[str] = (),
     *,
-    cluster: str,
-    parameters: dict[str, Any],
+    cluster: str = "slurm",
 ) -> list[Any]:
-    """Submits a job for each chain that is unfinished; what submitit gives for each.
+    """Submit a job for each unfinished chain; submitit's jobs.
 
     Args:
-        folder: for logs of the jobs.
+        slurm: parameters of submitit, KEY=VALUE, such as timeout_min=600, gpus_per_node=1 or slurm_partition=NAME.
         cluster: "slurm", or "local" for processes of this machine.
-        parameters: of submitit, such as timeout_min, gpus_per_node or slurm_partition.
     Raises:
         InputError: if there is no such cluster here, or a parameter is not known.
     """
     import submitit
 
+    parameters = {}
+    for setting in slurm:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise InputError(f"--slurm {setting}: expected KEY=VALUE, such as timeout_min=600.")
+        parameters[key] = int(text) if text.isdigit() else text
     left = _unfinished(members)
     if not left:
         return []
     try:
-        executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
+        executor = submitit.AutoExecutor(folder=members[0].run.path.parent / "slurm", cluster=cluster)
         executor.update_parameters(**parameters)
         with executor.batch():
-            return [executor.submit(Job(command(chain))) for chain in left]
+            return [executor.submit(Job(member_command(chain, file, overrides, runs))) for chain in left]
     except (RuntimeError, NameError, ValueError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"--launcher {cluster}: {reason}. Expected a machine with sbatch, and parameters of submitit such as --slurm timeout_min=600."
+            f"--launcher {cluster}: {reason}. Expected a machine with sbatch, and parameters of submitit such as "
+            "--slurm timeout_min=600."
         ) from None
 
 
 def _unfinished(members: Sequence[Member]) -> list[list[Member]]:
-    """What is left to train of each chain that has not come to its end."""
+    """The members of each chain that are left to train."""
     left = ([member for member in chain if not member.run.finished] for chain in chains(members))
     return [chain for chain in left if chain]
 
@@ -277,8 +251,6 @@ def sweep_values(members: Sequence[Member], file: Path, overrides: Sequence[str]
     axes = dict.fromkeys(axis for axis, _ in members[0].chain)
     if not axes:
         raise InputError(f"{file} has no axes: there is nothing to sweep over. Use 'segkit experiment run'.")
-    titles = {axis: list(dict.fromkeys(member.choices[axis] for member in members)) for axis in axes}
-    settings = [word for override in overrides for word in ("--set", override)]
     tracking = members[0].config.tracking
     return {
         "name": tracking.group,
@@ -286,6 +258,8 @@ def sweep_values(members: Sequence[Member], file: Path, overrides: Sequence[str]
         **({"entity": tracking.entity} if tracking.entity else {}),
         "method": "grid",
         "metric": {"name": "validation/mean_iou", "goal": "maximize"},
-        "parameters": {axis: {"values": values} for axis, values in titles.items()},
-        "command": ["segkit", "experiment", "member", str(file), "${args_no_hyphens}", "--runs", str(runs), *settings],
+        "parameters": {
+            axis: {"values": list(dict.fromkeys(member.choices[axis] for member in members))} for axis in axes
+        },
+        "command": ["segkit", *_member_arguments(file, ["${args_no_hyphens}"], overrides, runs)],
     }

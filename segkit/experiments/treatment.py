@@ -1,4 +1,4 @@
-"""Whether the members of an experiment are treated alike: what they have in common, and what not."""
+"""Equal treatment of the members of an experiment: what they have in common, and what differs."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,21 +8,22 @@ from typing import Any
 import torch
 
 from segkit import build
+from segkit.config.identity import identity, method_name
 from segkit.config.resolve import flat
-from segkit.config.schema import config_values, identity
+from segkit.config.schema import config_values
 from segkit.config.signatures import show
-from segkit.config.titles import method_title
 from segkit.experiments.experiment import Member
 
 ABSENT = object()
+Weights = dict[tuple[str, tuple[int, ...]], str]  # (name, shape) of a tensor -> digest
 
 
 @dataclass(frozen=True)
 class Treatment:
-    """What members of one seed have in common and what not.
+    """Comparison of the members of one seed.
 
     Attributes:
-        methods: titles of the members that were looked at.
+        methods: names of the members that were compared.
         equal: what was computed for each and found equal.
         different: what was computed and found different: name -> members that agree with the first one.
         settings: dotted key -> value of each member, where configs differ.
@@ -34,13 +35,11 @@ class Treatment:
     settings: dict[str, tuple[Any, ...]]
 
     def lines(self) -> list[str]:
-        """What is equal and what is not, in sentences."""
+        """Sentences about what is equal and what is not."""
         if len(self.methods) < 2:
             return []
-        first, *_ = self.methods
-        found = [f"equal in {', '.join(self.methods)}, for one seed: {'; '.join(self.equal)}"]
-        return found + [
-            f"NOT EQUAL: {name}; as in {first}: {', '.join(alike[1:]) or 'no other'}"
+        return [f"equal in {', '.join(self.methods)}, for one seed: {'; '.join(self.equal)}"] + [
+            f"NOT EQUAL: {name}; as in {self.methods[0]}: {', '.join(alike[1:]) or 'no other'}"
             for name, alike in self.different.items()
         ]
 
@@ -53,7 +52,7 @@ class Treatment:
 
 
 def check_treatment(members: Sequence[Member]) -> Treatment:
-    """Compares the members of the first seed, those that start from another member's weights left out.
+    """Compare the members of the first seed, those that start from another member's weights left out.
 
     The order of all samples, the first step's augmented images, and the starting weights (of equal name and shape) are
     computed for each member as training would compute them.
@@ -62,55 +61,51 @@ def check_treatment(members: Sequence[Member]) -> Treatment:
         InputError: if data or weights cannot be read.
     """
     starting = [member for member in members if member.before is None]
-    group = [member for member in starting if member.config.seed == starting[0].config.seed] if starting else []
-    titles = [method_title(config_values(member.config)) for member in group]
+    group = [member for member in starting if member.config.seed == starting[0].config.seed]
+    names = tuple(method_name(config_values(member.config)) for member in group)
     if len(group) < 2:
-        return Treatment(tuple(titles), (), {}, {})
+        return Treatment(names, (), {}, {})
+
     values = [flat(identity(config_values(member.config))) for member in group]
     keys = dict.fromkeys(key for each in values for key in each if key not in ("name", "seed"))
-    settings = {
-        key: each for key in keys if len(set(map(repr, each := tuple(one.get(key, ABSENT) for one in values)))) > 1
+    settings = {key: tuple(each.get(key, ABSENT) for each in values) for key in keys}
+    settings = {key: each for key, each in settings.items() if len(set(map(repr, each))) > 1}
+    differing = {key.split(".")[0] for key in settings}
+    untouched = [section for section in dict.fromkeys(key.split(".")[0] for key in keys) if section not in differing]
+
+    inputs, weights = zip(*map(_first_step, group), strict=True)
+    agreeing = {
+        what: tuple(name for name, each in zip(names, inputs, strict=True) if each[what] == inputs[0][what])
+        for what in inputs[0]
     }
-    sections = dict.fromkeys(key.split(".")[0] for key in keys)
-    untouched = [section for section in sections if not any(key.split(".")[0] == section for key in settings)]
-    found = [_fingerprints(member) for member in group]
-    same = {
-        name: tuple(t for t, each in zip(titles, found, strict=True) if each[0][name] == found[0][0][name])
-        for name in found[0][0]
-    }
-    weights, shared = _compare_weights([tensors for _, tensors in found], titles)
+    alike, shared = _compare_weights(weights, names)
     if shared:
-        same[f"weights at the start ({shared} tensors that two or more share by name and shape)"] = weights
-    return Treatment(
-        tuple(titles),
-        (f"settings of {', '.join(untouched)}", *(name for name, alike in same.items() if len(alike) == len(group))),
-        {name: alike for name, alike in same.items() if len(alike) < len(group)},
-        settings,
-    )
+        agreeing[f"weights at the start ({shared} tensors that two or more share by name and shape)"] = alike
+    equal = [what for what, alike in agreeing.items() if len(alike) == len(group)]
+    different = {what: alike for what, alike in agreeing.items() if len(alike) < len(group)}
+    return Treatment(names, (f"settings of {', '.join(untouched)}", *equal), different, settings)
 
 
-def _fingerprints(member: Member) -> tuple[dict[str, Any], dict[tuple[str, tuple[int, ...]], str]]:
-    """What training would do, as digests: of samples and images, and of each starting tensor by name and shape."""
+def _first_step(member: Member) -> tuple[dict[str, str], Weights]:
+    """Digests of what training would use: of samples and images, and of the starting weights."""
     config = member.config
     training = build.build_dataset(config, "train")
     model = build.build_model(config, len(training.class_names))
     steps = build.build_steps(config, model, training, first_step=0, device=torch.device("cpu"))
     batches = next(iter(steps))
-    about = {
+    inputs = {
         "samples of every step": _digest(repr(list(steps.batch_sampler or [])).encode()),
         "augmented images and labels of the first step": _digest(
             b"".join(_bytes(part.image) + _bytes(part.labels) for part in batches)
         ),
     }
-    return about, {(name, tuple(t.shape)): _digest(_bytes(t)) for name, t in model.state_dict().items()}
+    return inputs, {(name, tuple(t.shape)): _digest(_bytes(t)) for name, t in model.state_dict().items()}
 
 
-def _compare_weights(
-    found: Sequence[dict[tuple[str, tuple[int, ...]], str]], names: Sequence[str]
-) -> tuple[tuple[str, ...], int]:
+def _compare_weights(found: Sequence[Weights], names: Sequence[str]) -> tuple[tuple[str, ...], int]:
     """Members whose tensors agree with those of every earlier member that has them, and how many tensors two or more
     share."""
-    first: dict[tuple[str, tuple[int, ...]], str] = {}
+    first: Weights = {}
     shared, alike = set(), []
     for name, tensors in zip(names, found, strict=True):
         common = tensors.keys() & first.keys()

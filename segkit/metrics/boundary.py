@@ -1,4 +1,4 @@
-"""How well boundaries are placed: BF, Boundary IoU, and confusion near boundaries (trimap).
+"""Measures of how well boundaries are placed: BF, Boundary IoU, and confusion near boundaries (trimap).
 
 Each measure turns one image into a small array of counts, and scores are functions of the stacked counts of N images.
 So a split is streamed, and images can be resampled later. `predicted` and `labels` are uint8 [H, W] with ids 0..K-1;
@@ -61,12 +61,10 @@ def bf_counts(
         ValueError: for other shapes or types than stated, different shapes, ids out of range, or a negative tolerance.
 
     Source: SegNet (arXiv:1511.00561), and its computeBFmeasure.m with seg2bdry(mask, 'imageSize') and BSDS
-        correspondPixels. The paper has
-    F1 with a tolerance of 0.75% of the diagonal, after Csurka et al. (BMVC 2013), who match by `distance`. The code has
-    the same tolerance
-    and matches one to one at the least cost: distances, and 100 tolerances for a pixel left over. Ours: the most pairs
-    at any cost, so never fewer than theirs. They have fewer where one more pair would pair 100 others anew, or where
-    the few random ways in which correspondPixels lets pixels be left over exclude it.
+        correspondPixels. The paper has F1 with a tolerance of 0.75% of the diagonal, after Csurka et al. (BMVC 2013),
+        who match by `distance`. The code has the same tolerance and matches one to one. Ours is the largest matching.
+        Theirs also minimises distance (100 tolerances per unmatched pixel), so it can drop a pair that would lengthen
+        many others, or that its random outlier edges exclude.
     """
     _check(predicted, labels, num_classes)
     if tolerance < 0:
@@ -134,9 +132,9 @@ def band_counts(predicted: np.ndarray, labels: np.ndarray, *, num_classes: int, 
         ValueError: for other shapes or types than stated, different shapes, or ids out of range.
 
     Source: Cheng et al. 2021 (arXiv:2103.16562), mask_to_boundary of their boundary-iou-api: d erosions by 3x3 of the
-        mask in a frame of
-    zeros, width 0.02 (0.005 for Cityscapes in their tools). d is a distance along rows and columns, as there; the paper
-    has distance in general. Theirs compares two masks of instances; ours two masks of a class, without void.
+        mask in a frame of zeros, width 0.02 (0.005 for Cityscapes in their tools). d is a distance along rows and
+        columns, as there; the paper has distance in general. Theirs compares two masks of instances; ours two masks of
+        a class, without void.
     """
     _check(predicted, labels, num_classes)
     distance = max(1, round(width * _diagonal(labels)))
@@ -171,23 +169,15 @@ def boundary_iou(counts: np.ndarray) -> float:
 
 
 def trimap_matrices(
-    predicted: np.ndarray, labels: np.ndarray, *, num_classes: int, widths: Sequence[int]
-) -> np.ndarray:
-    """int64 [len(widths), K, K] of one image; see `trimap_matrices_of_several`."""
-    return trimap_matrices_of_several([predicted], labels, num_classes=num_classes, widths=widths)[0]
-
-
-def trimap_matrices_of_several(
     predictions: Sequence[np.ndarray], labels: np.ndarray, *, num_classes: int, widths: Sequence[int]
 ) -> np.ndarray:
     """int64 [P, len(widths), K, K] of one image and P predictions: confusion matrices (rows = label) of the pixels near
     a label boundary.
 
-    `segkit.metrics.confusion.scores` of a matrix, summed over images, has its accuracy and mean IoU. A boundary runs
-    between two labelled
-    pixels of different classes that share a side: a border to void, or the frame of the image, is none. A pixel is near
-    if it is less than `width` pixels away from a pixel at a boundary, straight across whatever lies between. So a
-    straight boundary has a band of `width` pixels on either side, and width 1 is the pixels that touch it.
+    A boundary runs between two labelled pixels of different classes that share a side; a border to void, or the frame
+    of the image, is none. A pixel is near if it is less than `width` pixels away from a pixel at a boundary, whatever
+    is between them. So a straight boundary has a band of `width` pixels on either side, and width 1 is the pixels that
+    touch it. `segkit.metrics.confusion.scores` of a matrix, summed over images, has accuracy and mean IoU.
 
     Args:
         predictions: P times uint8 [H, W].
@@ -197,9 +187,8 @@ def trimap_matrices_of_several(
         ValueError: for other shapes or types than stated, different shapes, ids out of range, or a width below 1.
 
     Source: Kohli et al. 2009 (IJCV 82), Krähenbühl and Koltun 2011 (arXiv:1210.5644) and Csurka et al. (BMVC 2013), who
-        score the pixels in
-    a band around object boundaries. DeepLab (arXiv:1606.00915) has its band around void instead, as VOC draws void
-    along boundaries.
+        score the pixels in a band around object boundaries. DeepLab (arXiv:1606.00915) has its band around void
+        instead, as VOC draws void along boundaries.
     """
     for predicted in predictions:
         _check(predicted, labels, num_classes)
@@ -250,11 +239,8 @@ def _boundaries(ids: np.ndarray, num_classes: int, *, margin: int) -> list[np.nd
     mixed = (block != block[0]).any(0)
     rows, columns = np.nonzero(mixed)
     places, block = (rows + margin) * (ids.shape[1] + 2 * margin) + columns + margin, block[:, mixed]
-    found = []
-    for k in range(num_classes):
-        inside = block == k
-        found.append(places[inside.any(0) & ~inside.all(0)])
-    return found
+    insides = (block == k for k in range(num_classes))
+    return [places[inside.any(0) & ~inside.all(0)] for inside in insides]
 
 
 def _neighbours(of_predicted: np.ndarray, of_labels: np.ndarray, shape: tuple[int, int], radius: float) -> np.ndarray:

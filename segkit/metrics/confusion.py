@@ -24,9 +24,7 @@ def confusion_matrix(predicted: Tensor, labels: Tensor, num_classes: int) -> Ten
         )
     valid = labels != IGNORE
     rows, columns = labels[valid].long(), predicted[valid].long()
-    if rows.numel() and not (
-        int(columns.min()) >= 0 and max(int(rows.max()), int(columns.max())) < num_classes and int(rows.min()) >= 0
-    ):
+    if any(ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < num_classes for ids in (rows, columns)):
         raise ValueError(f"class ids outside 0..{num_classes - 1} and 255")
     return torch.bincount(rows * num_classes + columns, minlength=num_classes**2).reshape(num_classes, num_classes)
 
@@ -61,15 +59,15 @@ def scores(matrix: np.ndarray) -> Scores:
         predicted has IoU 0.
     """
     matrix = np.asarray(matrix).astype(np.float64)
-    correct, labelled, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    correct, labelled = matrix.diagonal(), matrix.sum(1)
+    iou = class_iou(*intersection_and_union(matrix))
     with np.errstate(divide="ignore", invalid="ignore"):
-        accuracy, iou, share = correct / labelled, correct / (labelled + predicted - correct), labelled / labelled.sum()
-        total = float(correct.sum() / matrix.sum())
+        accuracy, share = correct / labelled, labelled / labelled.sum()
     seen = ~np.isnan(iou)
     return Scores(
-        global_accuracy=total,
-        class_average_accuracy=_mean(accuracy),
-        mean_iou=_mean(iou),
+        global_accuracy=float(global_accuracy(matrix)),
+        class_average_accuracy=float(mean_over_classes(accuracy)),
+        mean_iou=float(mean_over_classes(iou)),
         frequency_weighted_iou=float((share[labelled > 0] * iou[labelled > 0]).sum()) if seen.any() else float("nan"),
         iou=tuple(iou.tolist()),
         accuracy=tuple(accuracy.tolist()),
@@ -77,6 +75,33 @@ def scores(matrix: np.ndarray) -> Scores:
     )
 
 
-def _mean(values: np.ndarray) -> float:
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else float("nan")
+def global_accuracy(matrices: np.ndarray) -> np.ndarray:
+    """float64 [...]: correct pixels / counted pixels of confusion matrices [..., K, K]; NaN without a counted pixel."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(matrices.diagonal(axis1=-2, axis2=-1).sum(-1) / matrices.sum((-2, -1)))
+
+
+def mean_iou(matrices: np.ndarray) -> np.ndarray:
+    """float64 [...]: mean IoU, as `scores` has it, of confusion matrices [..., K, K] (rows = label)."""
+    return mean_over_classes(class_iou(*intersection_and_union(matrices)))
+
+
+def intersection_and_union(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two float64 [..., K]: pixels of each class in both labels and prediction, and in either."""
+    intersection = matrices.diagonal(axis1=-2, axis2=-1).astype(np.float64)
+    return intersection, matrices.sum(-1) + matrices.sum(-2) - intersection
+
+
+def class_iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
+    """float64 [..., K]: IoU of each class; NaN where it is in neither labels nor predictions."""
+    return np.divide(intersection, union, out=np.full(union.shape, np.nan), where=union > 0)
+
+
+def mean_over_classes(values: np.ndarray) -> np.ndarray:
+    """float64 [...]: mean over the last axis of [..., K] without NaN; NaN where nothing else is there."""
+    rows = np.ascontiguousarray(values).reshape(-1, values.shape[-1])
+    means = rows.mean(1)
+    for index in np.flatnonzero(np.isnan(means)):
+        seen = rows[index][~np.isnan(rows[index])]
+        means[index] = seen.mean() if len(seen) else np.nan
+    return means.reshape(values.shape[:-1])

@@ -1,18 +1,18 @@
-"""How published systems turn one confusion matrix into scores; they differ in classes that labels, or labels and
-predictions, lack."""
+"""Scores of one confusion matrix as published systems compute them: they differ in classes absent from the labels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from segkit.metrics.confusion import scores
+
 NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Convention:
-    """What a class counts that is not in the labels of a whole split. None: it is left out of the mean; NaN: the mean
-    is undefined.
+    """Values of a class that is absent from the labels. None: it is left out of the mean; NaN: the mean is undefined.
 
     Attributes:
         iou_absent: IoU of a class in neither labels nor predictions.
@@ -57,23 +57,19 @@ class ConventionScores:
 
 def convention_scores(matrix: np.ndarray, convention: Convention) -> ConventionScores:
     """Scores of an int64 confusion matrix [K, K] (rows = label, void counted nowhere) as one system computes them."""
-    matrix = np.asarray(matrix).astype(np.float64)
-    correct, labelled, predicted = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        accuracy, iou = correct / labelled, correct / (labelled + predicted - correct)
-        total = float(correct.sum() / matrix.sum())
-    in_labels, in_predictions = labelled > 0, predicted > 0
-    ious = [
-        value if here else convention.iou_predicted if there else convention.iou_absent
-        for value, here, there in zip(iou.tolist(), in_labels, in_predictions, strict=True)
+    ours, labelled, predicted = scores(matrix), matrix.sum(1) > 0, matrix.sum(0) > 0
+    iou = [
+        value if in_labels else convention.iou_predicted if in_predictions else convention.iou_absent
+        for value, in_labels, in_predictions in zip(ours.iou, labelled, predicted, strict=True)
     ]
-    accuracies = [
-        value if here else convention.accuracy_absent for value, here in zip(accuracy.tolist(), in_labels, strict=True)
+    accuracy = [
+        value if in_labels else convention.accuracy_absent
+        for value, in_labels in zip(ours.accuracy, labelled, strict=True)
     ]
-    averaged = [value for value in ious if value is not None]
+    averaged = [value for value in iou if value is not None]
     return ConventionScores(
-        global_accuracy=total,
-        class_average_accuracy=_mean([a for a in accuracies if a is not None]) if convention.has_class_average else NAN,
+        global_accuracy=ours.global_accuracy,
+        class_average_accuracy=_mean([a for a in accuracy if a is not None]) if convention.has_class_average else NAN,
         mean_iou=_mean(averaged),
         classes_averaged=len(averaged),
     )
@@ -84,8 +80,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def explain(matrix: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    """Why the conventions differ on an int64 confusion matrix [K, K]: a sentence per class that the labels lack, or one
-    that none does."""
+    """Explain why the conventions differ on an int64 confusion matrix [K, K]: a sentence per class without labels."""
     labelled, predicted = matrix.sum(1) > 0, matrix.sum(0) > 0
     sentences = []
     for index, name in enumerate(class_names):

@@ -9,9 +9,10 @@ import numpy as np
 from torch import nn
 
 from segkit import build
+from segkit.config.identity import CHANGES_NO_RESULT, identity
 from segkit.config.plugins import plugin_copies
 from segkit.config.resolve import config_hash, dump, load
-from segkit.config.schema import Package, RunConfig, config_values, identity
+from segkit.config.schema import Package, RunConfig, config_values
 from segkit.config.signatures import show
 from segkit.data.class_weights import ClassCounts, cached_count
 from segkit.data.dataset import Dataset
@@ -26,7 +27,7 @@ from segkit.engine.train import Plan, train
 from segkit.engine.train_state import Identity, Progress
 from segkit.errors import InputError
 from segkit.metrics.confusion import Scores, scores
-from segkit.runs.trained import ELSEWHERE, Trained, differences, evaluate_trained
+from segkit.runs.trained import Trained, differences, evaluate_trained
 from segkit.runs.wandb_sync import outcome, tracked, validation_pictures
 from segkit.system.files import remove_partials, sha256
 from segkit.system.signals import Stop, stoppable
@@ -255,7 +256,7 @@ def check_folder(config: RunConfig, run: RunDir) -> None:
     """
     if not run.precious:
         return
-    differing = {key: values for key, values in differences(run, config).items() if key not in ELSEWHERE}
+    differing = {key: values for key, values in differences(run, config).items() if key not in CHANGES_NO_RESULT}
     if differing:
         shown = ", ".join(
             f"{key} ({show(there)} there, {show(here)} here)" for key, (there, here) in list(differing.items())[:8]

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from segkit import build
+from segkit.config.identity import CHANGES_NO_RESULT, identity
 from segkit.config.resolve import flat, load
-from segkit.config.schema import RunConfig, config_values, identity
+from segkit.config.schema import RunConfig, config_values
 from segkit.data.datasets.class_file import read_classes
 from segkit.engine import checkpoint
 from segkit.engine.batch_norm import absorb_batch_norm, author_batches, set_statistics
@@ -28,8 +29,6 @@ from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
 from segkit.viz.palette import palette_image
 
 STATISTICS = "batch_norm_statistics"  # metadata of weights whose scale and shift hold them
-# settings that change scores by no more than rounding
-ELSEWHERE = {"data.root", "data.sbd", "training.device", "training.workers", "training.cache", "evaluation.batch_size"}
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def open_trained(path: Path, overrides: Sequence[str] = (), *, weights: Path | N
         raise InputError(
             f"{best} does not exist: the run has not finished an epoch. Repeat the 'segkit train' command to resume."
         )
-    own = weights is None and differences(run, config).keys() <= ELSEWHERE
+    own = weights is None and differences(run, config).keys() <= set(CHANGES_NO_RESULT)
     return Trained(path, config, weights or best, classes.names, classes.palette, run if own else None)
 
 

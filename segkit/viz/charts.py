@@ -56,7 +56,7 @@ def write_figure(figure: Figure, path: Path) -> list[Path]:
 
 
 def png(figure: Figure) -> bytes:
-    """What `write_figure` writes into PATH.png."""
+    """The bytes that `write_figure` writes into PATH.png."""
     file = io.BytesIO()
     _save(figure, file, "png")
     return file.getvalue()
@@ -64,10 +64,7 @@ def png(figure: Figure) -> bytes:
 
 def _save(figure: Figure, file: Path | IO[bytes], kind: str) -> None:
     stamp = {"CreationDate": None} if kind == "pdf" else {}
-    with (
-        rc_context(STYLE),
-        warnings.catch_warnings(action="ignore", category=UserWarning),
-    ):  # a name in letters that no font has
+    with rc_context(STYLE), warnings.catch_warnings(action="ignore", category=UserWarning):  # letters that no font has
         figure.savefig(file, format=kind, dpi=DPI, metadata=stamp)
 
 
@@ -77,17 +74,17 @@ def accuracy_against_cost(mean_iou: Mapping[str, np.ndarray], costs: Mapping[str
     repetitions.
 
     Args:
-        mean_iou: title -> [S].
-        costs: label of the axis with its unit -> title -> cost. A method without a cost is left out of that panel. An
+        mean_iou: name -> [S].
+        costs: label of the axis with its unit -> name -> cost. A method without a cost is left out of that panel. An
             axis is logarithmic where costs differ tenfold.
     """
     columns = 2 if len(costs) == 4 else 3
     figure, panels = _panels(len(costs), columns=columns, size=(2.9, 2.7))
     for axes, (label, of_method) in zip(panels, costs.items(), strict=True):
-        for index, (title, values) in enumerate(mean_iou.items()):
-            if title in of_method:
-                mean, deviation = _spread(values[:, None])
-                axes.errorbar([of_method[title]], mean, deviation, **_marks(index, line=False))
+        for index, (name, values) in enumerate(mean_iou.items()):
+            if name in of_method:
+                mean, std = mean_and_std(values[:, None])
+                axes.errorbar([of_method[name]], mean, std, **_marks(index, line=False))
         drawn = list(of_method.values())
         if drawn and min(drawn) > 0 and max(drawn) >= 10 * min(drawn):
             axes.set_xscale("log")
@@ -105,17 +102,15 @@ def class_iou(iou: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Figu
     """IoU of each class: a row per class, a point per method, bars of one standard deviation over its repetitions.
 
     Args:
-        iou: title -> [S, K], NaN where a class is in neither labels nor predictions of a repetition.
+        iou: name -> [S, K], NaN where a class is in neither labels nor predictions of a repetition.
     """
     step = 0.8 / len(iou)
     figure = Figure(figsize=(6.4, 1 + len(class_names) * (0.12 + 0.09 * len(iou))), layout="constrained")
     axes = figure.subplots()
     rows = np.arange(len(class_names))
     for index, values in enumerate(iou.values()):
-        mean, deviation = _spread(values)
-        axes.errorbar(
-            mean, rows + (index - (len(iou) - 1) / 2) * step, xerr=deviation, **_marks(index, line=False, size=4.5)
-        )
+        mean, std = mean_and_std(values)
+        axes.errorbar(mean, rows + (index - (len(iou) - 1) / 2) * step, xerr=std, **_marks(index, line=False, size=4.5))
     for edge in rows[:-1] + 0.5:
         axes.axhline(edge, color="#dddddd", linewidth=0.6)
     axes.grid(axis="y", visible=False)
@@ -132,7 +127,7 @@ def accuracy_near_boundaries(panels: Mapping[str, Mapping[str, np.ndarray]], wid
     """Scores of the pixels within some distance of a boundary in the labels: one panel per score, a line per method.
 
     Args:
-        panels: label of the axis -> title -> [S, D + 1]: scores within each of the D widths, and of all pixels.
+        panels: label of the axis -> name -> [S, D + 1]: scores within each of the D widths, and of all pixels.
         widths: pixels on one side of a boundary, [D], rising.
     """
     figure, axes_of = _panels(len(panels), columns=2, size=(3.3, 2.8))
@@ -140,8 +135,8 @@ def accuracy_near_boundaries(panels: Mapping[str, Mapping[str, np.ndarray]], wid
     everywhere = places[-1] + 1.3
     for axes, (label, of_method) in zip(axes_of, panels.items(), strict=True):
         for index, values in enumerate(of_method.values()):
-            mean, deviation = _spread(values)
-            bars = None if deviation is None else (deviation[:-1], deviation[-1:])
+            mean, std = mean_and_std(values)
+            bars = None if std is None else (std[:-1], std[-1:])
             axes.errorbar(places, mean[:-1], bars and bars[0], **_marks(index))
             axes.errorbar([everywhere], mean[-1:], bars and bars[1], **_marks(index, line=False))
         axes.axvline((places[-1] + everywhere) / 2, color="#999999", linewidth=0.8, linestyle=":")
@@ -157,7 +152,7 @@ def learning_curves(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
     repetition.
 
     Args:
-        panels: label of the axis -> title -> (steps [T], values [S, T]). A method without steps is left out of the
+        panels: label of the axis -> name -> (steps [T], values [S, T]). A method without steps is left out of the
             panel.
     """
     figure, axes_of = _panels(len(panels), columns=2, size=(3.3, 2.8))
@@ -178,14 +173,14 @@ def learning_curves(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
 
 @rc_context(STYLE)
 def confusion(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Figure:
-    """Where the pixels of each class went: a panel per method, rows = label, each row in per cent of its labelled
+    """Confusion matrices: a panel per method, rows = label, each row in per cent of its labelled
     pixels.
 
     Numbers are printed for up to 15 classes, every name for up to 40, and every second, third, ... for more. The row of
     a class without labelled pixels stays white.
 
     Args:
-        matrices: title -> int [K, K].
+        matrices: name -> int [K, K].
     """
     count, names = len(class_names), [short(name) for name in class_names]
     side = min(max(2.6, 0.27 * count + 0.5), LARGEST_SIDE)
@@ -193,7 +188,7 @@ def confusion(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) ->
     columns = min(len(matrices), 2 if count > 12 else 3)
     figure, panels = _panels(len(matrices), columns=columns, size=(side, side))
     picture = None
-    for index, (axes, (title, matrix)) in enumerate(zip(panels, matrices.items(), strict=True)):
+    for index, (axes, (method, matrix)) in enumerate(zip(panels, matrices.items(), strict=True)):
         labelled = matrix.sum(1, keepdims=True)
         share = np.divide(100 * matrix, labelled, out=np.full(matrix.shape, np.nan), where=labelled > 0)
         picture = axes.imshow(share, cmap="Blues", vmin=0, vmax=100)
@@ -201,24 +196,30 @@ def confusion(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) ->
         axes.tick_params(length=0, labelsize=7)
         axes.set_xticks(named, [names[place] for place in named], rotation=90)
         axes.set_yticks(named, [names[place] if index % columns == 0 else "" for place in named])
-        axes.set_title(short(title, 40))
+        axes.set_title(short(method, 40))
         if count <= 15:
             for (row, column), value in np.ndenumerate(share):
                 if value >= 0.5:
-                    axes.text(
-                        column,
-                        row,
-                        f"{value:.0f}",
-                        ha="center",
-                        va="center",
-                        fontsize=6,
-                        color="white" if value > 55 else "black",
-                    )
+                    color = "white" if value > 55 else "black"
+                    axes.text(column, row, f"{value:.0f}", ha="center", va="center", fontsize=6, color=color)
     _label_left(panels, columns, "label")
     figure.supxlabel("prediction", fontsize=9)
     if picture is not None:
         figure.colorbar(picture, ax=panels, shrink=0.6, fraction=0.03, aspect=30, label="pixels of the label (%)")
     return figure
+
+
+def mean_and_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Mean over the first axis without NaN, and the standard deviation (n - 1), 0 where one value is left; None for one
+    repetition."""
+    kept = ~np.isnan(values)
+    count = kept.sum(0)
+    filled = np.where(kept, values, 0)
+    mean = np.divide(filled.sum(0), count, out=np.full(count.shape, np.nan), where=count > 0)
+    if len(values) == 1:
+        return mean, None
+    squares = np.where(kept, (values - mean) ** 2, 0).sum(0)
+    return mean, np.sqrt(squares / np.maximum(count - 1, 1))
 
 
 # --- parts ---
@@ -235,36 +236,21 @@ def _panels(count: int, *, columns: int, size: tuple[float, float]) -> tuple[Fig
     return figure, panels[:count]
 
 
-def _spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Mean over the first axis without NaN, and the standard deviation (n - 1), 0 where one value is left; None for one
-    repetition."""
-    kept = ~np.isnan(values)
-    count = kept.sum(0)
-    filled = np.where(kept, values, 0)
-    mean = np.divide(filled.sum(0), count, out=np.full(count.shape, np.nan), where=count > 0)
-    if len(values) == 1:
-        return mean, None
-    squares = np.where(kept, (values - mean) ** 2, 0).sum(0)
-    return mean, np.sqrt(squares / np.maximum(count - 1, 1))
-
-
 def _marks(index: int, *, line: bool = True, size: float = 5) -> dict:
-    """How the method at this place is drawn."""
-    color, marker = COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
+    """Style of the method at this place."""
     return {
-        "color": color,
-        "marker": marker,
+        "color": COLORS[index % len(COLORS)],
+        "marker": MARKERS[index % len(MARKERS)],
         "markersize": size,
         "linestyle": LINES[index % len(LINES)] if line else "none",
     }
 
 
-def _legend(figure: Figure, titles: Sequence[str], *, line: bool = True) -> None:
-    handles = [Line2D([], [], **_marks(index, line=line)) for index in range(len(titles))]
-    names = [f" {short(title, 40)}" for title in titles]  # matplotlib leaves out names that open with an underscore
-    figure.legend(
-        handles, names, loc="outside lower center", ncols=min(4, len(titles)), handlelength=2.8 if line else 1
-    )
+def _legend(figure: Figure, names: Sequence[str], *, line: bool = True) -> None:
+    handles = [Line2D([], [], **_marks(index, line=line)) for index in range(len(names))]
+    labels = [f" {short(name, 40)}" for name in names]  # matplotlib leaves out labels that open with an underscore
+    length = 2.8 if line else 1
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(names)), handlelength=length)
 
 
 def _label_left(panels: Sequence[Axes], columns: int, label: str) -> None:

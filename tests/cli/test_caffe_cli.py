@@ -83,7 +83,7 @@ def test_an_input_that_the_released_nets_do_not_have_is_pointed_out(segkit, conf
     file.write_bytes(write(layers_of(trained)))
     setting = f"model.encoder.normalization={normalization}"
     printed = segkit("import-caffe", file, "--config", config, "--out", out, "--set", setting)[1]
-    assert ("look out: the released FCN nets were trained with model.encoder.normalization=fcn" in printed) == (
+    assert ("warnings: the released FCN nets were trained with model.encoder.normalization=fcn" in printed) == (
         normalization == "raw"
     )
 

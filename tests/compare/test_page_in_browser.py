@@ -18,7 +18,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from segkit.compare.collect import read_methods
 from segkit.compare.page import page
 from segkit.compare.report import Report
-from segkit.experiments.report import open_test_split
+from segkit.experiments.comparison import open_test_split
 
 FLAGS = "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync"
 SHADES = {
@@ -230,7 +230,7 @@ def test_names_that_look_like_code_are_shown_as_they_are(chromium, report, tmp_p
     text = (report / "index.html").read_text(encoding="utf-8")
     data = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
     data["classes"][0]["name"] = data["runs"][0]["method"] = HOSTILE
-    text = page(HOSTILE, subtitle=HOSTILE, tables=[], pictures=[], verdicts=[HOSTILE], notes=[HOSTILE], browser=data)
+    text = page(HOSTILE, subtitle=HOSTILE, tables={}, figures=[], verdicts=[HOSTILE], notes=[HOSTILE], browser=data)
     (tmp_path / "index.html").write_text(text, encoding="utf-8")
     opened = Opened(chromium, tmp_path / "index.html", "#class=0")
     assert opened.errors() == []
@@ -246,7 +246,7 @@ def test_images_without_a_labelled_pixel_are_not_shown_and_are_counted(chromium,
     empty = data["images"][2]
     for counts in (empty["labelled"], *empty["predicted"], *empty["correct"]):
         counts[:] = [0] * len(counts)
-    text = page("A", subtitle="", tables=[], pictures=[], verdicts=[], notes=[], browser=data)
+    text = page("A", subtitle="", tables={}, figures=[], verdicts=[], notes=[], browser=data)
     (tmp_path / "index.html").write_text(text, encoding="utf-8")
     opened = Opened(chromium, tmp_path / "index.html")
     assert opened.find("count").text == "6 of 6 test images, 1 of them without a labelled pixel and left out."

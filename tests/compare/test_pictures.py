@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from segkit.compare.collect import read_methods
-from segkit.compare.figures import LOSS_POINTS, Drawing, training_history
-from segkit.compare.pictures import samples_picture
+from segkit.compare.figures import LOSS_POINTS, Drawing, samples_picture, training_history
 from segkit.data.datasets.streets import Streets
 from segkit.errors import InputError
 from segkit.experiments.comparison import open_comparison
@@ -48,7 +47,8 @@ def test_an_image_that_is_not_in_the_test_split_is_named(trained):
     with pytest.raises(InputError) as error:
         open_comparison(trained).picture(["streets-test-00001", "streets-test-0002"])
     assert str(error.value) == (
-        "no test image is called 'streets-test-0002'. Did you mean 'streets-test-00002'? Expected ids such as 'streets-test-00000'."
+        "no test image is called 'streets-test-0002'. Did you mean 'streets-test-00002'? "
+        "Expected ids such as 'streets-test-00000'."
     )
 
 

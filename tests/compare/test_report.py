@@ -16,13 +16,12 @@ from PIL import Image
 from segkit.compare import report as compare_report
 from segkit.compare.browser_data import browsed_images, browser_image
 from segkit.compare.collect import read_methods
-from segkit.compare.report import Additions
 from segkit.compare.stored import Predicted
 from segkit.compare.tables import Table
 from segkit.data.dataset import Sample
 from segkit.data.files.images import read_index_mask
 from segkit.errors import InputError
-from segkit.experiments.report import open_test_split, write_report
+from segkit.experiments.comparison import open_test_split
 from segkit.metrics import boundary
 
 HOSTILE = "</script><b>\"'&amp; ü \u2028 $title $$ {x}"
@@ -125,7 +124,7 @@ def test_the_page_has_every_cell_of_the_tables(report):
         assert set(lines[0].split(",")) < set(texts)
 
 
-def test_names_are_text_and_never_a_part_of_the_page(copies, tmp_path):
+def test_names_are_text_and_never_a_part_of_the_page(copies, tmp_path, write):
     methods = read_methods(copies)
     names = [HOSTILE, *methods[0].runs[0].result["class_names"][1:]]
     for path in copies:
@@ -136,10 +135,8 @@ def test_names_are_text_and_never_a_part_of_the_page(copies, tmp_path):
         )
         (path / "config.yaml").write_text(config)
     methods = read_methods(copies)
-    additions = Additions(tables=[("more", Table(HOSTILE, ("a", HOSTILE), ((HOSTILE, HOSTILE),)))], verdicts=[HOSTILE])
-    written = compare_report.write_report(
-        methods, tmp_path / "out", open_dataset=lambda: open_test_split(methods), additions=additions
-    )
+    more = Table(HOSTILE, ("a", HOSTILE), ((HOSTILE, HOSTILE),))
+    written = write(methods, tmp_path / "out", tables={"more": more}, verdicts=[HOSTILE])
     assert not written.left_out
     page = Page((tmp_path / "out/index.html").read_text(encoding="utf-8"))
     assert (page.tags.count("script"), page.tags.count("b")) == (2, 0)
@@ -149,8 +146,8 @@ def test_names_are_text_and_never_a_part_of_the_page(copies, tmp_path):
     assert {run["method"] for run in data["runs"]} == {HOSTILE + "fcn32", HOSTILE + "fcn8s"}
 
 
-def test_the_same_runs_make_the_same_report(report, methods, tmp_path):
-    write_report(methods, tmp_path / "again")
+def test_the_same_runs_make_the_same_report(report, methods, tmp_path, write):
+    write(methods, tmp_path / "again")
     for path in report.iterdir():
         assert path.read_bytes() == (tmp_path / "again" / path.name).read_bytes(), path.name
 
@@ -171,18 +168,20 @@ def mean_iou(matrix):
     return np.mean(matrix.diagonal()[union > 0] / union[union > 0])
 
 
-def test_more_tables_verdicts_and_costs_have_their_place_and_fewer_images_are_said(methods, tmp_path):
-    additions = Additions(
-        tables=[("pairs", Table("pairs of methods", ("pair", "difference"), (("fcn8s, fcn32s", "+1.8"),)))],
+def test_more_tables_verdicts_and_costs_have_their_place_and_fewer_images_are_said(methods, tmp_path, write):
+    out = tmp_path / "out"
+    write(
+        methods,
+        out,
+        tables={"pairs": Table("pairs of methods", ("pair", "difference"), (("fcn8s, fcn32s", "+1.8"),))},
         verdicts=["fcn8s > fcn32s (+1.8 [0.9, 2.7])"],
         costs={"kept for the decoder (MiB)": {"fcn32s": 0.0, "fcn8s": 3.5}},
+        browser_images=2,
     )
-    out = tmp_path / "out"
-    write_report(methods, out, additions=additions, browser_images=2)
     page = Page((out / "index.html").read_text(encoding="utf-8"))
     assert {"fcn8s > fcn32s (+1.8 [0.9, 2.7])", "pairs of methods", "+1.8"} < set(page.texts)
     assert (out / "pairs.csv").is_file()
-    assert "pairs of methods" in (out / "table.tex").read_text()
+    assert "Pairs of methods" in (out / "table.tex").read_text()
     with Image.open(out / "cost.png") as panels:
         assert panels.width > 1200  # three of them
     data = embedded(out)
@@ -190,7 +189,7 @@ def test_more_tables_verdicts_and_costs_have_their_place_and_fewer_images_are_sa
 
 
 def test_what_needs_predictions_is_left_out_where_they_are_missing_and_nothing_else_is_touched(
-    copies, report, tmp_path
+    copies, report, tmp_path, write
 ):
     out = Path(shutil.copytree(report, tmp_path / "out"))
     (out / "mine.txt").write_text("kept")
@@ -198,7 +197,7 @@ def test_what_needs_predictions_is_left_out_where_they_are_missing_and_nothing_e
     names = json.loads((out / "report.json").read_text())["files"]
     (out / "report.json").write_text(json.dumps({"files": ["../mine.txt", *names]}))
     (copies[1] / "predictions/test/streets-test-00002.png").unlink()
-    written = write_report(read_methods(copies), out)
+    written = write(read_methods(copies), out)
     (line,) = written.left_out
     assert line == (
         "Left out: predictions.png, the figure of boundaries and the comparison image by image: "
@@ -212,13 +211,13 @@ def test_what_needs_predictions_is_left_out_where_they_are_missing_and_nothing_e
     assert (tmp_path / "mine.txt").read_text() == "kept"
 
 
-def test_without_the_dataset_the_reason_is_that_of_the_dataset(copies, tmp_path):
+def test_without_the_dataset_the_reason_is_that_of_the_dataset(copies, tmp_path, write):
     for path in copies:
         config = path / "config.yaml"
         config.write_text(
             re.sub(r"data:\n(  .*\n)+", f"data:\n  name: camvid\n  root: {tmp_path}/nowhere\n", config.read_text())
         )
-    written = write_report(read_methods(copies), tmp_path / "out")
+    written = write(read_methods(copies), tmp_path / "out")
     assert f"image by image: data.root = '{tmp_path}/nowhere' is no folder" in written.left_out[0]
     assert (tmp_path / "out/confusion.pdf").is_file()
 
@@ -226,25 +225,25 @@ def test_without_the_dataset_the_reason_is_that_of_the_dataset(copies, tmp_path)
 @pytest.mark.parametrize(
     "name", ["index.html", "report.json", "table.md", "scores.csv", "boundary.pdf", "predictions.png"]
 )
-def test_a_file_of_someone_else_is_not_overwritten(methods, tmp_path, name):
+def test_a_file_of_someone_else_is_not_overwritten(methods, tmp_path, write, name):
     (tmp_path / name).write_text('{"files": ["index.html", "mine.txt"]}')
-    with pytest.raises(InputError, match=f"{name} exists and is of no earlier report; nothing was written"):
-        write_report(methods, tmp_path)
+    with pytest.raises(InputError, match=f"{name} exists and is not of an earlier report; nothing was written"):
+        write(methods, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == '{"files": ["index.html", "mine.txt"]}'
     with pytest.raises(InputError, match="is a file; expected a folder"):
-        write_report(methods, tmp_path / name)
+        write(methods, tmp_path / name)
 
 
-def test_an_interrupted_report_can_be_written_again(report, methods, tmp_path, monkeypatch):
+def test_an_interrupted_report_can_be_written_again(report, methods, tmp_path, write, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(compare_report, "write_figure", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            write_report(methods, tmp_path / "out")
+            write(methods, tmp_path / "out")
     listed = json.loads((tmp_path / "out/report.json").read_text())["files"]
     assert sorted(listed) == sorted(json.loads((report / "report.json").read_text())["files"])
     assert {path.name for path in (tmp_path / "out").iterdir()} < set(listed)
-    write_report(methods, tmp_path / "out")
+    write(methods, tmp_path / "out")
     assert (tmp_path / "out/report.json").read_bytes() == (report / "report.json").read_bytes()
 
 
@@ -254,9 +253,9 @@ def test_boundaries_of_an_image_are_searched_once_for_all_runs(trained, methods,
     for sample in dataset:
         for matrices, path in zip(expected, trained, strict=True):
             predicted = read_index_mask(path / f"predictions/test/{sample.id}.png")
-            matrices += boundary.trimap_matrices(predicted, sample.labels, num_classes=11, widths=(1, 2, 4, 8, 16))
+            matrices += boundary.trimap_matrices([predicted], sample.labels, num_classes=11, widths=(1, 2, 4, 8, 16))[0]
     search = boundary.distance_transform_edt
     monkeypatch.setattr(boundary, "distance_transform_edt", lambda mask: searches.append(mask) or search(mask))
     found = compare_report._read_stored(methods, dataset, pictures=1, browser_images=1)
-    np.testing.assert_array_equal(found.near, expected)
+    np.testing.assert_array_equal(np.concatenate(found.near), expected)
     assert len(searches) == len(dataset) == 6

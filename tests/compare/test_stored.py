@@ -8,7 +8,7 @@ from segkit.compare.collect import read_methods
 from segkit.compare.stored import read_predictions
 from segkit.data.datasets.streets import Streets
 from segkit.errors import InputError
-from segkit.experiments.report import open_test_split
+from segkit.experiments.comparison import open_test_split
 
 
 def everything(paths, dataset=None):

@@ -1,6 +1,9 @@
 """Tables say the same in every format, whatever the names are."""
 
 import csv
+import re
+import subprocess
+from shutil import which
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,44 +33,104 @@ def test_a_class_has_the_mean_iou_of_the_runs(methods):
         assert row[1] == ("-" if None in values else f"{50 * sum(values):.1f}")
 
 
-def test_csv_reads_back_as_the_table(tmp_path):
-    write_tables([("scores", TABLE)], tmp_path)
+def test_csv_reads_back_as_the_table(methods, tmp_path):
+    write_tables({"scores": TABLE}, methods, tmp_path)
     with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
         assert [tuple(row) for row in csv.reader(file)] == [TABLE.columns, *TABLE.rows]
 
 
-def test_every_table_is_in_the_markdown_and_the_latex_file(tmp_path):
-    files = write_tables([("scores", TABLE), ("other", Table("another", ("class",), (("sky",),)))], tmp_path)
-    assert [path.name for path in files] == ["scores.csv", "other.csv", "table.md", "table.tex"]
-    assert files[2].read_text() == f"{markdown(TABLE)}\n\n{markdown(Table('another', ('class',), (('sky',),)))}\n"
-    assert files[3].read_text().count(r"\begin{tabular}") == files[3].read_text().count(r"\end{tabular}") == 2
+def test_every_table_is_in_the_markdown_and_the_latex_file(methods, tmp_path):
+    other = Table("another", ("class",), (("sky",),))
+    files = write_tables({"scores": TABLE, "classes": TABLE, "other": other}, methods, tmp_path)
+    assert [path.name for path in files] == ["scores.csv", "classes.csv", "other.csv", "table.md", "table.tex"]
+    assert files[3].read_text() == f"{markdown(TABLE)}\n\n{markdown(TABLE)}\n\n{markdown(other)}\n"
+    assert files[4].read_text() == latex(methods, [other])
 
 
-def test_latex_is_a_plain_tabular():
-    assert latex(Table("t", ("method", "IoU"), (("fcn8s", "45.3 +- 0.5"), ("segnet", "-")))).splitlines() == [
-        "% t",
-        r"\begin{tabular}{lr}",
-        r"\hline",
-        r"method & IoU \\",
-        r"\hline",
-        r"fcn8s & 45.3 $\pm$ 0.5 \\",
-        r"segnet & -- \\",
-        r"\hline",
-        r"\end{tabular}",
+def made_up(**runs):
+    """Methods with runs of these confusion matrices: 2 classes, the first of them called HOSTILE."""
+    result = {"class_names": [HOSTILE, "sky"], "parameters": 1_250_000}
+    return [
+        Method(
+            name.replace("_", " "),
+            tuple(
+                SimpleNamespace(scores=scores(np.array(matrix)), result=result, values={"data": {"name": "camvid"}})
+                for matrix in matrices
+            ),
+        )
+        for name, matrices in runs.items()
     ]
 
 
+def latex_rows(text):
+    """The cells of every row, table by table."""
+    tables = re.findall(r"\\toprule\n(.*?)\n\\bottomrule", text, re.DOTALL)
+    return [
+        [line.removesuffix(r" \\").split(" & ") for line in table.splitlines() if " & " in line] for table in tables
+    ]
+
+
+def test_a_papers_tables_have_means_deviations_and_the_best_in_bold():
+    methods = made_up(ours=[[[40, 10], [10, 20]], [[50, 5], [5, 30]]], theirs=[[[44, 6], [10, 20]]])
+    text = latex(methods)
+    by_score, by_class = latex_rows(text)
+    assert by_score[0] == ["Method", "Params (M)", "Global acc.", "Class avg. acc.", "Mean IoU"]
+    runs = [[100 * run.scores.mean_iou for run in method.runs] for method in methods]
+    mean, std = np.mean(runs[0]), np.std(runs[0], ddof=1)
+    assert by_score[1][:2] == ["ours", "1.2"]
+    assert by_score[1][4] == rf"\textbf{{{mean:.1f}}} $\pm$ {std:.1f}"
+    assert by_score[2][4] == f"{runs[1][0]:.1f}"
+    assert by_class[0] == ["Class", "ours", "theirs"]
+    assert by_class[2][0] == "sky"
+    assert by_class[3] == ["Mean", by_score[1][4], by_score[2][4]]
+    assert "over 1 to 2 seeds" in text
+    assert "seeds" not in latex(methods[1:])
+
+
+def test_methods_that_print_as_equal_are_both_the_best_and_one_alone_is_not():
+    equal = made_up(a=[[[40, 10], [10, 20]]], b=[[[40_001, 10_000], [10_000, 20_000]]])
+    assert [row[4] for row in latex_rows(latex(equal))[0][1:]] == [r"\textbf{58.3}", r"\textbf{58.3}"]
+    assert latex_rows(latex(equal[:1]))[0][1][4] == "58.3"
+
+
+def test_a_class_that_is_nowhere_has_a_dash():
+    by_class = latex_rows(latex(made_up(a=[[[0, 0], [0, 5]]], b=[[[0, 0], [0, 5]]])))[1]
+    assert by_class[1][1:] == ["--", "--"]
+
+
 def test_latex_escapes_what_is_special():
-    row = latex(TABLE).splitlines()[6]
-    assert row == (
-        r"a\textbar{}b \& 50\%\_\#\{x\}\textasciitilde{}\textasciicircum{}\textbackslash{} \textless{}i\textgreater{}`{*} & -- \\"
+    name = latex_rows(latex(made_up(a=[[[1, 0], [0, 1]]])))[1][1][0]
+    assert (
+        name
+        == [
+            r"a\textbar{}b \& 50\%\_\#\{x\}\textasciitilde{}\textasciicircum{}\textbackslash{} "
+            r"\textless{}i\textgreater{}`{*}"
+        ][0]
     )
 
 
 @pytest.mark.parametrize(("name", "shown"), [("[2]", "{[}2]"), ("*", "{*}"), ("a\nb", "a b")])
 def test_a_name_cannot_become_an_argument_of_the_row_before_nor_end_the_row(name, shown):
-    assert latex(Table("t\nu", ("class",), (("sky",), (name,)))).splitlines()[6] == rf"{shown} \\"
-    assert latex(Table("t\nu", ("class",), ())).startswith("% t u\n")
+    others = [Table("t\nu", ("class", "c"), (("sky", "-"), (name, "1 +- 2")))]
+    text = latex(made_up(a=[[[1, 0], [0, 1]]]), others)
+    assert latex_rows(text)[2][1:] == [["sky", "--"], [shown, r"1 $\pm$ 2"]]
+    assert r"\caption{T u.}" in text
+
+
+@pytest.mark.skipif(not (TEX := which("pdflatex") or which("tectonic")), reason="no TeX: install pdflatex or tectonic")
+def test_latex_compiles(tmp_path):
+    hostile = f"{HOSTILE} [2] ü \" ' -- ?` ~ <<"
+    methods = made_up(fcn8s=[[[40, 10], [10, 20]], [[50, 5], [5, 30]]], b=[[[45, 5], [10, 25]]])
+    methods[1] = Method(hostile, methods[1].runs)
+    text = latex(methods, [Table(hostile, (hostile, "a"), ((hostile, "-"), ("[2]", "1 +- 2"), ("*", "")))])
+    (tmp_path / "table.tex").write_text(text, encoding="utf-8")
+    (tmp_path / "paper.tex").write_text(
+        "\\documentclass{article}\\usepackage{booktabs, graphicx}\\begin{document}\\input{table}\\end{document}"
+    )
+    options = ["-interaction=nonstopmode", "-halt-on-error"] if TEX.endswith("pdflatex") else []
+    done = subprocess.run([TEX, *options, "paper.tex"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert (tmp_path / "paper.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_markdown_keeps_its_columns():

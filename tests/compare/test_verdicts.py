@@ -1,14 +1,12 @@
 """Verdicts: how often they are right on methods that never were, their words, and what is refused."""
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_up_methods import make_methods
 
-from segkit.compare.statistics import compare_methods
+from segkit.compare.significance import PairComparison, compare_methods
 from segkit.errors import InputError
 from segkit.metrics.confusion import scores
 
@@ -140,17 +138,25 @@ def test_it_is_said_what_a_verdict_rests_on(first, second, words):
     assert (pair.p_seeds is None) == words.startswith("images only")
 
 
-def test_results_go_into_json_and_come_back():
-    found = asdict(compare(make_methods(np.random.default_rng(0), 6, [0, 0.1], runs=3)))
-    again = json.loads(json.dumps(found, allow_nan=False))
-    assert again["pairs"][0]["verdict"] == found["pairs"][0]["verdict"]
-    assert again["summaries"][1]["mean_iou_interval"] == list(found["summaries"][1]["mean_iou_interval"])
-
-
-def test_one_method_has_a_summary_and_no_pair():
+def test_one_method_has_an_interval_and_no_pair():
     found = compare(make_methods(np.random.default_rng(0), 6, [0]))
-    assert found.pairs == ()
-    assert (found.images, found.summaries[0].method, found.summaries[0].mean_iou_deviation) == (6, "A", None)
+    assert (found.images, list(found.intervals), found.pairs) == (6, ["A"], ())
+
+
+@pytest.mark.parametrize(
+    ("p_images", "p_seeds", "corrected", "reason"),
+    [
+        (0.2, 0.5, 0.5, ""),
+        (0.001, 0.01, 0.02, ""),
+        (0.001, 0.13, 0.13, ": significant over images but not over seeds (p 0.13)"),
+        (0.001, 0.02, 0.12, ": significant by itself (p 0.020), but not after Holm's correction (0.120)"),
+        (0.03, None, 0.09, ": significant by itself (p 0.030), but not after Holm's correction (0.090)"),
+    ],
+)
+def test_a_verdict_that_its_interval_seems_to_contradict_is_explained(p_images, p_seeds, corrected, reason):
+    p = max(p_images, p_seeds or 0)
+    pair = PairComparison("a", "b", 0.1, (0.05, 0.15), p_images, p_seeds, p, corrected, "images only")
+    assert pair.sentence == f"{pair.verdict}; images only{reason}"
 
 
 def first_light():
@@ -159,14 +165,9 @@ def first_light():
     return {name: np.load(file)["matrices"][None] for name, file in files.items()}
 
 
-def test_first_light_tells_fcn8s_from_segnet():
+def test_first_light_has_a_verdict():
     found = compare_methods(first_light(), {"segnet": [0], "fcn8s": [0]})
     assert found.pairs[0].verdict == "fcn8s > segnet (+3.0 [2.4, 3.6])"
-    for summary in found.summaries:
-        assert (
-            summary.mean_iou
-            == json.loads((FIRST_LIGHT / summary.method / "result.json").read_text())["test"]["mean_iou"]
-        )
 
 
 def test_frames_that_are_drawn_together_widen_the_interval_of_first_light():
@@ -185,50 +186,31 @@ METHOD = np.array([[[[3, 1], [0, 2]], [[2, 0], [1, 1]]]])  # 1 run, 2 images, 2 
 
 
 @pytest.mark.parametrize(
-    ("matrices", "seeds", "words"),
+    ("matrices", "words"),
     [
-        ({}, {}, "no method is given"),
-        ({"A": METHOD}, {"B": [0]}, "matrices of ['A'], seeds of ['B']: expected the same methods"),
-        (
-            {"A": METHOD[0]},
-            {"A": [0]},
-            "A: confusion matrices have the shape [2, 2, 2]: expected [runs, images, classes, classes]",
-        ),
-        ({"A": METHOD[..., :1]}, {"A": [0]}, "A: confusion matrices have the shape [1, 2, 2, 1]"),
-        ({"A": METHOD[:, :0]}, {"A": [0]}, "A: confusion matrices have the shape [1, 0, 2, 2]"),
-        ({"A": METHOD - 1}, {"A": [0]}, "A: a confusion matrix holds -1: expected counts of pixels"),
-        ({"A": METHOD}, {"A": [0, 1]}, "A: 1 runs have the seeds [0, 1]: expected a different seed for each"),
-        (
-            {"A": np.concatenate([METHOD, METHOD])},
-            {"A": [3, 3]},
-            "A: 2 runs have the seeds [3, 3]: expected a different seed for each",
-        ),
-        ({"A": METHOD * 0}, {"A": [0]}, "A: no image has a labelled pixel"),
+        ({"A": METHOD * 0}, "A: no image has a labelled pixel"),
         (
             {"A": METHOD, "B": METHOD[:, :1]},
-            {"A": [0], "B": [0]},
             "B has 1 images of 2 classes, A has 2 images of 2 classes",
         ),
         (
             {"A": METHOD, "B": METHOD[:, :, :1, :1]},
-            {"A": [0], "B": [0]},
             "B has 2 images of 1 classes, A has 2 images of 2 classes",
         ),
         (
             {"A": METHOD, "B": METHOD[:, ::-1]},
-            {"A": [0], "B": [0]},
             "B and A have different labels in image 0: expected the same images",
         ),
     ],
 )
-def test_what_cannot_be_compared_is_refused(matrices, seeds, words):
+def test_what_cannot_be_compared_is_refused(matrices, words):
     with pytest.raises(InputError) as refused:
-        compare_methods(matrices, seeds)
+        compare_methods(matrices, dict.fromkeys(matrices, [0]))
     assert str(refused.value).startswith(words)
 
 
 def test_too_few_resamples_for_any_verdict_are_refused():
     methods = make_methods(np.random.default_rng(0), 100, [0, 1, 2, 3])
     assert all(pair.distinguishable for pair in compare(methods, 240).pairs)
-    with pytest.raises(InputError, match="resamples: 239 are too few to tell 4 methods apart. Expected at least 240"):
+    with pytest.raises(InputError, match="resamples: 239 are too few to distinguish 4 methods. Expected at least 240"):
         compare(methods, 239)

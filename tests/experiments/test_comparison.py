@@ -6,35 +6,36 @@ import shutil
 
 import numpy as np
 import pytest
+import yaml
 
-from segkit.compare.statistics import PairComparison
+from segkit.compare.collect import read_methods
 from segkit.errors import InputError
-from segkit.experiments.comparison import _why_not, finished_runs, open_comparison
+from segkit.experiments.comparison import finished_runs, open_comparison
 from segkit.tracking.run_dir import RunDir
 
 
 def test_repetitions_of_one_decoder_are_one_method_and_every_pair_gets_a_verdict(trained):
     comparison = open_comparison(trained)
-    assert [(method.title, method.seeds) for method in comparison.methods] == [("fcn32s", (0, 1)), ("fcn8s", (0,))]
+    assert [(method.name, method.seeds) for method in comparison.methods] == [("fcn32s", (0, 1)), ("fcn8s", (0,))]
     scores = [RunDir(path).result()["test"]["mean_iou"] for path in trained]
     (pair,) = comparison.statistics.pairs
     assert pair.difference == pytest.approx(np.mean(scores[:2]) - scores[2], abs=1e-12)
     (verdict,) = comparison.verdicts()
     assert verdict.startswith(pair.verdict)
     assert verdict.endswith("; images only: 1 seed in common")
-    assert [cost.title for cost in comparison.costs] == ["fcn32s", "fcn8s"]
-    low, high = comparison.statistics.summaries[1].mean_iou_interval
-    assert comparison.tables()[0][1].rows[1][6] == f"{100 * low:.1f} to {100 * high:.1f}"
+    assert [cost.name for cost in comparison.costs] == ["fcn32s", "fcn8s"]
+    low, high = comparison.statistics.intervals["fcn8s"]
+    assert comparison.tables()["scores"].rows[1][6] == f"{100 * low:.1f} to {100 * high:.1f}"
     assert [cost.parameters for cost in comparison.costs] == [RunDir(trained[i]).result()["parameters"] for i in (0, 2)]
 
 
 def test_the_same_runs_under_two_names_are_not_distinguishable(trained, copies):
-    """An A/A comparison: one decoder, two titles."""
+    """An A/A comparison: one decoder, two names."""
     for path in copies[:2]:
         config = (path / "config.yaml").read_text()
         (path / "config.yaml").write_text(config.replace("method: null", "method: other name"))
     comparison = open_comparison([*trained[:2], *copies[:2]])
-    assert [method.title for method in comparison.methods] == ["fcn32s", "other name"]
+    assert [method.name for method in comparison.methods] == ["fcn32s", "other name"]
     assert comparison.verdicts() == [
         "fcn32s, other name: not distinguishable (+0.0 [0.0, 0.0]); images only: 2 seeds in common"
     ]
@@ -77,7 +78,7 @@ def test_costs_that_cannot_be_counted_are_left_out_and_said(copies):
         (path / "config.yaml").write_text(f"{config[:start]}data: {{name: camvid, root: /nowhere}}\n{config[end:]}")
     comparison = open_comparison(copies)
     assert comparison.costs == []
-    assert [name for name, _ in comparison.tables()] == ["scores", "classes", "differences", "settings"]
+    assert list(comparison.tables()) == ["scores", "classes", "differences", "settings"]
     assert comparison.notes[0].startswith("Left out: costs: ")
     assert "/nowhere" in comparison.notes[0]
 
@@ -110,7 +111,7 @@ def test_the_split_is_compared_as_it_was_last_scored(copies):
     comparison = open_comparison(copies)
     again = [run.scores.mean_iou for method in comparison.methods for run in method.runs]
     assert again != [RunDir(path).result()["test"]["mean_iou"] for path in copies]
-    shown = {row[0]: row[5] for row in comparison.tables()[0][1].rows}
+    shown = {row[0]: row[5] for row in comparison.tables()["scores"].rows}
     assert shown["fcn8s"] == f"{100 * again[2]:.1f}"
     assert comparison.statistics.pairs[0].difference == pytest.approx(np.mean(again[:2]) - again[2], abs=1e-12)
     ids, matrices = RunDir(copies[0]).matrices("test")
@@ -119,13 +120,52 @@ def test_the_split_is_compared_as_it_was_last_scored(copies):
         open_comparison(copies)
 
 
-def test_methods_have_different_titles_whatever_their_folders_are_called(trained, tmp_path):
+def test_methods_have_different_names_whatever_their_folders_are_called(trained, tmp_path):
     """A folder may be called by another method's decoder."""
     odd = [shutil.copytree(trained[0], tmp_path / "fcn8s"), shutil.copytree(trained[0], tmp_path / "other")]
     comparison = open_comparison([odd[0], odd[1], trained[2]])
-    titles = [method.title for method in comparison.methods]
-    assert titles == [str(odd[0]), "other", "fcn8s"]
+    names = [method.name for method in comparison.methods]
+    assert names == [str(odd[0]), "other", "fcn8s"]
     assert len(comparison.statistics.pairs) == 3
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("checkpoints.keep", 7),
+        ("checkpoints.every_minutes", 1.5),
+        ("tracking.wandb", "offline"),
+        ("tracking.images", 0),
+        ("tracking.group", "trial"),
+        ("evaluation.batch_size", 3),
+        ("training.device", "cpu"),
+        ("training.workers", 2),
+        ("training.cache", True),
+        ("data.root", "/elsewhere/CamVid"),
+        ("data.sbd", "/elsewhere/SBD"),
+        ("model.initialize_from", "runs/seed1-fcn32s"),
+        ("name", "another"),
+    ],
+)
+def test_seeds_that_differ_in_what_changes_no_result_are_one_method(copies, key, value):
+    for path, own in zip(copies[:2], (None, value), strict=True):
+        values = yaml.safe_load((path / "config.yaml").read_text())
+        values["model"]["initialize_from"] = "runs/seed0-fcn32s"
+        section, _, last = key.rpartition(".")
+        if own is not None:
+            (values[section] if section else values)[last] = own
+        (path / "config.yaml").write_text(yaml.safe_dump(values))
+    (method,) = read_methods(copies[:2])
+    assert method.seeds == (0, 1)
+
+
+@pytest.mark.parametrize("key", ["training.batch_size", "evaluation.every_epochs", "data.train_images"])
+def test_seeds_that_differ_in_what_changes_a_result_are_two_methods(copies, key):
+    values = yaml.safe_load((copies[1] / "config.yaml").read_text())
+    section, last = key.split(".")
+    values[section][last] += 1
+    (copies[1] / "config.yaml").write_text(yaml.safe_dump(values))
+    assert [method.seeds for method in read_methods(copies[:2])] == [(0,), (1,)]
 
 
 def test_repeated_seeds_make_the_same_methods_in_any_order(trained, copies):
@@ -164,27 +204,9 @@ def test_blocks_of_which_there_would_be_few_are_refused(segkit, trained):
 def test_settings_in_which_the_methods_differ_are_shown(copies):
     path = copies[2] / "config.yaml"
     path.write_text(path.read_text().replace("epochs: 2", "epochs: 3"))
-    table = dict(open_comparison(copies).tables())["settings"]
+    table = open_comparison(copies).tables()["settings"]
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["training.epochs"] == ("2", "3")
     assert rows["model.decoder.name"] == ("'fcn32s'", "'fcn8s'")
     assert rows["model.decoder.skip_scales"] == ("-", "[1.0, 1.0]")
     assert not {"seed", "name", "tracking.method"} & rows.keys()
-
-
-@pytest.mark.parametrize(
-    ("p_images", "p_seeds", "corrected", "reason"),
-    [
-        (0.2, 0.5, 0.5, ""),
-        (0.001, 0.01, 0.02, ""),
-        (0.001, 0.13, 0.13, ": it holds for other images, but other seeds may turn it round (p 0.13)"),
-        (0.001, 0.02, 0.12, ": taken alone it would be (p 0.020), but not among so many pairs (corrected 0.120)"),
-        (0.03, None, 0.09, ": taken alone it would be (p 0.030), but not among so many pairs (corrected 0.090)"),
-    ],
-)
-def test_a_verdict_that_its_interval_seems_to_contradict_is_explained(p_images, p_seeds, corrected, reason):
-    p = max(p_images, p_seeds or 0)
-    assert (
-        _why_not(PairComparison("a", "b", 0.1, (0.05, 0.15), p_images, p_seeds, p, corrected, corrected < 0.05, "", ""))
-        == reason
-    )

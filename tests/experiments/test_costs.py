@@ -27,7 +27,7 @@ def test_every_cost_of_a_run_is_measured(segkit, finished):
     (found,) = parsed(out)
     result = json.loads((run / "result.json").read_text())
     assert (code, errors) == (0, "")
-    assert (found.title, found.size, found.parameters) == ("fcn8s", (32, 48), result["parameters"])
+    assert (found.name, found.size, found.parameters) == ("fcn8s", (32, 48), result["parameters"])
     assert found.file_bytes == (run / "checkpoints/best.safetensors").stat().st_size
     assert found.measured_on is not None
     assert found.measured_on.endswith("images in a training step: 4")
@@ -45,7 +45,7 @@ def test_json_is_what_the_function_gives_and_nothing_is_measured_unasked(segkit)
     found = costs_of(STREETS, size=(64, 96))
     assert code == 0
     assert parsed(out) == found
-    assert [(each.title, each.measured_on, each.forward_seconds, each.peak_training_bytes) for each in found] == [
+    assert [(each.name, each.measured_on, each.forward_seconds, each.peak_training_bytes) for each in found] == [
         ("fcn8s", None, None, None),
         ("segnet", None, None, None),
     ]
@@ -70,13 +70,13 @@ def test_the_image_is_the_first_of_the_test_split_at_network_resolution():
 
 
 @pytest.mark.usefixtures("segkit")
-def test_models_of_one_decoder_are_told_apart_by_their_files(tmp_path):
+def test_models_of_one_decoder_are_called_by_their_files(tmp_path):
     for name in ("one", "two"):
         (tmp_path / f"{name}.yaml").write_text(f"base: {Path(STREETS[0]).resolve()}\nname: {name}\n")
     named = tmp_path / "three.yaml"
     named.write_text(f"base: {Path(STREETS[0]).resolve()}\nname: three\ntracking: {{method: mine}}\n")
     found = costs_of([tmp_path / "one.yaml", tmp_path / "two.yaml", named, STREETS[1]], size=(32, 48))
-    assert [each.title for each in found] == ["one", "two", "mine", "segnet"]
+    assert [each.name for each in found] == ["one", "two", "mine", "segnet"]
 
 
 def test_a_process_that_is_killed_leaves_only_its_own_value_out(segkit, monkeypatch):

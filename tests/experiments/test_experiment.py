@@ -70,8 +70,8 @@ def test_terms_of_a_weighted_sum_are_an_axis(write):
 
 
 def test_the_later_layer_wins_files_before_set_before_values_before_the_command_line(write):
-    text = "base: base.yaml\nset: {training: {epochs: 7}, optimizer: {lr: 0.5, weight_decay: 0.25}}\naxes:\n  decoder:\n    a: fcn8s.yaml\n"
-    text += "    b: {optimizer: {lr: 0.125}}\n"
+    text = "base: base.yaml\nset: {training: {epochs: 7}, optimizer: {lr: 0.5, weight_decay: 0.25}}\n"
+    text += "axes: {decoder: {a: fcn8s.yaml, b: {optimizer: {lr: 0.125}}}}\n"
     a, b = (member.config for member in read_experiment(write(text), ["optimizer.weight_decay=0.0625"]))
     assert (a.training.epochs, a.optimizer.options["lr"], a.optimizer.options["weight_decay"]) == (7, 0.5, 0.0625)
     assert (b.training.epochs, b.optimizer.options["lr"], b.optimizer.options["weight_decay"]) == (7, 0.125, 0.0625)
@@ -96,7 +96,7 @@ def test_stages_follow_one_another_within_each_combination(write):
     assert starts == [path and Path(path) for chain in folders for path in chain]
 
 
-def test_members_are_selected_by_their_titles(write):
+def test_members_are_selected_by_their_labels(write):
     members = read_experiment(write("base: base.yaml\naxes: {decoder: [fcn32s, fcn16s, segnet], seed: [0, 1]}\n"))
     found = select(members, ["decoder=fcn32s,segnet", "seed=1"])
     assert [member.name for member in found] == ["fcn32s-seed1", "segnet-seed1"]
@@ -121,10 +121,10 @@ def test_a_stage_that_started_from_weights_that_are_gone_is_refused_and_overwrit
     shutil.rmtree(run / "fcn16s")
     code, _, errors = segkit(*command)
     assert code == 2
-    assert f"{run / 'fcn8s'} did not start from {run / 'fcn16s'} as it is or will be" in errors
+    assert f"{run / 'fcn8s'} did not start from the weights that {run / 'fcn16s'} has or will have" in errors
     shutil.rmtree(run / "fcn8s")
     last = select(read_experiment(file, runs=tmp_path / "a b: #1"), ["stage=fcn8s"])
-    with pytest.raises(InputError, match="fcn8s starts from fcn16s, which is neither trained nor asked for"):
+    with pytest.raises(InputError, match="fcn8s starts from fcn16s, which is neither trained nor among the members"):
         prepare(last)
 
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
@@ -134,7 +134,7 @@ def test_a_stage_that_started_from_weights_that_are_gone_is_refused_and_overwrit
     assert "is no folder" in errors
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
-    with pytest.raises(InputError, match="neither trained nor asked for"):  # and nothing is deleted
+    with pytest.raises(InputError, match="neither trained nor among the members"):  # and nothing is deleted
         prepare(last, overwrite=True)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     prepare(read_experiment(file, runs=tmp_path / "a b: #1"), overwrite=True)
@@ -153,7 +153,7 @@ def test_a_stage_notices_that_the_one_before_was_trained_anew_or_otherwise(segki
     assert segkit(*command, "stage=coarse")[1].count("is finished") == 1
     weights = runs / "trial/coarse/checkpoints/best.safetensors"
     weights.write_bytes(weights.read_bytes() + b" ")
-    with pytest.raises(InputError, match="fine did not start from .*coarse as it is or will be"):
+    with pytest.raises(InputError, match="fine did not start from the weights that .*coarse has or will have"):
         prepare(read_experiment(file, runs=runs))
 
 
@@ -196,11 +196,11 @@ def test_the_stages_of_one_member_are_trained_one_after_the_other_by_hand(segkit
         ("stages: {a: [1, 2]}\n", "stages.a = [1, 2]: expected a config file, or keys and values"),
         ("stages: {a/b: fcn32s.yaml}\n", "'a/b' names a folder: expected letters, digits"),
         ("axes: [1]\n", "axes = [1]: expected names and values, such as seed: [0, 1, 2]"),
-        ("axes: {seed: 3}\n", "experiment.yaml:2: axes.seed = 3: expected a list of numbers or words, or titles"),
+        ("axes: {seed: 3}\n", "experiment.yaml:2: axes.seed = 3: expected a list of numbers or words, or labels"),
         ("axes: {seed: []}\n", "axes.seed = []: expected a list"),
         (
             "axes: {decoder: [{name: fcn8s}]}\n",
-            "expected a list of numbers or words, or titles, each with a config file",
+            "expected a list of numbers or words, or labels, each with a config file",
         ),
         ("axes: {a=b: [1]}\n", "axes.a=b: expected letters, digits"),
         ("axes: {stage: [1]}\n", "axes.stage: this name is taken by `stages`"),

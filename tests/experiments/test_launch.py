@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from segkit.experiments.experiment import read_experiment
-from segkit.experiments.launch import _share, member_command, submit
+from segkit.experiments.launch import _share, submit_members
 from segkit.tracking.run_dir import RunDir
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +89,7 @@ def test_a_signal_ends_the_members_too_and_the_same_command_goes_on(write, tmp_p
     command = [sys.executable, "-m", "segkit", "experiment", "run", str(file), "--runs", str(runs), "--jobs", "2"]
     members = [RunDir(runs / f"trial/seed{seed}") for seed in (0, 1)]
     for number, exit_code in ((signal.SIGINT, 130), (signal.SIGUSR1, 143)):
-        message = "segkit: interrupted, members too; the same command without --overwrite resumes.\n"
+        message = "segkit: interrupted, with all members; repeat the command without --overwrite to resume.\n"
         assert stopped(command, members, number) == (exit_code, message)
         assert processes_about(runs) == []
         assert not any(run.finished for run in members)
@@ -130,13 +130,7 @@ def test_a_cluster_trains_each_chain_of_stages_in_one_job(write, tmp_path):
     )
     overrides = ["training.epochs=1"]
     members = read_experiment(file, overrides, runs=tmp_path / "runs")
-    jobs = submit(
-        members,
-        lambda chain: member_command(chain, file, overrides, tmp_path / "runs"),
-        tmp_path / "jobs",
-        cluster="local",
-        parameters={},
-    )
+    jobs = submit_members(members, file, overrides, tmp_path / "runs", cluster="local")
     assert [job.result() for job in jobs] == [0, 0]
     assert all(member.run.finished for member in members)
     assert members[1].config.model.initialize_from == tmp_path / "runs/trial/seed0-coarse"
@@ -180,7 +174,6 @@ def test_what_the_cluster_refuses_is_said(segkit, write, tmp_path, monkeypatch):
     )
     assert code == 2
     assert "segkit: --launcher slurm: sbatch: error: invalid partition." in errors
-    assert submit([], lambda _: [], tmp_path, cluster="slurm", parameters={}) == []
 
 
 def test_without_axes_there_is_nothing_to_sweep_over(segkit, write):
@@ -231,10 +224,10 @@ def test_the_list_of_members_says_how_far_each_has_come(segkit, write, tmp_path)
     assert "fcn8s holds a run of another config; different: training.epochs (2 there, 5 here)" in out
     code, out, _ = segkit("experiment", "run", file, "--list", "--runs", tmp_path, "data={name: camvid, root: nowhere}")
     assert code == 0
-    assert "cannot check whether they are treated alike: " in out
+    assert "Cannot check whether the members are treated alike: " in out
     (tmp_path / "trial/fcn8s/config.yaml").write_text("{")
     assert json.loads(segkit("runs", tmp_path, "--json")[1])[0]["state"] == "damaged"
     assert segkit("runs", tmp_path / "nowhere")[::2] == (
         2,
-        f"segkit: {tmp_path / 'nowhere'} is no folder; expected a run folder, or one with run folders below it. Check the path.\n",
+        f"segkit: {tmp_path / 'nowhere'} is not a folder; expected a run folder, or one with run folders below it. Check the path.\n",
     )

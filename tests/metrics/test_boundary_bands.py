@@ -26,12 +26,16 @@ from segkit.metrics.boundary import (
     boundary_iou,
     boundary_iou_of_classes,
     trimap_matrices,
-    trimap_matrices_of_several,
 )
 from segkit.metrics.confusion import scores
 from segkit.tensors import IGNORE
 
 same = pytest.approx
+
+
+def trimap(predicted, labels, **options):
+    """Of one prediction."""
+    return trimap_matrices([predicted], labels, **options)[0]
 
 
 # --- Boundary IoU: classes that are absent, alone, or void, by hand; 6x8 has a diagonal of 10 and a band of 1 pixel ---
@@ -126,7 +130,7 @@ def test_a_prediction_that_is_right_where_labelled_has_the_bands_of_the_labels(l
 def test_a_class_absent_from_the_labels_but_predicted_has_iou_0_near_boundaries():
     labels = np.array([[0, 0, 0, 1, 1, 1]], np.uint8)
     predicted = np.array([[0, 0, 2, 1, 1, 1]], np.uint8)
-    matrices = trimap_matrices(predicted, labels, num_classes=3, widths=(1, 2))
+    matrices = trimap(predicted, labels, num_classes=3, widths=(1, 2))
     # columns 2..3, then 1..4
     assert matrices.tolist() == [[[0, 0, 1], [0, 1, 0], [0, 0, 0]], [[1, 0, 1], [0, 2, 0], [0, 0, 0]]]
     assert [scores(m).global_accuracy for m in matrices] == same([1 / 2, 3 / 4])
@@ -137,7 +141,7 @@ def test_a_class_absent_from_the_labels_but_predicted_has_iou_0_near_boundaries(
     "labels", [edge(8, 6, 8), np.full((6, 8), IGNORE, np.uint8)], ids=["a class fills the image", "void only"]
 )
 def test_an_image_that_one_class_fills_or_of_void_only_has_no_pixel_near_a_boundary(labels):
-    matrices = trimap_matrices(edge(4, 6, 8), labels, num_classes=2, widths=(1, 99))
+    matrices = trimap(edge(4, 6, 8), labels, num_classes=2, widths=(1, 99))
     assert matrices.tolist() == [[[0, 0], [0, 0]]] * 2
     assert [math.isnan(scores(m).mean_iou) for m in matrices] == [True, True]
 
@@ -146,26 +150,18 @@ def test_an_image_that_one_class_fills_or_of_void_only_has_no_pixel_near_a_bound
 
 
 @seeds
-def test_trimap_matrices_are_those_of_all_pairs_of_pixels(seed):
-    labels = blobs(seed, 8, 10)
-    predicted = disturbed(labels, seed)
-    matrices = trimap_matrices(predicted, labels, num_classes=K, widths=(1, 2, 3))
-    assert matrices.dtype == np.int64
-    assert matrices.tolist() == [naive_trimap(predicted, labels, width) for width in (1, 2, 3)]
-
-
-@seeds
-def test_several_predictions_of_an_image_have_the_trimap_matrices_that_each_has_alone(seed):
+def test_trimap_matrices_are_those_of_all_pairs_of_pixels_for_each_prediction(seed):
     labels = blobs(seed, 8, 10)
     predictions = [disturbed(labels, seed), labels, disturbed(labels, seed + 1)]
-    found = trimap_matrices_of_several(predictions, labels, num_classes=K, widths=(1, 3))
-    assert found.tolist() == [[naive_trimap(predicted, labels, width) for width in (1, 3)] for predicted in predictions]
+    found = trimap_matrices(predictions, labels, num_classes=K, widths=(1, 2, 3))
+    assert found.dtype == np.int64
+    assert found.tolist() == [[naive_trimap(each, labels, width) for width in (1, 2, 3)] for each in predictions]
 
 
 def test_a_band_has_its_width_in_pixels_on_either_side_of_a_straight_boundary():
     labels = np.array([[0, 0, 0, 0, 1, 1, 1, 1]], np.uint8)
     predicted = np.array([[0, 0, 1, 0, 1, 0, 1, 1]], np.uint8)
-    matrices = trimap_matrices(predicted, labels, num_classes=2, widths=(1, 2, 3, 9))
+    matrices = trimap(predicted, labels, num_classes=2, widths=(1, 2, 3, 9))
     # columns 3..4, then 2..5 with both mistakes, then 1..6, then all
     assert matrices.tolist() == [[[1, 0], [0, 1]], [[1, 1], [1, 1]], [[2, 1], [1, 2]], [[3, 1], [1, 3]]]
     assert [scores(m).global_accuracy for m in matrices] == same([1, 1 / 2, 4 / 6, 6 / 8])
@@ -174,21 +170,19 @@ def test_a_band_has_its_width_in_pixels_on_either_side_of_a_straight_boundary():
 
 def test_a_border_to_void_is_no_boundary_of_a_trimap():
     labels = np.array([[0, 0, IGNORE, 1, 1]], np.uint8)
-    assert (
-        trimap_matrices(np.zeros_like(labels), labels, num_classes=2, widths=(1, 9)).tolist() == [[[0, 0], [0, 0]]] * 2
-    )
+    assert trimap(np.zeros_like(labels), labels, num_classes=2, widths=(1, 9)).tolist() == [[[0, 0], [0, 0]]] * 2
 
 
 def test_a_band_reaches_across_void_without_counting_it():
     labels = np.array([[0, 1, IGNORE, IGNORE, 1]], np.uint8)
     # columns 0 and 1 touch; column 4 is 3 pixels from column 1
-    matrices = trimap_matrices(np.array([[0, 1, 0, 0, 1]], np.uint8), labels, num_classes=2, widths=(1, 3, 4))
+    matrices = trimap(np.array([[0, 1, 0, 0, 1]], np.uint8), labels, num_classes=2, widths=(1, 3, 4))
     assert matrices.tolist() == [[[1, 0], [0, 1]], [[1, 0], [0, 1]], [[1, 0], [0, 2]]]
 
 
 @given(full_maps, label_maps)
 def test_a_wide_band_is_the_image_if_there_is_a_boundary(predicted, labels):
-    narrow, wide = trimap_matrices(predicted, labels, num_classes=K, widths=(1, 99))
+    narrow, wide = trimap(predicted, labels, num_classes=K, widths=(1, 99))
     assert wide.sum() == ((labels != IGNORE).sum() if narrow.any() else 0)
     assert (narrow <= wide).all()
 
@@ -196,8 +190,8 @@ def test_a_wide_band_is_the_image_if_there_is_a_boundary(predicted, labels):
 @given(full_maps, label_maps, full_maps)
 def test_a_trimap_may_be_flipped_and_ignores_predictions_in_void(predicted, labels, elsewhere):
     other = np.where(labels == IGNORE, elsewhere + 7, predicted).astype(np.uint8)
-    flipped = trimap_matrices(other[::-1, ::-1], labels[::-1, ::-1], num_classes=K, widths=(1, 2))
-    assert (flipped == trimap_matrices(predicted, labels, num_classes=K, widths=(1, 2))).all()
+    flipped = trimap(other[::-1, ::-1], labels[::-1, ::-1], num_classes=K, widths=(1, 2))
+    assert (flipped == trimap(predicted, labels, num_classes=K, widths=(1, 2))).all()
 
 
 # --- what is refused ---
@@ -205,7 +199,7 @@ def test_a_trimap_may_be_flipped_and_ignores_predictions_in_void(predicted, labe
 
 MEASURES = (
     band_counts,
-    lambda predicted, labels, num_classes: trimap_matrices(predicted, labels, num_classes=num_classes, widths=(1,)),
+    lambda predicted, labels, num_classes: trimap(predicted, labels, num_classes=num_classes, widths=(1,)),
 )
 measures = pytest.mark.parametrize("measure", MEASURES, ids=["band", "trimap"])
 
@@ -226,7 +220,7 @@ def test_numbers_of_classes_that_leave_no_id_for_void_are_refused(measure, num_c
 
 def test_a_band_of_a_trimap_without_a_pixel_is_refused():
     with pytest.raises(ValueError, match=r"widths are \(2, 0\)"):
-        trimap_matrices(MAP, MAP, num_classes=1, widths=(2, 0))
+        trimap(MAP, MAP, num_classes=1, widths=(2, 0))
 
 
 def test_counts_of_another_measure_are_refused():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from segkit.metrics.confusion import confusion_matrix, scores
+from segkit.metrics.confusion import confusion_matrix, global_accuracy, mean_iou, scores
 from segkit.tensors import IGNORE
 
 K = 5
@@ -141,6 +141,20 @@ def test_without_a_counted_pixel_every_score_is_nan():
     means = (result.global_accuracy, result.class_average_accuracy, result.mean_iou, result.frequency_weighted_iou)
     assert all(math.isnan(v) for v in (*means, *result.iou, *result.accuracy))
     assert result.classes_averaged == 0
+
+
+@given(
+    arrays.arrays(
+        np.int64, st.tuples(st.integers(1, 3), st.integers(1, 3), st.just(9), st.just(9)), elements=st.integers(0, 2)
+    ),
+    st.data(),
+)
+def test_scores_of_many_matrices_are_those_of_each_to_the_last_bit(matrices, data):
+    absent = data.draw(st.lists(st.integers(0, 8)))
+    matrices[0][..., absent], matrices[0][..., absent, :] = 0, 0
+    each = [[scores(matrix) for matrix in row] for row in matrices]
+    np.testing.assert_array_equal(mean_iou(matrices), [[one.mean_iou for one in row] for row in each])
+    np.testing.assert_array_equal(global_accuracy(matrices), [[one.global_accuracy for one in row] for row in each])
 
 
 def test_a_perfect_prediction_scores_1_and_a_derangement_0():

@@ -32,9 +32,7 @@ def test_scores_over_a_split_agree_where_every_class_occurs():
     ours, theirs = scores(confusion_matrix(predicted, labels, K).numpy()), stats(predicted, labels)
     assert ours.mean_iou == pytest.approx(float(iou_score(*theirs, reduction="macro")))
     assert ours.class_average_accuracy == pytest.approx(float(recall(*theirs, reduction="macro")))
-    tp, _, fn, _ = (
-        theirs  # smp's accuracy counts true negatives of each class; recall over all pixels is what segmentation calls so
-    )
+    tp, _, fn, _ = theirs  # smp's accuracy counts true negatives of each class; ours is recall over all pixels
     assert ours.global_accuracy == pytest.approx(float(tp.sum() / (tp + fn).sum()))
     assert float(accuracy(*theirs, reduction="micro")) > ours.global_accuracy
 

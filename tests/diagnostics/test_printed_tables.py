@@ -7,7 +7,7 @@ from PIL import Image
 
 from segkit.build import load_config
 from segkit.data.datasets.road_classes import CLASS_NAMES
-from segkit.diagnostics.tables import BoundaryMeasures, class_weight_rows, convention_rows
+from segkit.diagnostics.printed_tables import BoundaryMeasures, class_weight_rows, convention_rows
 from segkit.errors import InputError
 from segkit.metrics.conventions import CONVENTIONS
 from segkit.tensors import IGNORE

@@ -22,7 +22,7 @@ def side_by_side(
     2.4 inches wide.
 
     Args:
-        rows: (image, labels, {title: predicted labels}) of each sample; equal titles in all rows.
+        rows: (image, labels, {model: predicted labels}) of each sample; equal models in all rows.
     """
     titles = ["image", "label", *rows[0][2]]
     height, width = rows[0][0].shape[:2]

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 from made_up_methods import make_methods
 from scipy import stats
 
-from segkit.compare.statistics import compare_methods, holm, images_p, resampled_mean_iou, seeds_p
+from segkit.compare.significance import compare_methods, holm, images_p, resampled_mean_iou, seeds_p
 from segkit.metrics.confusion import scores
 
 same = pytest.approx
@@ -52,17 +52,6 @@ def any_methods(draw):
 # --- scores ---
 
 
-@given(any_methods())
-def test_scores_are_those_of_the_summed_matrices_exactly(methods):
-    summary = compare(methods, 40).summaries[0]
-    expected = scores(methods[0][0].sum(axis=0))
-    assert (summary.global_accuracy, summary.class_average_accuracy) == (
-        expected.global_accuracy,
-        expected.class_average_accuracy,
-    )
-    assert summary.mean_iou == expected.mean_iou
-
-
 @given(any_methods(), st.integers(0, 9))
 def test_a_resample_has_the_score_of_its_summed_matrices(methods, seed):
     methods = [each[:, methods[0].sum(axis=(0, 2, 3)) > 0] for each in methods]
@@ -78,19 +67,6 @@ def test_resamples_do_not_depend_on_how_many_there_are(two):
     few, many = (resampled_mean_iou({"A": two[0]}, count, 5)["A"] for count in (700, 1100))
     assert (few == many[:700]).all()
     assert len(np.unique(many)) > 1000
-
-
-def test_deviations_are_over_seeds():
-    (method,) = make_methods(np.random.default_rng(0), 20, [0], runs=4, training_noise=0.2)
-    summary = compare([method]).summaries[0]
-    runs = [scores(run.sum(axis=0)) for run in method]
-    for key in ("global_accuracy", "class_average_accuracy", "mean_iou"):
-        values = [getattr(run, key) for run in runs]
-        assert getattr(summary, key) == same(sum(values) / 4)
-        assert getattr(summary, f"{key}_deviation") == same(
-            (sum((v - sum(values) / 4) ** 2 for v in values) / 3) ** 0.5
-        )
-    assert summary.runs == 4
 
 
 # --- bootstrap over images ---
@@ -113,9 +89,7 @@ def test_the_interval_is_that_of_scipys_bootstrap(two):
         vectorized=False,
         rng=1,
     ).confidence_interval
-    assert compare(two, 20_000).summaries[0].mean_iou_interval == same(
-        tuple(alone), abs=0.06 * (alone.high - alone.low)
-    )
+    assert compare(two, 20_000).intervals["A"] == same(tuple(alone), abs=0.06 * (alone.high - alone.low))
 
 
 def test_p_and_interval_are_those_of_a_loop_over_resamples(two):
@@ -129,7 +103,7 @@ def test_p_and_interval_are_those_of_a_loop_over_resamples(two):
     assert pair.interval == same(tuple(np.percentile(differences, [2.5, 97.5])), abs=0.05 * np.ptp(pair.interval))
 
 
-def test_p_counts_resamples_that_turn_round_plus_one():
+def test_p_counts_resamples_that_change_their_sign_plus_one():
     assert images_p(0.5, np.array([0.1, 0.2, 0.0, -0.1, *[0.3] * 95]), 100) == same(2 * 3 / 100)
     assert images_p(-0.5, np.array([0.1, 0.2, *[-0.3] * 97]), 100) == same(2 * 3 / 100)
     assert images_p(0.5, np.full(99, 0.5), 100) == same(2 / 100)
@@ -224,11 +198,10 @@ def test_the_order_of_images_changes_no_score(two):
     order = np.random.default_rng(0).permutation(40)
     ours, theirs = compare(two, 5000), compare([each[:, order] for each in two], 5000)
     assert ours.pairs[0].difference == theirs.pairs[0].difference
-    assert ours.summaries[1].mean_iou == theirs.summaries[1].mean_iou
     assert ours.pairs[0].interval == same(theirs.pairs[0].interval, abs=0.05 * np.ptp(ours.pairs[0].interval))
 
 
-def test_the_other_order_of_methods_turns_the_sign_and_nothing_else(two):
+def test_the_other_order_of_methods_changes_the_sign_and_nothing_else(two):
     ours, theirs = compare(two).pairs[0], compare(two[::-1]).pairs[0]
     assert theirs.difference == -ours.difference
     assert theirs.interval == same((-ours.interval[1], -ours.interval[0]))

@@ -1,7 +1,6 @@
 """Rows of the tables that the command line prints."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,11 +16,11 @@ from segkit.metrics.conventions import CONVENTIONS, convention_scores
 from segkit.runs.train import count_labels
 from segkit.tracking.console import percent
 
-PUBLISHED = "SegNet"  # what the variant of its prototxts' weights is called
+PUBLISHED = "SegNet"  # name of the variant with the weights of its prototxts
 
 
 def shown_values(config: RunConfig, sources: dict[str, str]) -> list[str]:
-    """`key = value  # source` for every value of an experiment."""
+    """`key = value  # source` for every value of a config."""
     values = flat(config_values(config))
     lines = [f"{key} = {show(value)}" for key, value in values.items()]
     width = min(72, max(map(len, lines)))
@@ -30,7 +29,7 @@ def shown_values(config: RunConfig, sources: dict[str, str]) -> list[str]:
 
 
 def class_weight_variants(config: RunConfig, counts: ClassCounts) -> dict[str, np.ndarray]:
-    """Weights, float64 [K], of the experiment's own weighting and of others, by what they are called.
+    """Weights, float64 [K], of the config's own weighting and of others, by their names.
 
     Args:
         counts: of the training labels.
@@ -59,9 +58,8 @@ def mean_weight(weights: np.ndarray, counts: ClassCounts) -> float:
 def class_weight_rows(config: RunConfig, counts: ClassCounts | None = None) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of the table of class weights: a row per class, and one for void.
 
-    Then the largest difference from SegNet's published weights, and what each normalizer of the loss does to a learning
-    rate that was
-    found with `valid_pixels`: multiplied (x) or divided (/) so, its steps stay as long.
+    Then the largest difference from SegNet's published weights, and by what a learning rate that was found with
+    `valid_pixels` is multiplied (x) or divided (/) under each other normalizer of the loss, so that steps stay as long.
 
     Args:
         counts: of the training labels; None: they are counted.
@@ -95,42 +93,33 @@ def convention_rows(matrix: np.ndarray, wanted: Iterable[str]) -> tuple[list[str
     return ["convention", "global accuracy", "class average accuracy", "mean IoU", "classes averaged", "source"], rows
 
 
-@dataclass
 class BoundaryMeasures:
     """Boundary measures of one image after the other; pass `add` to `evaluate_trained` as its observer.
 
     Attributes:
-        num_classes: K.
-        scripted: counts of BF as in SegNet's script, where what is predicted in void counts as wrong, [K, 4] per image.
-        exact: counts of BF without void, [K, 4] per image.
-        fast: counts of BF by distance alone, [K, 4] per image.
-        bands: counts of boundary IoU, [K, 2] per image.
-        trimaps: confusion matrices near boundaries, summed over images, [D, K, K].
+        trimaps: confusion matrices near boundaries, int64 [D, K, K], summed over images.
     """
 
-    num_classes: int
-    scripted: list[np.ndarray] = field(default_factory=list)
-    exact: list[np.ndarray] = field(default_factory=list)
-    fast: list[np.ndarray] = field(default_factory=list)
-    bands: list[np.ndarray] = field(default_factory=list)
-    trimaps: np.ndarray | int = 0
+    def __init__(self, num_classes: int):
+        self.num_classes = num_classes
+        self.counts: dict[str, list[np.ndarray]] = {"scripted": [], "exact": [], "fast": [], "bands": []}
+        self.trimaps = np.zeros((len(TRIMAP_WIDTHS), num_classes, num_classes), np.int64)
 
     def add(self, _: str, predicted: np.ndarray, labels: np.ndarray) -> None:
         """Measures one image: class ids [H, W] twice, 255 = ignored in `labels`."""
-        self.scripted.append(boundary.bf_counts(predicted, labels, num_classes=self.num_classes, void="predicted"))
-        self.exact.append(boundary.bf_counts(predicted, labels, num_classes=self.num_classes))
-        self.fast.append(boundary.bf_counts(predicted, labels, num_classes=self.num_classes, matching="distance"))
-        self.bands.append(boundary.band_counts(predicted, labels, num_classes=self.num_classes))
-        matrices = boundary.trimap_matrices(predicted, labels, num_classes=self.num_classes, widths=TRIMAP_WIDTHS)
-        self.trimaps = self.trimaps + matrices
+        maps, classes = (predicted, labels), self.num_classes
+        self.counts["scripted"].append(boundary.bf_counts(*maps, num_classes=classes, void="predicted"))
+        self.counts["exact"].append(boundary.bf_counts(*maps, num_classes=classes))
+        self.counts["fast"].append(boundary.bf_counts(*maps, num_classes=classes, matching="distance"))
+        self.counts["bands"].append(boundary.band_counts(*maps, num_classes=classes))
+        self.trimaps += boundary.trimap_matrices([predicted], labels, num_classes=classes, widths=TRIMAP_WIDTHS)[0]
 
     def rows(self) -> list[list[str]]:
         """Name and value in per cent of each measure."""
-        kept = ((self.scripted, 4), (self.exact, 4), (self.fast, 4), (self.bands, 2))
-        scripted, exact, fast, bands = (
-            np.array(counts).reshape(-1, self.num_classes, width) for counts, width in kept
-        )  # also of no image
-        trimaps = self.trimaps + np.zeros((len(TRIMAP_WIDTHS), self.num_classes, self.num_classes), np.int64)
+        scripted, exact, fast, bands = (  # also of no image
+            np.array(counts).reshape(-1, self.num_classes, 2 if name == "bands" else 4)
+            for name, counts in self.counts.items()
+        )
         rows = [
             ["BF of SegNet's script: what is predicted in void is wrong", percent(boundary.bf(scripted))],
             ["BF, void left out", percent(boundary.bf(exact))],
@@ -138,7 +127,7 @@ class BoundaryMeasures:
             ["BF, void left out, by distance alone", percent(boundary.bf(fast))],
             ["boundary IoU", percent(boundary.boundary_iou(bands))],
         ]
-        for width, matrix in zip(TRIMAP_WIDTHS, trimaps, strict=True):
+        for width, matrix in zip(TRIMAP_WIDTHS, self.trimaps, strict=True):
             near = scores(matrix)
             rows.append([f"global accuracy within {width} pixels of a boundary", percent(near.global_accuracy)])
             rows.append([f"mean IoU within {width} pixels of a boundary", percent(near.mean_iou)])

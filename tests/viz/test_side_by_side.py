@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from segkit.viz.figures import side_by_side
+from segkit.viz.side_by_side import side_by_side
 
 IMAGE, LABELS = np.zeros((12, 16, 3), np.uint8), np.zeros((12, 16), np.uint8)
 
