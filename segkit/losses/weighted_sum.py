@@ -20,18 +20,17 @@ class WeightedSum(nn.Module):
 
     def __init__(self, terms: Sequence[tuple[float, Loss]]):
         super().__init__()
-        self.weights = [weight for weight, _ in terms]
-        self.terms = nn.ModuleList([loss for _, loss in terms])  # pyright: ignore[reportArgumentType]
+        self.terms = list(terms)
+        self.losses = nn.ModuleList([loss for _, loss in terms])  # pyright: ignore[reportArgumentType]  # moved by `to`
         self.exact = all(loss.exact for _, loss in terms)
 
     def total(self, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
         """Return [T], float32: the weighted total of each term."""
-        totals = zip(self.weights, self.terms, strict=True)
-        return torch.cat([weight * loss.total(logits, labels).reshape(-1) for weight, loss in totals])
+        return torch.cat([weight * loss.total(logits, labels).reshape(-1) for weight, loss in self.terms])
 
     def normalizer(self, labels: Labels) -> Tensor:
         """Return [T]: the normalizer of each term."""
-        return torch.cat([loss.normalizer(labels).reshape(-1) for loss in self.terms])
+        return torch.cat([loss.normalizer(labels).reshape(-1) for _, loss in self.terms])
 
     def forward(self, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
         """Return the loss of one batch, a scalar."""
