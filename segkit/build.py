@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from segkit.config.plugins import load_plugins, plugin_files, with_outside_components
 from segkit.config.resolve import Resolved, resolve
-from segkit.config.schema import COMPONENTS, PluginFile, RunConfig, Tables
+from segkit.config.schema import PluginFile, RunConfig, Tables, config_values
 from segkit.config.signatures import Terms
 from segkit.config.validate import validate
 from segkit.config.yaml import Tree
@@ -135,28 +135,23 @@ def load_config(
     """
     resolved = resolve(layers, overrides)
     files = plugin_files(resolved.values.get("plugins"))
-    names = {place: _name_at(resolved.values, place) for place in COMPONENTS}
-    tables, packages = with_outside_components(TABLES, files, names)
+    tables, packages = with_outside_components(TABLES, files, resolved.values)
     values = {**resolved.values, "plugins": [*files, *packages]}
     return validate(values, resolved.sources, tables, config=title or str(layers)), resolved
 
 
-def _name_at(values: Any, place: str) -> str:
-    """The name of the component at a place of unchecked values, or an empty string."""
-    for key in (*place.split("."), "name"):
-        values = values.get(key) if isinstance(values, dict) else None
-    return values if isinstance(values, str) else ""
-
-
 def make(config: RunConfig, place: str, *arguments: Any) -> Any:
-    """The component at a place of a config, such as model.decoder: what its constructor makes of the arguments and the
-    config's options. It is segkit's own, or comes from a plugin file or an installed package.
-    """
-    name, table = config.component(place).name, TABLES[place]
-    if name not in table:
-        files = [each for each in config.plugins if isinstance(each, PluginFile)]
-        table = with_outside_components(TABLES, files, {place: name})[0][place]
-    return table[name](*arguments, **config.component(place).options)
+    """Return the component at a place of a config, such as model.decoder, built from the arguments and its options."""
+    component = config.component(place)
+    return tables_of(config)[place][component.name](*arguments, **component.options)
+
+
+def tables_of(config: RunConfig) -> Tables:
+    """Return the tables that a config chooses from: segkit's own, joined by those of its plugins and packages."""
+    if not config.plugins:
+        return TABLES
+    files = [each for each in config.plugins if isinstance(each, PluginFile)]
+    return with_outside_components(TABLES, files, config_values(config))[0]
 
 
 def build_layout(config: RunConfig) -> Layout | None:

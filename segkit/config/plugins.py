@@ -46,16 +46,16 @@ _trusted: set[str] = set()  # SHA-256 of plugin files that the user's own config
 
 
 def with_outside_components(
-    tables: Tables, files: Sequence[PluginFile], names: Mapping[str, str]
+    tables: Tables, files: Sequence[PluginFile], values: Mapping[str, Any]
 ) -> tuple[Tables, tuple[Package, ...]]:
-    """Copies of the tables, joined by the components of plugin files and installed packages.
+    """Return copies of the tables, joined by the components of plugin files and installed packages.
 
-    Of the packages, only those are imported whose components are named.
+    Of the packages, only those are imported whose components the config names.
 
     Args:
         tables: segkit's own.
         files: the config's plugin files.
-        names: place -> component that the config names there.
+        values: of the config; they need not be valid.
     Returns:
         The tables, and the packages that were imported.
     Raises:
@@ -74,8 +74,9 @@ def with_outside_components(
                     raise InputError(f"{file.file}: {group.upper()}['{name}']: {taken}. Choose another name.")
                 joined[place][name] = constructor
     packages: dict[str, Package] = {}
+    names = {place: _names(_at(values, place)) for place in OFFERED}
     for place, entry in _entries():
-        wanted, package = entry.name == names.get(place), _package(entry)
+        wanted, package = entry.name in names[place], _package(entry)
         owner = owners.setdefault((place, entry.name), f"the package {package.package}")
         if wanted and owner != f"the package {package.package}":
             raise InputError(
@@ -89,10 +90,10 @@ def with_outside_components(
 
 
 def plugin_files(listed: Any) -> tuple[PluginFile, ...]:
-    """The plugin files of a resolved config, each with the hash of its content. Nothing of them runs yet.
+    """Find the plugin files of a resolved config, and hash them. Nothing of them runs yet.
 
     Args:
-        listed: {file, config, perhaps sha256} each, as `resolve` gives them; packages that a run has noted are left out.
+        listed: {file, config, perhaps sha256} each, as `resolve` gives them; a run's packages are left out.
     Raises:
         InputError: if there is no such file, it is not the one that a run was trained with, two have one name, or it
             came with a run folder and is not trusted.
@@ -122,7 +123,7 @@ def plugin_files(listed: Any) -> tuple[PluginFile, ...]:
 
 
 def load_plugin(file: PluginFile) -> ModuleType:
-    """The module of a plugin file; it runs once in a process.
+    """Run a plugin file, once in a process, and return its module.
 
     Raises:
         InputError: if it fails, has changed since the config was read, or offers what cannot be used.
@@ -155,13 +156,13 @@ def load_plugin(file: PluginFile) -> ModuleType:
 
 
 def load_plugins(files: Sequence[PluginFile]) -> None:
-    """Make objects of plugin files' classes readable to pickle, in a process that has not read the config."""
+    """Let pickle find the classes of plugin files, in a process that has not read the config."""
     for file in files:
         load_plugin(file)
 
 
 def plugin_copies(plugins: Sequence[PluginFile | Package]) -> dict[str, str]:
-    """What a run folder keeps of plugin files: path in the folder -> text. This machine trusts them from now on.
+    """Return the copies that a run folder keeps: path in it -> text. This machine trusts these files from now on.
 
     Raises:
         InputError: if a file has changed since the config was read.
@@ -200,8 +201,22 @@ def require_constructor(constructor: Any, place: str, where: str) -> None:
     except (TypeError, ValueError, NameError, PydanticUserError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(
-            f"{where}: {reason}; a {COMPONENTS[place]} is expected to take ({expected}): options after the '*', a type each."
+            f"{where}: {reason}; a {COMPONENTS[place]} is expected to take ({expected}): options after '*', each typed."
         ) from None
+
+
+def _at(values: Any, place: str) -> Any:
+    """The value at a dotted key, None where there is none."""
+    for key in place.split("."):
+        values = values.get(key) if isinstance(values, Mapping) else None
+    return values
+
+
+def _names(component: Any) -> set[str]:
+    """Return what may name a component or one among its options: its name, and the keys of options at any depth."""
+    if not isinstance(component, Mapping):
+        return set()
+    return {str(component.get("name")), *component}.union(*map(_names, component.values()))
 
 
 def _check_offers(module: ModuleType, path: Path) -> None:

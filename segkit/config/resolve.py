@@ -1,4 +1,4 @@
-"""Config files with `base:` and `a.b=c` overrides become one plain nested dict that knows where each value was set."""
+"""From config files with `base:` and `a.b=c` overrides to one plain nested dict that knows where each value was set."""
 
 import hashlib
 import json
@@ -65,7 +65,7 @@ def resolve(layers: Path | Sequence[Path | Tree], overrides: Sequence[str] = ())
 
 
 def config_hash(values: Mapping[str, Any]) -> str:
-    """12 hex digits that identify a config, whatever the order of its keys."""
+    """Return 12 hex digits that identify a config, whatever the order of its keys."""
     text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -200,7 +200,7 @@ def _is_another(old: Tree, item: Tree, path: str) -> bool:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys of a nested dict."""
+    """Return a nested dict with dotted keys."""
     result: dict[str, Any] = {}
     for key, value in values.items():
         result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}

@@ -1,4 +1,4 @@
-"""What a RunConfig is made of. Knows no concrete component and no torch."""
+"""RunConfig and its sections. Knows no concrete component and no torch."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,8 +16,8 @@ from segkit.config.ranges import Count, NotNegative, Positive, Share
 
 _STRICT = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
 
-# Where a config holds a component, and what one is called in messages. A model has either an encoder and a decoder, or a
-# whole model in their place.
+# Where a config holds a component, and what one is called in messages. A model has an encoder and a decoder, or is a
+# whole model.
 COMPONENTS = {
     "data": "dataset",
     "model.whole": "whole model",
@@ -63,7 +63,7 @@ class Section(BaseModel):
 
 
 class Model(Section):
-    """What is trained: an encoder and, on top of it, a decoder; or a whole model in their place."""
+    """The net: an encoder and, on top of it, a decoder; or a whole model in their place."""
 
     encoder: Component | None = None
     decoder: Component | None = None
@@ -72,12 +72,12 @@ class Model(Section):
 
     @property
     def title(self) -> str:
-        """What comparisons call it."""
+        """The name in comparisons."""
         return model_name(_plain(self))
 
 
 class Loss(Section):
-    """What is minimized."""
+    """The function that is minimized."""
 
     function: Component
     class_weights: Component  # how much each class counts
@@ -106,7 +106,7 @@ class Transforms(Section):
 
 
 class Training(Section):
-    """How long, on what and in which arithmetic. Exactly one of `epochs` and `steps` is given."""
+    """Length, device and arithmetic of training. Exactly one of `epochs` and `steps` is given."""
 
     epochs: Count | None = None  # passes over the training split
     steps: Count | None = None  # optimizer updates
@@ -141,22 +141,21 @@ class Training(Section):
 
 
 class Evaluation(Section):
-    """When and how the validation split is scored."""
+    """Scoring of the validation split during training."""
 
     every_epochs: Count = 1  # epochs between evaluations
     batch_size: Count = 1  # images
 
 
 class Checkpoints(Section):
-    """When the state of training is saved, besides the end of each epoch. Nothing here changes a result."""
+    """Saving of the training state, besides the end of each epoch. Nothing here changes a result."""
 
     every_minutes: Positive = 15.0  # in the middle of an epoch
     keep: Count = 2  # the latest ones, besides the best weights
 
 
 class Tracking(Section):
-    """What a run is called, and who else is told of it. Nothing here changes a result, so it is no part of a run's
-    identity."""
+    """Titles, and logging to Weights & Biases. Nothing here changes a result, so it is not part of a run's identity."""
 
     method: Annotated[str, Field(min_length=1)] | None = (
         None  # what comparisons call it; null: its decoder or whole model
@@ -211,7 +210,7 @@ class RunConfig(Section):
 
 
 def config_values(config: RunConfig) -> dict[str, Any]:
-    """The complete plain dict of a config: every default written out, ready to save and to `validate` again."""
+    """Return the complete plain dict of a config: every default written out, ready to save and to `validate` again."""
     return _plain(config)
 
 

@@ -1,4 +1,4 @@
-"""What a constructor's signature says about its options: their types, their defaults, and both in words."""
+"""Options of a constructor, read from its signature: types, defaults, and both in words."""
 
 import inspect
 import json
@@ -20,7 +20,7 @@ _WORDS[Terms] = "names and weights, such as {cross_entropy: 1.0, dice: 0.5}"
 
 
 def signature_options(constructor: Callable[..., Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Types and defaults of the keyword-only parameters: those that a config may set.
+    """Return the types and defaults of the keyword-only parameters: those that a config may set.
 
     Raises:
         TypeError: a mistake in the code: an option has no type, is called `name`, or is hidden in `**kwargs`.
@@ -42,7 +42,7 @@ def signature_options(constructor: Callable[..., Any]) -> tuple[dict[str, Any], 
 
 
 def check_options(types: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` as the types say: lists become tuples, text a path, 1 a float. Nothing else is converted.
+    """Return `values` in their types: lists become tuples, text a path, 1 a float. Nothing else is converted.
 
     Raises:
         pydantic.ValidationError: naming every unknown, missing and wrong option.
@@ -52,7 +52,7 @@ def check_options(types: Mapping[str, Any], values: Mapping[str, Any]) -> dict[s
 
 
 def options_form(types: Mapping[str, Any]) -> TypeAdapter:
-    """What checks options of these types.
+    """Return the validator of options of these types.
 
     Raises:
         pydantic.errors.PydanticUserError: a mistake in the code: a type of which no value can stand in a config.
@@ -62,7 +62,7 @@ def options_form(types: Mapping[str, Any]) -> TypeAdapter:
 
 
 def expected(annotation: Any) -> str:
-    """The values of a type in words: `an integer >= 1 or null`."""
+    """Describe the values of a type: `an integer >= 1 or null`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return expected(arguments[0]) + bounds(arguments[1:])
@@ -79,7 +79,7 @@ def expected(annotation: Any) -> str:
 
 
 def bounds(metadata: Any) -> str:
-    """Limits of a number in words: ` >= 0 and <= 1`, or an empty string."""
+    """Describe the limits of a number: ` >= 0 and <= 1`, or an empty string."""
     symbols = {Ge: ("ge", ">="), Gt: ("gt", ">"), Le: ("le", "<="), Lt: ("lt", "<")}
     limits = [(symbols[type(item)], item) for item in metadata if type(item) in symbols]
     words = [f"{symbol} {getattr(item, attribute)}" for (attribute, symbol), item in limits]
@@ -87,7 +87,7 @@ def bounds(metadata: Any) -> str:
 
 
 def show(value: Any) -> str:
-    """A value on one line, spelled as in a config file."""
+    """Return a value on one line, spelled as in a config file."""
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key}: {show(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):

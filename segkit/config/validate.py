@@ -1,4 +1,4 @@
-"""The check that a plain dict is a run config: every problem under its key, in one message."""
+"""Validation of a plain dict as a run config: every problem under its key, in one message."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ _SECTIONS: dict[str, type[Section]] = {"": RunConfig} | {
 
 
 def validate(values: Mapping, sources: Mapping[str, str], tables: Tables, *, config: str = "The config") -> RunConfig:
-    """The config that `values` describe.
+    """Return the config that `values` describe.
 
     Args:
         values: plain nested dict, as `segkit.config.resolve.resolve` gives it.

@@ -36,13 +36,13 @@ Tree = dict[str, Any]  # nested dict with a Leaf at each end
 
 
 def parse(text: str, origin: str, *, lines: bool = True, dots: bool = False) -> Tree | Leaf | None:
-    """What one YAML text holds, or None if it is empty.
+    """Read one YAML text; None if it is empty.
 
     Args:
         text: one YAML document.
         origin: what to call it in messages and sources.
-        lines: whether `origin` is a file, so that line numbers help.
-        dots: whether keys may have dots.
+        lines: `origin` is a file, so that line numbers help.
+        dots: keys may have dots.
     Raises:
         InputError: naming `origin` and the line.
     """
@@ -50,7 +50,7 @@ def parse(text: str, origin: str, *, lines: bool = True, dots: bool = False) -> 
 
 
 def load(text: str, origin: str = "text") -> dict[str, Any]:
-    """The plain dict that one YAML text holds, without bases or references.
+    """Read one YAML text as a plain dict, without bases.
 
     Raises:
         InputError: naming `origin` and the line.
@@ -59,7 +59,7 @@ def load(text: str, origin: str = "text") -> dict[str, Any]:
 
 
 def mapping_of(tree: Tree | Leaf | None, origin: str) -> Tree:
-    """`tree` itself, or {} for an empty text.
+    """Return `tree` itself, or {} for an empty text.
 
     Raises:
         InputError: if the text holds something other than keys and values.
@@ -71,7 +71,7 @@ def mapping_of(tree: Tree | Leaf | None, origin: str) -> Tree:
 
 
 def dump(values: Mapping[str, Any]) -> str:
-    """YAML text that `load` reads back as the same values and types.
+    """Write YAML text that `load` reads back as the same values and types.
 
     Raises:
         ValueError: for a number that is infinite or not a number, which no config may hold.
@@ -81,7 +81,7 @@ def dump(values: Mapping[str, Any]) -> str:
 
 
 def leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Leaf]]:
-    """Dotted key and leaf, in the order of the file."""
+    """Yield dotted key and leaf, in the order of the file."""
     for key, item in tree.items():
         if isinstance(item, Leaf):
             yield prefix + key, item
@@ -90,7 +90,7 @@ def leaves(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Leaf]]:
 
 
 def values_of(tree: Tree | Leaf) -> Any:
-    """Plain values, without their sources."""
+    """Return plain values, without their sources."""
     return tree.value if isinstance(tree, Leaf) else {key: values_of(item) for key, item in tree.items()}
 
 
@@ -127,7 +127,8 @@ class _Reader:
     def read(self, text: str) -> Tree | Leaf | None:
         if len(text) > _MAX_TEXT:
             raise InputError(
-                f"{self.origin}: {len(text)} characters; a config is expected to have at most {_MAX_TEXT}. Is it the right file?"
+                f"{self.origin}: {len(text)} characters; a config is expected to have at most {_MAX_TEXT}. "
+                "Is it the right file?"
             )
         try:
             node = _Loader(text).get_single_node()
