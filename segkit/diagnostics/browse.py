@@ -11,7 +11,7 @@ from PIL import Image
 from segkit import build
 from segkit.config.schema import RunConfig
 from segkit.data.dataset import Dataset, Sample
-from segkit.data.statistics import in_threads
+from segkit.data.threads import in_threads
 from segkit.data.transforms.training import TrainingTransform, sample_seed
 from segkit.errors import InputError, nearest
 from segkit.system.files import write_atomically, write_text
@@ -116,7 +116,7 @@ def _row(sample: Sample, transform: TrainingTransform, *, seed: int, versions: i
         padding = (labels == IGNORE) & (image == 0).all(
             0
         )  # no pixel of an image is at the mean, unless that is 0 and the pixel black
-        restored = image.transpose(1, 2, 0) * transform.deviation + transform.mean
+        restored = image.transpose(1, 2, 0) * transform.std + transform.mean
         tiles.append(
             _tile(
                 f"epoch {epoch}",

@@ -73,6 +73,6 @@ class Segmenter(nn.Module):
         if min(height, width) < self.minimum_size:
             raise InputError(
                 f"an image of {height}x{width} pixels (height x width) is too small for this net: expected at least {self.minimum_size} "
-                "on each side. Enlarge it, or raise transforms.resolution."
+                "on each side. Enlarge it, or raise transforms.input_scale."
             )
         return self.decoder(self.encoder(image, self.needs))

@@ -99,7 +99,7 @@ def test_a_folder_is_no_config(segkit, tmp_path, command):
     refused(segkit(command, tmp_path), f"The config file '{tmp_path}' is a folder; expected a YAML file.")
 
 
-SINGLE = ["data.size=[32,32]", "transforms.resolution=0.5"]  # segnet's last encoder maps are 1x1
+SINGLE = ["data.size=[32,32]", "transforms.input_scale=0.5"]  # segnet's last encoder maps are 1x1
 
 
 def test_a_batch_norm_cannot_be_trained_on_a_single_value(segkit, tiny, tmp_path):

@@ -49,7 +49,7 @@ def test_versions_are_what_training_feeds_the_network(segkit):
     for index in range(9):
         row = _row(dataset[index], transform, seed=3, versions=2, names=dataset.class_names)
         for tile, (image, labels) in zip(row.tiles[1:], fed[row.name], strict=True):
-            restored = image.transpose(1, 2, 0) * transform.deviation + transform.mean
+            restored = image.transpose(1, 2, 0) * transform.std + transform.mean
             np.testing.assert_allclose(tile.image, restored, atol=0.51)
             assert (tile.layer[labels < 255] == labels[labels < 255]).all()
             assert (tile.layer[labels == 255] >= DARK).all()

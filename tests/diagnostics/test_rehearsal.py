@@ -75,7 +75,7 @@ def test_a_first_step_that_fails_is_a_problem(look, tiny, finished, tmp_path):
     assert told.keys() == {"training step"}
     assert told["training step"].startswith("training stopped: step 1: encoder.")
     told = problems(
-        look("streets/segnet", *tiny, "data.size=[32,32]", "transforms.resolution=0.5", "training.batch_size=1")
+        look("streets/segnet", *tiny, "data.size=[32,32]", "transforms.input_scale=0.5", "training.batch_size=1")
     )
     assert told["training step"].startswith("a batch norm would be trained on a single value per channel, ")
     assert problems(look("streets/segnet", *tiny, "training.batch_size=9"))["training step"].startswith(
