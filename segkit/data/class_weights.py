@@ -120,7 +120,7 @@ def _row(labels: RawLabels, reduced: RawLabels, classes: int) -> LabelRow:
 
 
 def _stored_rows(path: Path, classes: int) -> dict[str, LabelRow]:
-    """What the cache holds; nothing if it is damaged."""
+    """Content of a cache file; nothing if it is missing or damaged."""
     try:
         stored = {key: [int(number) for number in row] for key, row in json.loads(path.read_text()).items()}
     except (OSError, ValueError, TypeError, AttributeError):
@@ -209,7 +209,7 @@ class SegNetPublished:
         """
         if tuple(class_names) != tuple(self.weights):
             raise InputError(
-                f"loss.class_weights = 'segnet_published': the dataset's {len(class_names)} classes are not CamVid's 11. "
-                "Use median_frequency."
+                f"loss.class_weights = 'segnet_published': the dataset's {len(class_names)} classes are not "
+                "CamVid's 11. Use median_frequency."
             )
         return np.array(list(self.weights.values()))

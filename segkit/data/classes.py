@@ -1,4 +1,4 @@
-"""What labels on disk stand for: ids and colours of classes, and what went wrong where they are others."""
+"""Classes, their ids and colours in label files, and the diagnosis of files that hold others."""
 
 import math
 from collections import Counter
@@ -21,7 +21,7 @@ _BRIGHT = 127  # an id that stands for "white" where it is the only one
 
 @dataclass(frozen=True)
 class Classes:
-    """What labels on disk stand for.
+    """Classes and their ids and colours on disk.
 
     Attributes:
         names: of class 0..K-1.

@@ -1,4 +1,5 @@
-"""All that can be wrong, suspicious or worth knowing about a dataset: one vocabulary for readers, training and `segkit data verify`.
+"""All that can be wrong, suspicious or worth knowing about a dataset: one vocabulary for readers, training and
+`segkit data verify`.
 
 A file, list or label that cannot be used raises `DataError`, which holds the fault; `verify` collects the same faults.
 """
@@ -125,7 +126,7 @@ OFF_BY_ONE = _problem(
 )
 MANY_IDS = _problem(
     "many label ids that no class has",
-    "The label was scaled with interpolation, saved as JPEG, or is a grey photo. Make it again, with nearest neighbour.",
+    "The label was scaled with interpolation, saved as JPEG, or is a grey photo. Make it again by nearest neighbour.",
 )
 STRETCHED_IDS = _problem(
     "label ids are stretched for viewing", "All are multiples of one number. Divide by it: 0, 1, 2, ..."
@@ -156,7 +157,7 @@ SWAPPED_COLORS = _problem(
 )
 BLENDED_COLORS = _problem(
     "RGB label whose colours are nearly right",
-    "It was scaled with interpolation or saved as JPEG, which mix colours. Make it again with nearest neighbour, as PNG.",
+    "It was scaled with interpolation or saved as JPEG, which mix colours. Make it again by nearest neighbour, as PNG.",
 )
 GREY_AS_RGB = _problem(
     "ids in three equal channels", "Expected one channel of ids. Save the first: Image.fromarray(mask[..., 0])."

@@ -36,7 +36,7 @@ class Listed:
     problems: tuple[str, ...] = ()
 
     def faults(self, split: str) -> Iterator[Fault]:
-        """What is wrong with the list, before any of its files is looked at."""
+        """Faults of the list itself; none of its files is looked at."""
         for problem in self.problems:
             yield Fault(faults.LIST, split, problem)
         first: dict[str, int] = {}
@@ -93,7 +93,7 @@ def _unusable(path: Path, how: str, expected: str, advice: str = "") -> Listed:
 
 
 def require_root(root: Path, expected: str) -> None:
-    """Raises InputError unless `root` is a folder; `expected` is what it should be."""
+    """Refuse a `root` that is no folder; `expected` is what it should be."""
     if not os.path.isdir(root):
         raise InputError(f"data.root = '{root}' is no folder; expected {expected}. Set data.root=PATH.")
 
@@ -161,7 +161,7 @@ class Layout:
         return pair.id if self.global_ids else os.path.realpath(pair.image)
 
     def edition(self, split: str) -> str | None:
-        """What is known of the labels of a split by their digest; None: nothing. Reads every label file.
+        """The published edition of a split's labels by their digest; None: unknown. Reads every label file.
 
         Raises:
             OSError: if one cannot be read.

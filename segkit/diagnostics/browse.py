@@ -34,7 +34,7 @@ def browse(
     versions: int | None = None,
     classes: Sequence[str] = (),
 ) -> list[str]:
-    """Writes a contact sheet of some samples: each as it is on disk, and as training transforms it in its first epochs.
+    """Write a contact sheet of some samples: each as it is on disk, and as training transforms it in its first epochs.
 
     Args:
         out: file to write, a page (.html) or a picture (.png).
@@ -77,8 +77,8 @@ def browse(
     else:
         style = (files("segkit.compare") / "browser" / "page.css").read_text(encoding="utf-8")
         transforms = "transforms" if split == "train" else "would transform"
-        shown = f"Each as it is on disk, then as training {transforms} it in epochs 0 to {versions - 1}, seed {config.seed}."
-        subtitle = (shown if versions else "Each as it is on disk.") + filtered
+        transformed = f", then as training {transforms} it in epochs 0 to {versions - 1}, seed {config.seed}"
+        subtitle = f"Each as it is on disk{transformed if versions else ''}.{filtered}"
         write_text(out, sample_page(title, subtitle, rows, class_names=names, palette=palette, style=style))
     return [row.name for row in rows]
 

@@ -1,4 +1,4 @@
-"""The one small file that says what a user's labels stand for."""
+"""The class file: names, colours and ids of the classes of a user's labels."""
 
 import re
 from collections.abc import Sequence
@@ -95,7 +95,7 @@ def _require_different(path: Path, values: Sequence[str], how: str) -> None:
 
 
 def _entries(path: Path) -> Any:
-    """What a class file holds, every scalar as text: YAML's rules would make 8 of 010 and false of no."""
+    """Content of a class file, every scalar as text: YAML's rules would make 8 of 010 and false of no."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
         if len(text) > MAX_TEXT:

@@ -131,7 +131,7 @@ def _entries(masks: Sequence[Path], progress: Callable[[int], None] | None) -> t
 
 
 def _refuse_blends(folder: Path, pixels: Counter[int], kind: Kind) -> None:
-    """Raises DataError for more values than classes can be, or many values of which most are rare."""
+    """Refuse more values than there can be classes, or many values of which most are rare."""
     rare = sum(count < RARE * pixels.total() for count in pixels.values())
     if len(pixels) > MAX_CLASSES or (len(pixels) >= MANY and rare > len(pixels) / 2):
         raise data_error(kind, folder, f"{len(pixels)} or more in all masks, most of them rare")

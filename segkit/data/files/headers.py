@@ -1,4 +1,5 @@
-"""What the first bytes of an image or label file say, without decoding it, and what is refused for that alone."""
+"""Headers of image and label files: format, size and bits, read without decoding, and refused where they cannot be
+used."""
 
 import struct
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ _OTHERS = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself.
+    """Properties that a file declares.
 
     Attributes:
         height, width: pixels; 0: only decoding tells.

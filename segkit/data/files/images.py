@@ -1,7 +1,7 @@
 """Image and label files: their pixels, or one sentence that names the file.
 
-PNG and JPEG only, told by content and not by name; labels in MATLAB files by name. EXIF rotation is ignored for images
-and labels alike, so that pairs stay aligned.
+PNG and JPEG only, recognised by content and not by name; labels in MATLAB files by name. EXIF rotation is ignored for
+images and labels alike, so that pairs stay aligned.
 """
 
 import io
@@ -60,7 +60,7 @@ def read_index_mask(path: Path) -> RawLabels:
 
 
 def file_fault(path: Path) -> Fault | None:
-    """What is wrong with a file before it is opened."""
+    """The fault of a file that cannot be opened or holds too much or nothing; None: there is none."""
     try:
         about = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -90,7 +90,7 @@ def read_file(path: Path) -> bytes:
 
 
 def read_image_header(path: Path) -> Header:
-    """What the first bytes of an image file say; nothing is decoded.
+    """Header of an image file; nothing is decoded.
 
     Raises:
         DataError: if they show already that it cannot be used.

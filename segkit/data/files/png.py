@@ -1,4 +1,4 @@
-"""What Pillow does not check in a PNG file: checksums of pixels, the end, the number of rows, and how many bits a
+"""Checks of PNG files that Pillow leaves out: checksums of pixels, the end, the number of rows, and how many bits a
 channel had.
 
 Source: PNG Specification, third edition (W3C 2025), chapters 5 (datastream structure), 8.2 (interlacing) and 11
@@ -19,7 +19,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 @dataclass(frozen=True)
 class PngHeader:
-    """What the first chunk says: pixels, bits a channel, colour type, and whether pixels come in seven passes."""
+    """The first chunk: size in pixels, bits a channel, colour type, and whether pixels come in seven passes."""
 
     width: int
     height: int

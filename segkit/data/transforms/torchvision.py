@@ -14,8 +14,8 @@ from segkit.tensors import Size
 
 
 class Torchvision:
-    """A `segkit.data.transforms.training.Backend`. Differs from albumentations where torchvision does: images are shrunk
-    by a triangle filter in place of area, and colours are not rounded between steps."""
+    """A `segkit.data.transforms.training.Backend`. Differs from albumentations where torchvision does: images are
+    shrunk by a triangle filter in place of area, and colours are not rounded between steps."""
 
     def load(self, array: np.ndarray) -> Tensor:
         pixels = torch.tensor(array)  # a copy: what was decoded may be read-only

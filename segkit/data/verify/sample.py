@@ -27,7 +27,7 @@ _SPARSE = 64  # pixels between those that are compared first
 
 @dataclass(frozen=True)
 class Look:
-    """What is kept of one sample.
+    """Findings in one sample.
 
     Attributes:
         size: (height, width) of the image in pixels; None: the file cannot be used, or only decoding tells.
@@ -139,7 +139,7 @@ def only_first_and_void(pixels: tuple[int, ...]) -> bool:
 
 
 def _palette_differs(content: bytes, pixels: tuple[int, ...], dataset: PairDataset) -> str:
-    """How the colours of a palette mask differ from those of the classes that it holds, where these were chosen."""
+    """First difference of a palette mask's colours from those of the classes that it holds, where these were chosen."""
     classes = dataset.classes
     with Image.open(io.BytesIO(content)) as image:
         values = image.getpalette("RGB") or []

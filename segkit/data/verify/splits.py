@@ -27,7 +27,7 @@ Looks = Mapping[str, Sequence[Look]]
 
 @dataclass(frozen=True)
 class Contents:
-    """What is in a split.
+    """Contents of a split.
 
     Attributes:
         images: samples that were looked at.
@@ -48,7 +48,7 @@ class Contents:
 
 
 def contents(looks: Sequence[Look], classes: Classes, reduction: int) -> Contents:
-    """What is in a split.
+    """Contents of a split.
 
     Args:
         reduction: file pixels per pixel of a sample, along each side.

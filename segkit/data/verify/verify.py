@@ -137,15 +137,12 @@ def check_and_count(
                 advance(1)
             if rows:
                 counts[split] = class_counts(np.array(rows))
-        # numbers do not tell whether void is 255, as in 0/255 masks: where all training labels look like those, look again
-        train = looks["train"]
-        if all(not any(each.pixels[1:-1]) for each in train) and any(
-            only_first_and_void(each.pixels) for each in train
-        ):
-            again = in_threads(partial(look_at_labels, layout.unchecked("train")), len(train))
-            looks["train"] = [
-                replace(one, faults=one.faults + new.faults) for one, new in zip(train, again, strict=True)
-            ]
+        # Counts do not tell which id void is: where all training labels look like 0/255 masks, look at the ids.
+        pixels = [each.pixels for each in looks["train"]]
+        if any(map(only_first_and_void, pixels)) and not any(any(each[1:-1]) for each in pixels):
+            again = in_threads(partial(look_at_labels, layout.unchecked("train")), len(pixels))
+            both = zip(looks["train"], again, strict=True)
+            looks["train"] = [replace(known, faults=known.faults + new.faults) for known, new in both]
         found = [fault for fault in sample_faults(looks, layout.classes) if fault.kind.level == "problem"]
         counts |= {"test": counts["val"]} if "test" not in layout.distinct else {}
         if found:

@@ -14,7 +14,7 @@ from segkit.data.datasets.streets import Streets
 from segkit.errors import InputError
 from segkit.tensors import IGNORE
 
-CONFIG = Path(__file__).parents[2] / "configs/streets/fcn32s.yaml"
+CONFIG = Path(__file__).parents[3] / "configs/streets/fcn32s.yaml"
 K = len(CLASS_NAMES)
 PIXEL_IDS = {*range(K), IGNORE}
 
