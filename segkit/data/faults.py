@@ -95,7 +95,7 @@ EDITION = _note("known edition of labels", "Scores on another edition cannot be 
 UNLISTED = _note("folder with files that no list names", "Nothing reads them.")
 
 # Files that cannot be read
-MISSING = _problem("missing file", "Every sample needs an image and a label. Check the path and the lists. " + _AGAIN)
+MISSING = _problem("missing file", "Check the path, copy the file again from its source, or take the sample out.")
 UNREADABLE = _problem("file cannot be opened", "Expected a plain file that may be read. Check the path and its rights.")
 EMPTY = _problem("empty file", _AGAIN)
 DAMAGED = _problem("truncated or damaged file", _AGAIN)

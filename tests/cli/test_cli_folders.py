@@ -57,7 +57,7 @@ def test_nothing_is_predicted_unless_every_image_can_be_read(segkit, finished, s
     run, out = finished("fcn32s"), tmp_path / "out"
     broken = tmp_path / "broken.png"
     broken.write_bytes(scene.read_bytes()[:200])
-    refused(segkit("predict", run, scene, broken, "--out", out), f"{broken} cannot be decoded (")
+    refused(segkit("predict", run, scene, broken, "--out", out), f"{broken}: truncated or damaged file: ")
     refused(
         segkit("predict", run, scene, tmp_path / "none.png", "--out", out),
         f"{tmp_path}/none.png does not exist; expected a PNG or JPEG",
