@@ -141,8 +141,7 @@ ZERO_255 = _problem(
     "'- background: 0' and '- white: 255'.",
 )
 PERHAPS_ZERO_255 = _warning(
-    "label holds 0 and 255 alone: a 0/255 mask?",
-    "255 means void. If white is class 1, save 1 in place of 255.",
+    "label holds 0 and 255 alone: a 0/255 mask?", "255 means void. If white is class 1, save 1 in place of 255."
 )
 SHARED_COLOR = _problem(
     "two classes share a colour, and labels are RGB", "Give each class its own colour, or save labels as ids."

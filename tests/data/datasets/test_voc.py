@@ -80,10 +80,7 @@ def test_the_colour_map_is_that_of_the_development_kit():
             r"there is no split 'val': .*val.txt does not exist; expected a list there, or one of trainaug",
         ),
         (lambda root: (root / "ImageSets/Segmentation/val.txt").write_text(""), "val.txt is empty"),
-        (
-            lambda root: (root / "SegmentationClass/2007_000039.png").unlink(),
-            r"2007_000039.png: missing file",
-        ),
+        (lambda root: (root / "SegmentationClass/2007_000039.png").unlink(), r"2007_000039.png: missing file"),
         (
             lambda root: (root / "ImageSets/Segmentation/val.txt").write_text("2007_000039 -1\n"),
             r"val.txt:1: '2007_000039 -1': expected one",

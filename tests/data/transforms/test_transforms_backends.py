@@ -12,15 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import max_pool2d
-from transform_samples import (
-    BACKENDS,
-    EVERYTHING,
-    IMAGENET,
-    PLAIN,
-    drawn,
-    evaluation_transform,
-    training_transform,
-)
+from transform_samples import BACKENDS, EVERYTHING, IMAGENET, PLAIN, drawn, evaluation_transform, training_transform
 
 from segkit.data.datasets.streets import Streets
 

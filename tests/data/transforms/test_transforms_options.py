@@ -85,15 +85,6 @@ def test_labels_lie_over_the_image_after_rotation(backend, scale):
     assert abs(np.mean(offsets)) < 0.1  # network pixels
 
 
-def test_no_rotation_is_the_transform_without(backend):
-    options = {"scale": (0.6, 1.9), "crop": (24, 32), "color_jitter": 0.2, "backend": backend}
-    plain, still = (
-        training_transform(PLAIN, **options),
-        training_transform(PLAIN, **options, rotate=0.0, blur=0.0, class_max_ratio=1.0),
-    )
-    assert all(equal(plain(drawn(40, 50), seed), still(drawn(40, 50), seed)) for seed in range(10))
-
-
 # --- blur ---
 
 
