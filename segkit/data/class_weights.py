@@ -78,30 +78,30 @@ def read_label_rows(dataset: Dataset) -> Iterator[LabelRow | InputError]:
     in the user's cache folder: $SEGKIT_CACHE, else $XDG_CACHE_HOME/segkit, else ~/.cache/segkit. One that cannot be
     written costs a recount, no more.
     """
-    files, classes = isinstance(dataset, PairDataset), len(dataset.class_names)
-    if files:
-        reading = (dataset.reader.digest_text(colors=True), dataset.reduction, [pair.id for pair in dataset.pairs])
-    else:
+    files, classes = dataset if isinstance(dataset, PairDataset) else None, len(dataset.class_names)
+    if files is None:
         reading = dataset.fingerprint()
+    else:
+        reading = (files.reader.digest_text(colors=True), files.reduction, [pair.id for pair in files.pairs])
     key = hashlib.sha256(repr((COUNT_VERSION, classes, reading)).encode()).hexdigest()
     path = _cache_folder() / "class_counts" / f"{key}.json"
     known = _stored_rows(path, classes)
 
     def read(index: int) -> tuple[str, LabelRow | InputError]:
-        if not files:
+        if files is None:
             key = str(index)
             if key in known:
                 return key, known[key]
             labels = dataset.labels(index)
             return key, _row(labels, labels, classes)
-        label = dataset.pairs[index].labels
+        label = files.pairs[index].labels
         try:
             content = read_file(label)
             key = hashlib.sha256(content).hexdigest()
             if key in known:
                 return key, known[key]
-            labels = dataset.decode(content, label)
-            return key, _row(labels, dataset.reduced(labels), classes)
+            labels = files.decode(content, label)
+            return key, _row(labels, files.reduced(labels), classes)
         except InputError as error:
             return "", error
 

@@ -65,12 +65,12 @@ def _entry(path: Path, number: int, entry: Any) -> tuple[str, int | None, Color 
     if isinstance(entry, str) and entry not in ("", IGNORED):
         return entry, None, None
     if isinstance(entry, dict) and isinstance(name, str) and name:
-        numbers = value if isinstance(value, list) else [value]
+        numbers: list[Any] = value if isinstance(value, list) else [value]
         if all(isinstance(number, str) and _BYTE.fullmatch(number) for number in numbers):
             if not isinstance(value, list):
-                return name, int(value), None
-            if len(value) == 3:
-                red, green, blue = map(int, value)
+                return name, int(numbers[0]), None
+            if len(numbers) == 3:
+                red, green, blue = map(int, numbers)
                 return name, None, (red, green, blue)
     shown = str(entry).replace("'", "")
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."

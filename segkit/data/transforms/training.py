@@ -156,9 +156,10 @@ class TrainingTransform:
         if options.color_jitter:
             strengths = (options.color_jitter,) * 3 + (options.color_jitter / 10,)
             factors = [draw.uniform(middle - s, middle + s) for middle, s in zip((1, 1, 1, 0), strengths, strict=True)]
+            brightness, contrast, saturation, hue = factors
             order = [0, 1, 2, 3]
             rng.shuffle(order)
-            jitter = (*factors, order)
+            jitter = (brightness, contrast, saturation, hue, order)
         if options.pca_noise:
             noise = (255 * PCA_VECTORS @ (rng.normal(0, options.pca_noise, 3) * PCA_VALUES)).astype(np.float32)
         more = random.Random(f"{seed} and later options")
