@@ -324,23 +324,13 @@ def build_steps(
 
 
 def build_training_transform(config: RunConfig, model: Segmenter) -> TrainingTransform:
-    """The transform of a training sample, augmentation included."""
-    return TrainingTransform(
-        mean=model.normalization.mean,
-        deviation=model.normalization.deviation,
-        **{key: getattr(config.transforms, key) for key in type(config.transforms).model_fields},
-    )
+    """The transform of training samples."""
+    return TrainingTransform(config.transforms, mean=model.normalization.mean, std=model.normalization.deviation)
 
 
 def build_evaluation_transform(config: RunConfig, model: Segmenter) -> EvaluationTransform:
-    """The transform of an image outside of training."""
-    normalization, settings = model.normalization, config.transforms
-    return EvaluationTransform(
-        mean=normalization.mean,
-        deviation=normalization.deviation,
-        resolution=settings.resolution,
-        backend=settings.backend,
-    )
+    """The transform of images outside of training."""
+    return EvaluationTransform(config.transforms, mean=model.normalization.mean, std=model.normalization.deviation)
 
 
 def build_evaluation_batches(

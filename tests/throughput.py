@@ -121,7 +121,7 @@ def main() -> None:
         sbd_and_folder(devkit, sbd, folder)
         crop, small = (
             "scale: [0.5, 2.0], crop: [320, 320], color_jitter: 0.15",
-            "resolution: 0.5, scale: [0.6, 1.9], crop: [180, 240]",
+            "input_scale: 0.5, scale: [0.6, 1.9], crop: [180, 240]",
         )
         for data, transforms, batch in (
             (f"name: camvid, root: {streets}", "", 4),

@@ -77,7 +77,7 @@ def verify(
 ) -> None:
     """Decode every image and label of a dataset, and report all that is wrong or suspicious with it.
 
-    Exit code 0: training would be right; 2: it would be refused or wrong.
+    Exit code 0: ready to train; 2: problems that must be fixed first.
     """
     from segkit.build import build_classes, build_layout, load_config
     from segkit.data.verify.report import class_rows, report_json, report_lines
@@ -126,7 +126,7 @@ def init(
     ],
     val: Annotated[float, typer.Option(min=0, max=1, help="Share of the images for validation, one at least.")] = 0.15,
     test: Annotated[float, typer.Option(min=0, max=1, help="Share of the images for the test, one at least.")] = 0.15,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random split.")] = 0,
 ) -> None:
     """Make a folder of images and masks ready: write a class file with what the masks hold, and lists of the splits.
 
@@ -165,8 +165,8 @@ def stats(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
 ) -> None:
-    """Count a dataset: pixels and images of each class, image sizes, mean and deviation of pixel values, variants of
-    class weights.
+    """Count a dataset: pixels and images of each class, image sizes, mean and standard deviation of pixel values,
+    variants of class weights.
 
     Every image of the splits is read, once where test is val.
     """

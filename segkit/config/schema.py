@@ -7,14 +7,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, field_validator
+from annotated_types import Ge, Le
+from pydantic import Field, Strict, field_validator
 from pydantic_core import PydanticCustomError
 
 from segkit.config.identity import model_name
-from segkit.config.ranges import Count, NotNegative, Positive, Share
-
-_STRICT = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+from segkit.config.ranges import Count, Positive
+from segkit.config.section import Section
+from segkit.config.transforms import Transforms
 
 # Where a config holds a component, and what one is called in messages. A model has an encoder and a decoder, or is a
 # whole model.
@@ -36,12 +36,6 @@ FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 PLUGINS = "plugins"  # folder of a run folder
 
 
-def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
-    if pair[0] > pair[1]:
-        raise PydanticCustomError("rule", "expected [low, high] with low <= high.")
-    return pair
-
-
 @dataclass(frozen=True)
 class Component:
     """A name of one of the tables and every option of its constructor, defaults filled in."""
@@ -54,12 +48,6 @@ class Component:
 
     def __reduce__(self) -> tuple:
         return Component, (self.name, dict(self.options))  # a mapping proxy cannot be pickled
-
-
-class Section(BaseModel):
-    """A part of the config with fixed keys: strict types, frozen, no unknown keys."""
-
-    model_config = _STRICT
 
 
 class Model(Section):
@@ -81,28 +69,6 @@ class Loss(Section):
 
     function: Component
     class_weights: Component  # how much each class counts
-
-
-class Transforms(Section):
-    """What happens to an image before the network; all but `resolution` and `backend` in training only."""
-
-    resolution: Annotated[float, Gt(0), Le(4)] = 1.0  # network input / file on disk, as a ratio of sides
-    scale: Annotated[tuple[Positive, Positive], Strict(False), AfterValidator(_ordered)] = (1.0, 1.0)  # random zoom
-    rotate: Annotated[float, Ge(0), Le(180)] = 0.0  # largest angle to either side, in degrees
-    crop: Annotated[tuple[Count, Count], Strict(False)] | None = None  # (height, width) in pixels, after resizing
-    class_max_ratio: Annotated[float, Gt(0), Le(1)] = 1.0  # largest share of a crop for one class, in ten tries; 1: any
-    flip: Share = 0.5  # probability of a left-right flip
-    color_jitter: Share = 0.0  # largest relative change of brightness, contrast and saturation
-    blur: Share = 0.0  # probability of a Gaussian blur
-    pca_noise: NotNegative = 0.0  # standard deviation of AlexNet's colour noise
-    backend: Literal["albumentations", "torchvision"] = "albumentations"  # the library that does it
-
-    @field_validator("class_max_ratio")
-    @classmethod
-    def _of_a_crop(cls, ratio: float, info: Any) -> float:
-        if ratio < 1 and info.data.get("crop", ()) is None:
-            raise PydanticCustomError("rule", "expected 1.0 without transforms.crop. Set that too.")
-        return ratio
 
 
 class Training(Section):

@@ -1,27 +1,29 @@
-"""Pixels of each class, counted once, and the class weights that follow from them."""
+"""Pixels of each class, counted once, and class weights computed from them."""
 
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from segkit.data.dataset import Dataset
+from segkit.data.dataset import Dataset, PairDataset, pixels_of_classes
+from segkit.data.files.images import read_file
+from segkit.data.threads import in_threads
 from segkit.errors import InputError
 from segkit.system.files import write_text
-from segkit.tensors import IGNORE
+from segkit.tensors import RawLabels, Size
 
-COUNT_VERSION = 1
+COUNT_VERSION = 2
 
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """What was counted in the labels of a split, per class 0..K-1 and last void.
+    """Counts of the labels of a split, per class 0..K-1 and last void.
 
     Attributes:
         pixels: [K + 1] pixels of each class.
@@ -38,49 +40,102 @@ class ClassCounts:
     total_images: int
 
 
-def count(dataset: Dataset, progress: Callable[[int], None] | None = None) -> ClassCounts:
-    """Counts of every label map of a split; `progress` is called with each index."""
-    classes = len(dataset.class_names)
-    rows = np.zeros((4, classes + 1), np.int64)
-    for index in range(len(dataset)):
-        labels = dataset.labels(index)
-        histogram = np.bincount(labels.ravel(), minlength=IGNORE + 1)
-        pixels = np.append(histogram[:classes], histogram[IGNORE])
-        present = pixels > 0
-        rows += np.stack([pixels, present, present * labels.size, present * (labels.size - histogram[IGNORE])])
-        if progress is not None:
-            progress(index)
-    return ClassCounts(*(tuple(row.tolist()) for row in rows), total_images=len(dataset))
+def class_counts(pixels: np.ndarray) -> ClassCounts:
+    """Counts of a split whose label maps hold `pixels` int64 [N, K + 1], of each class and last of void."""
+    present, every = pixels > 0, pixels.sum(1, keepdims=True)
+    rows = (pixels, present, present * every, present * (every - pixels[:, -1:]))
+    return ClassCounts(*(tuple(row.sum(0, dtype=np.int64).tolist()) for row in rows), total_images=len(pixels))
 
 
 def cached_count(dataset: Dataset, progress: Callable[[int], None] | None = None) -> ClassCounts:
-    """`count`, kept in the user's cache folder under the content hash of the labels.
+    """Counts of every label map of a split; `progress` is called with each index. See `read_label_rows`.
 
-    The folder is $SEGKIT_CACHE, else $XDG_CACHE_HOME/segkit, else ~/.cache/segkit; one that cannot be written costs a
-    recount, no more.
+    Raises:
+        InputError: of the first label that cannot be used.
     """
-    key = hashlib.sha256(f"{COUNT_VERSION} {len(dataset.class_names)} {dataset.fingerprint()}".encode()).hexdigest()
-    folder = os.environ.get("SEGKIT_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or _home() / ".cache") / "segkit"
-    path = Path(folder) / "class_counts" / f"{key}.json"
-    try:
-        stored = json.loads(path.read_text())
-        total = stored.pop("total_images")
-        rows = {name: tuple(row) for name, row in stored.items()}
-        if any(len(row) != len(dataset.class_names) + 1 for row in rows.values()):
-            raise ValueError(f"{path} is of another shape")
-        return ClassCounts(**rows, total_images=total)
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        counts = count(dataset, progress)
-    with suppress(OSError):
-        write_text(path, json.dumps(asdict(counts)))
-    return counts
+    rows = []
+    for index, row in enumerate(read_label_rows(dataset)):
+        if isinstance(row, InputError):
+            raise row
+        rows.append(row.pixels)
+        if progress is not None:
+            progress(index)
+    return class_counts(np.array(rows))
 
 
-def _home() -> Path:
-    """The user's folder; where the system knows none, as for a container's made-up user, a place that keeps nothing."""
+@dataclass(frozen=True)
+class LabelRow:
+    """A label map in numbers: its (height, width) on disk, and `pixels` [K + 1] of each class and last of void."""
+
+    size: Size
+    pixels: tuple[int, ...]
+
+
+def read_label_rows(dataset: Dataset) -> Iterator[LabelRow | InputError]:
+    """Numbers of each label map of a split in order, or why it cannot be used; a thread per core reads.
+
+    Every file is opened once: its bytes say whether it was counted before, and are decoded otherwise. Numbers are kept
+    in the user's cache folder: $SEGKIT_CACHE, else $XDG_CACHE_HOME/segkit, else ~/.cache/segkit. One that cannot be
+    written costs a recount, no more.
+    """
+    files, classes = dataset if isinstance(dataset, PairDataset) else None, len(dataset.class_names)
+    if files is None:
+        reading = dataset.fingerprint()
+    else:
+        reading = (files.reader.digest_text(colors=True), files.reduction, [pair.id for pair in files.pairs])
+    key = hashlib.sha256(repr((COUNT_VERSION, classes, reading)).encode()).hexdigest()
+    path = _cache_folder() / "class_counts" / f"{key}.json"
+    known = _stored_rows(path, classes)
+
+    def read(index: int) -> tuple[str, LabelRow | InputError]:
+        if files is None:
+            key = str(index)
+            if key in known:
+                return key, known[key]
+            labels = dataset.labels(index)
+            return key, _row(labels, labels, classes)
+        label = files.pairs[index].labels
+        try:
+            content = read_file(label)
+            key = hashlib.sha256(content).hexdigest()
+            if key in known:
+                return key, known[key]
+            labels = files.decode(content, label)
+            return key, _row(labels, files.reduced(labels), classes)
+        except InputError as error:
+            return "", error
+
+    found: dict[str, LabelRow] = {}
+    for key, row in in_threads(read, len(dataset)):
+        if isinstance(row, LabelRow):
+            found[key] = row
+        yield row
+    if found != known:
+        with suppress(OSError):
+            write_text(path, json.dumps({key: [*row.size, *row.pixels] for key, row in found.items()}))
+
+
+def _row(labels: RawLabels, reduced: RawLabels, classes: int) -> LabelRow:
+    return LabelRow((labels.shape[0], labels.shape[1]), tuple(pixels_of_classes(reduced, classes).tolist()))
+
+
+def _stored_rows(path: Path, classes: int) -> dict[str, LabelRow]:
+    """Content of a cache file; nothing if it is missing or damaged."""
     try:
-        return Path.home()
-    except RuntimeError:
+        stored = {key: [int(number) for number in row] for key, row in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+    if any(len(row) != classes + 3 for row in stored.values()):
+        return {}
+    return {key: LabelRow((row[0], row[1]), tuple(row[2:])) for key, row in stored.items()}
+
+
+def _cache_folder() -> Path:
+    if named := os.environ.get("SEGKIT_CACHE"):
+        return Path(named)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segkit"
+    except RuntimeError:  # the system knows no home, as for a container's made-up user: nothing is kept
         return Path(os.devnull)
 
 
@@ -154,7 +209,7 @@ class SegNetPublished:
         """
         if tuple(class_names) != tuple(self.weights):
             raise InputError(
-                f"loss.class_weights = 'segnet_published': the dataset's {len(class_names)} classes are not CamVid's 11. "
-                "Use median_frequency."
+                f"loss.class_weights = 'segnet_published': the dataset's {len(class_names)} classes are not "
+                "CamVid's 11. Use median_frequency."
             )
         return np.array(list(self.weights.values()))

@@ -1,18 +1,27 @@
-"""What labels on disk stand for: ids and colours of classes."""
+"""Classes, their ids and colours in label files, and the diagnosis of files that hold others."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from segkit.tensors import IGNORE
+from segkit.data import faults
+from segkit.data.faults import Kind, data_error
+from segkit.tensors import IGNORE, RawImage, RawLabels
 
 Color = tuple[int, int, int]  # RGB, 0..255
+
+_MANY = 8  # ids or colours of no class: nobody forgets so many classes
+_NEAR = 24  # difference in a channel that JPEG makes within an area
+_BRIGHT = 127  # an id that stands for "white" where it is the only one
 
 
 @dataclass(frozen=True)
 class Classes:
-    """What labels on disk stand for.
+    """Classes and their ids and colours on disk.
 
     Attributes:
         names: of class 0..K-1.
@@ -25,6 +34,15 @@ class Classes:
     palette: np.ndarray
     ids: Mapping[int, int]
     colors: tuple[tuple[Color, int], ...]
+
+    @property
+    def expected_ids(self) -> str:
+        """The ids that label files may hold, in words."""
+        ids = sorted(id for id, index in self.ids.items() if index != IGNORE)
+        void = sorted({*self.ids, IGNORE} - {*ids})
+        ends = zip([id for id in ids if id - 1 not in ids], [id for id in ids if id + 1 not in ids], strict=True)
+        shown = ", ".join(str(first) if first == last else f"{first}..{last}" for first, last in ends)
+        return f"{shown}, or {' or '.join(map(str, void))} for void" if void else shown
 
 
 def plain_classes(
@@ -39,3 +57,105 @@ def plain_classes(
     ids = {index: index for index in range(len(names))} | ({} if void is None else {void: IGNORE})
     colors = [((red, green, blue), index) for index, (red, green, blue) in enumerate(palette.tolist())]
     return Classes(tuple(names), palette, ids, tuple(colors if void_color is None else [*colors, (void_color, IGNORE)]))
+
+
+def pixels_of_values(raw: RawLabels | RawImage) -> Counter[int]:
+    """Id -> pixels of a label map as it is on disk; of an RGB mask, colour as one number (`color_of`) -> pixels."""
+    values, pixels = np.unique(raw if raw.ndim == 2 else _codes(raw), return_counts=True)
+    return Counter(dict(zip(values.tolist(), pixels.tolist(), strict=True)))
+
+
+def color_of(code: int) -> Color:
+    """The RGB colour of a number of `pixels_of_values`."""
+    return code >> 16, code >> 8 & 255, code & 255
+
+
+def _codes(colors: np.ndarray) -> np.ndarray:
+    """int32 [...] of uint8 [..., 3]: one number per colour."""
+    wide = colors.astype(np.int32)
+    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+
+
+class LabelReader:
+    """Class ids of label maps on disk, by exact ids and colours only: the nearest colour would hide that a mask was
+    scaled or compressed."""
+
+    def __init__(self, classes: Classes):
+        self.classes = classes
+        self._lookup = np.full(256, IGNORE - 1, np.uint8)  # IGNORE - 1: an id that no class may have
+        self._lookup[IGNORE] = IGNORE
+        self._lookup[list(classes.ids)] = list(classes.ids.values())
+        codes = _codes(np.array([color for color, _ in classes.colors], np.uint8))
+        order = np.argsort(codes, kind="stable")
+        self._codes, self._ids = codes[order], np.array([id for _, id in classes.colors], np.uint8)[order]
+        repeated = self._codes[1:][(np.diff(self._codes) == 0) & (np.diff(self._ids.astype(int)) != 0)]
+        self._shared = None if not len(repeated) else color_of(int(repeated[0]))  # a colour of two classes
+
+    def __call__(self, raw: RawLabels | RawImage, path: Path) -> RawLabels:
+        """Class ids uint8 [H, W], 255 = ignored, of ids [H, W] or colours [H, W, 3] that were read from `path`.
+
+        Raises:
+            DataError: saying what went wrong, if an id or colour stands for no class, or a colour for two.
+        """
+        if raw.ndim == 2:
+            labels = self._lookup[raw]
+            if (labels == IGNORE - 1).any():
+                raise self._error(raw, path)
+            return labels
+        codes = _codes(raw)
+        places = np.searchsorted(self._codes, codes).clip(max=len(self._codes) - 1)
+        if self._shared or (self._codes[places] != codes).any():
+            raise self._error(raw, path)
+        return self._ids[places]
+
+    def digest_text(self, *, colors: bool) -> str:
+        """Text that differs where labels are read into other classes."""
+        text = repr((self.classes.names, self._lookup.tolist()))
+        return text + repr(self.classes.colors) if colors else text
+
+    def _error(self, raw: RawLabels | RawImage, path: Path) -> Exception:
+        kind, detail = self._wrong_ids(raw) if raw.ndim == 2 else self._wrong_colors(raw)
+        return data_error(kind, path, detail)
+
+    def _wrong_ids(self, raw: RawLabels) -> tuple[Kind, str]:
+        """Why ids [H, W] are none of the classes'; and which ones, with their pixels."""
+        pixels, classes = pixels_of_values(raw), self.classes
+        unknown = {str(id): count for id, count in pixels.items() if id not in classes.ids and id != IGNORE}
+        detail = f"{_most(unknown)}; expected {classes.expected_ids}"
+        colors = np.array([color for color, _ in classes.colors], np.int64)
+        grey = {*(colors @ np.array([19595, 38470, 7471]) + 0x8000 >> 16).tolist()}  # as Pillow's convert("L") has it
+        if len(pixels) > 1 and grey.issuperset(pixels):
+            return faults.GREY_PALETTE, detail
+        used, count = [id for id in pixels if id], len(classes.names)
+        step = math.gcd(*used)
+        if step >= count and max(used) // step < count and (len(used) > 1 or step >= _BRIGHT):
+            return faults.STRETCHED_IDS, f"multiples of {step}: {detail}"
+        return (faults.MANY_IDS if len(unknown) >= _MANY else faults.UNKNOWN_IDS), detail
+
+    def _wrong_colors(self, raw: RawImage) -> tuple[Kind, str]:
+        """Why colours [H, W, 3] are none of the classes'; and which ones, with their pixels."""
+        if self._shared:
+            names = [*self.classes.names, *["ignored"] * (IGNORE + 1 - len(self.classes.names))]
+            of = {names[id] for color, id in self.classes.colors if color == self._shared}
+            return faults.SHARED_COLOR, f"{list(self._shared)} is {' and '.join(map(repr, sorted(of)))}"
+        pixels = {color_of(code): count for code, count in pixels_of_values(raw).items()}
+        known = {color for color, _ in self.classes.colors}
+        unknown = {color: count for color, count in pixels.items() if color not in known}
+        detail = _most({str(list(color)): count for color, count in unknown.items()})
+        if all(red == green == blue and red in {*self.classes.ids, IGNORE} for red, green, blue in pixels):
+            return faults.GREY_AS_RGB, detail
+        if all(color[::-1] in known for color in pixels):
+            return faults.SWAPPED_COLORS, detail
+        if len(unknown) >= _MANY:
+            table, most = np.array([*known]), sorted(pixels, key=lambda color: -pixels[color])[:1000]
+            near = [color for color in most if np.abs(table - color).max(1).min() <= _NEAR]  # a photo has thousands
+            if sum(pixels[color] for color in near) >= raw.shape[0] * raw.shape[1] / 2:
+                return faults.BLENDED_COLORS, detail
+        return faults.UNKNOWN_COLORS, detail
+
+
+def _most(counts: Mapping[str, int]) -> str:
+    """The five with the most pixels."""
+    most = sorted(counts, key=lambda each: -counts[each])[:5]
+    more = f" and {len(counts) - 5} more" if len(counts) > 5 else ""
+    return ", ".join(f"{each} ({counts[each]} pixels)" for each in most) + more

@@ -9,13 +9,12 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from segkit.data.classes import Classes
-from segkit.data.color_map import ColorMap
-from segkit.data.files.images import read_image, read_mask
-from segkit.data.files.mat import read_mat_mask
+from segkit.data import faults
+from segkit.data.classes import Classes, LabelReader
+from segkit.data.faults import DataError, Fault, data_error
+from segkit.data.files.images import decode_labels, read_file, read_image
 from segkit.data.files.png import RGB
-from segkit.errors import InputError
-from segkit.tensors import IGNORE, RawImage, RawLabels
+from segkit.tensors import IGNORE, RawImage, RawLabels, Size
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Sample:
 
 
 class Dataset(Protocol):
-    """What training, evaluation and counting ask of a dataset split. `palette` is uint8 [K, 3], RGB."""
+    """A dataset split, as training, evaluation and counting use it. `palette` is uint8 [K, 3], RGB."""
 
     class_names: tuple[str, ...]
     palette: np.ndarray
@@ -38,7 +37,7 @@ class Dataset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
     def labels(self, index: int) -> RawLabels:
-        """Labels alone, [H, W]: what counting pixels needs."""
+        """Labels alone, [H, W], for counting pixels."""
         ...
 
     def fingerprint(self) -> str:
@@ -48,7 +47,7 @@ class Dataset(Protocol):
 
 @dataclass(frozen=True)
 class Pair:
-    """Where one sample lies on disk."""
+    """The files of one sample."""
 
     id: str
     image: Path
@@ -63,67 +62,51 @@ class PairDataset:
         classes: what labels stand for.
         reduction: file pixels per pixel of a sample, along each side: the mean of an image, one of the labels.
     Raises:
-        InputError: on access, if a file is missing, unreadable or truncated, if sizes differ, or if a label id or
+        DataError: on access, if a file is missing, unreadable or truncated, if sizes differ, or if a label id or
             colour stands for no class.
     """
 
     def __init__(self, pairs: Sequence[Pair], classes: Classes, *, reduction: int = 1):
         self.pairs, self.classes, self.reduction = tuple(pairs), classes, reduction
         self.class_names, self.palette = classes.names, classes.palette
-        self._lookup = np.full(256, IGNORE - 1, np.uint8)  # IGNORE - 1: an id nobody may use
-        self._lookup[IGNORE] = IGNORE
-        self._lookup[list(classes.ids)] = list(classes.ids.values())
-        self._colors = ColorMap(classes)
+        self.reader = LabelReader(classes)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Sample:
         pair = self.pairs[index]
-        image, labels = read_image(pair.image), self._whole_labels(pair.labels)
-        if image.shape[:2] != labels.shape:
-            raise InputError(
-                f"{pair.image} is {_size(image)} but its labels {pair.labels} are {_size(labels)}: "
-                "expected equal sizes. Resize neither by hand; find the matching pair of files."
-            )
+        image, labels = read_image(pair.image), self.decode(read_file(pair.labels), pair.labels)
+        if fault := size_fault(pair, (image.shape[0], image.shape[1]), (labels.shape[0], labels.shape[1])):
+            raise DataError(fault)
+        labels = self.reduced(labels)
         if self.reduction > 1:
-            height, width = self._reduced(labels).shape
-            image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        return Sample(pair.id, image, self._reduced(labels))
+            image = cv2.resize(image, labels.shape[::-1], interpolation=cv2.INTER_AREA)
+        return Sample(pair.id, image, labels)
 
     def labels(self, index: int) -> RawLabels:
         """Labels alone, uint8 [H, W], 255 = ignored."""
-        return self._reduced(self._whole_labels(self.pairs[index].labels))
+        path = self.pairs[index].labels
+        return self.reduced(self.decode(read_file(path), path))
 
-    def _reduced(self, labels: RawLabels) -> RawLabels:
+    def decode(self, content: bytes, path: Path) -> RawLabels:
+        """Class ids of a label file at its own size; `path` is for messages."""
+        return self.reader(decode_labels(content, path)[0], path)
+
+    def reduced(self, labels: RawLabels) -> RawLabels:
+        """Labels at the size of samples."""
         step = self.reduction
         return np.ascontiguousarray(labels[step // 2 :: step, step // 2 :: step]) if step > 1 else labels
-
-    def _whole_labels(self, path: Path) -> RawLabels:
-        raw = read_label_file(path)
-        if raw.ndim == 3:
-            return self._colors.ids(raw, path)
-        labels = self._lookup[raw]
-        if (labels == IGNORE - 1).any():
-            ids, counts = np.unique(raw[labels == IGNORE - 1], return_counts=True)
-            found = ", ".join(f"{i} ({n} pixels)" for i, n in zip(ids[:5], counts[:5], strict=True))
-            raise InputError(
-                f"{path} holds label ids that no class has: {found}; expected 0..{len(self.class_names) - 1}, or 255 for ignored. "
-                "Fix the file, or name every class of the dataset."
-            )
-        return labels
 
     def fingerprint(self) -> str:
         """SHA-256 over the bytes of every label file and the classes they are read into; with RGB masks, over the
         colours too."""
-        digest, has_colors = hashlib.sha256(repr((self.class_names, self._lookup.tolist())).encode()), False
+        digest, has_colors = hashlib.sha256(self.reader.digest_text(colors=False).encode()), False
         for pair in self.pairs:
             try:
                 content = pair.labels.read_bytes()
             except OSError as error:
-                raise InputError(
-                    f"{pair.labels} cannot be read: {error.strerror}; expected a file of labels. Restore it."
-                ) from None
+                raise data_error(faults.UNREADABLE, pair.labels, error.strerror or str(error)) from None
             digest.update(hashlib.sha256(content).digest())
             has_colors |= content[25:26] == bytes([RGB])
         if self.reduction > 1:
@@ -133,11 +116,20 @@ class PairDataset:
         return digest.hexdigest()
 
 
-def read_label_file(path: Path) -> RawLabels | RawImage:
-    """What a label file holds, before ids or colours are those of classes: `read_mask`, or of a .mat file
-    `read_mat_mask`."""
-    return read_mat_mask(path) if path.suffix == ".mat" else read_mask(path)
+def size_fault(pair: Pair, image: Size, labels: Size) -> Fault | None:
+    """The fault of an image and a label that differ in size."""
+    if image == labels:
+        return None
+    how = ""
+    if image == labels[::-1]:
+        how = ": transposed"
+    elif abs(image[0] * labels[1] - image[1] * labels[0]) < max(*image, *labels):  # one aspect, but for rounding
+        how = f": scaled by {labels[0] / image[0]:.3g}"
+    detail = f"{image[0]}x{image[1]} (height x width), its label {labels[0]}x{labels[1]}{how}"
+    return Fault(faults.SIZES_DIFFER, str(pair.image), detail)
 
 
-def _size(array: np.ndarray) -> str:
-    return f"{array.shape[0]}x{array.shape[1]} (height x width)"
+def pixels_of_classes(labels: RawLabels, num_classes: int) -> np.ndarray:
+    """int64 [K + 1]: pixels of each class in a label map, and last of void."""
+    histogram = np.bincount(labels.ravel(), minlength=IGNORE + 1)
+    return np.append(histogram[:num_classes], histogram[IGNORE])

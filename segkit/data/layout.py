@@ -1,18 +1,22 @@
-"""Which files make up a dataset: what its lists and folders say, before an image is opened."""
+"""The files of a dataset as its lists and folders name them, and what these must be before a file is opened."""
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 
+from segkit.data import faults
 from segkit.data.classes import Classes
 from segkit.data.dataset import Pair, PairDataset
-from segkit.data.splits import read_list, require_disjoint, require_files, require_once
+from segkit.data.faults import DataError, Fault
+from segkit.data.files.images import file_fault
 from segkit.errors import InputError
 
 SPLITS = ("train", "val", "test")
+_MOST = 0.5  # of a split that another has too: not single images were mixed up, but lists
 
 
 @dataclass(frozen=True)
@@ -31,37 +35,65 @@ class Listed:
     lines: tuple[int, ...] = ()
     problems: tuple[str, ...] = ()
 
-    @property
-    def numbered(self) -> list[tuple[int, str]]:
-        """Line number, 0 if there is none, and id of each sample."""
-        return list(zip(self.lines or [0] * len(self.pairs), (pair.id for pair in self.pairs), strict=True))
+    def faults(self, split: str) -> Iterator[Fault]:
+        """Faults of the list itself; none of its files is looked at."""
+        for problem in self.problems:
+            yield Fault(faults.LIST, split, problem)
+        first: dict[str, int] = {}
+        for line, pair in zip(self.lines or [0] * len(self.pairs), self.pairs, strict=True):
+            if pair.id in first:
+                where = f" is on line {first[pair.id]} too" if line else " is named twice"
+                yield Fault(
+                    faults.NAMED_TWICE, f"{self.place}:{line}" if line else str(self.place), f"'{pair.id}'{where}"
+                )
+            first.setdefault(pair.id, line)
+
+    def require(self, split: str, *, labels: bool = True) -> None:
+        """Check the list and that its files are there.
+
+        Raises:
+            DataError: naming what is wrong.
+        """
+        if found := [*self.faults(split)]:
+            raise DataError(*found)
+        files = [path for pair in self.pairs for path in ((pair.image, pair.labels) if labels else (pair.image,))]
+        if missing := [*filter(None, map(file_fault, files))]:
+            raise DataError(*missing)
 
 
 def listed(path: Path, expected: str, pairs: Callable[[str], Sequence[Pair]]) -> Listed:
-    """What a list file names.
+    """The samples of a list file; a byte order mark, blank lines and Windows' line ends do not matter.
 
     Args:
         expected: what a line should hold, for messages.
         pairs: the samples of a line, mostly one; none: the line is malformed.
     """
     try:
-        lines = read_list(path, f"{expected} a line")
-    except InputError as error:
-        return Listed(path, problems=(str(error),))
-    if not lines:
-        return Listed(path, problems=(f"{path} is empty; expected {expected} a line. Restore the list.",))
-    read = [(number, line, () if "\0" in line else pairs(line)) for number, line in lines]
+        if path.exists() and not path.is_file():
+            kind = "a folder" if path.is_dir() else "no plain file"
+            return _unusable(path, f"is {kind}", expected)
+        lines = path.read_bytes().decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        return _unusable(path, f"is no UTF-8 text (byte {error.start})", expected)
+    except FileNotFoundError:
+        return _unusable(path, "does not exist", expected, " Restore it, or set data.root=PATH.")
+    except (OSError, ValueError) as error:
+        return _unusable(path, f"cannot be read: {getattr(error, 'strerror', None) or error}", expected)
+    numbered = [(number, line.strip()) for number, line in enumerate(lines, start=1) if line.strip()]
+    if not numbered:
+        return _unusable(path, "is empty", expected)
+    read = [(number, line, () if "\0" in line else pairs(line)) for number, line in numbered]
     good = [(number, pair) for number, _, found in read for pair in found]
-    bad = [
-        f"{path}:{number}: '{line[:80]}': expected {expected}. Restore the list."
-        for number, line, found in read
-        if not found
-    ]
+    bad = [f"{path}:{number}: '{line[:80]}': expected {expected}" for number, line, found in read if not found]
     return Listed(path, tuple(pair for _, pair in good), tuple(number for number, _ in good), tuple(bad))
 
 
+def _unusable(path: Path, how: str, expected: str, advice: str = "") -> Listed:
+    return Listed(path, problems=(f"{path} {how}; expected a text file with {expected} per line.{advice}",))
+
+
 def require_root(root: Path, expected: str) -> None:
-    """Raises InputError unless `root` is a folder; `expected` is what it should be."""
+    """Refuse a `root` that is no folder; `expected` is what it should be."""
     if not os.path.isdir(root):
         raise InputError(f"data.root = '{root}' is no folder; expected {expected}. Set data.root=PATH.")
 
@@ -73,7 +105,7 @@ class Layout:
     Attributes:
         classes: what labels stand for.
         splits: train, val and test.
-        global_ids: whether one id in two splits means one image; otherwise one file does.
+        global_ids: one id in two splits means one image; otherwise one file does.
         sizes: split -> images that the split of that name has where it was published.
         reduction: file pixels per pixel of a sample, along each side.
         editions: digest of the label files of a split -> what is known of labels that have it.
@@ -87,38 +119,49 @@ class Layout:
     editions: Mapping[str, str] = field(default_factory=dict)
 
     def unchecked(self, split: str) -> PairDataset:
-        """The samples of a split, whether or not their files are there."""
+        """The samples of a split, whose files may be missing."""
         return PairDataset(self.splits[split].pairs, self.classes, reduction=self.reduction)
 
     def checked(self, split: str) -> PairDataset:
         """The samples of a split.
 
         Raises:
-            InputError: if its list has a problem or names a sample twice, a file is missing, or another split has one
-                of its images.
+            DataError: if its list has a problem or names a sample twice, a file is missing, or splits share an image.
         """
-        listed = self.splits[split]
-        if listed.problems:
-            raise InputError(listed.problems[0])
-        require_once(listed.place, listed.numbered)
-        require_files(listed.place, [path for pair in listed.pairs for path in (pair.image, pair.labels)])
-        require_disjoint({name: (each.place, self._images[name]) for name, each in self.splits.items()})
+        self.splits[split].require(split)
+        if shared := [*self.shared()]:
+            raise DataError(*shared)
         return self.unchecked(split)
 
+    def shared(self) -> Iterator[Fault]:
+        """Images that two splits name: a model would be scored on what it was trained or chosen on."""
+        for one, other in combinations(self.distinct, 2):
+            ours, theirs = self._images[one], self._images[other]
+            common = sorted(ours.keys() & theirs.keys())
+            if len(common) > max(1, _MOST * min(len(ours), len(theirs))):
+                detail = f"{len(common)} of its {len(theirs)} images are in {one} too, the first is"
+                yield Fault(faults.IN_TWO_SPLITS, other, detail, str(theirs[common[0]].image))
+                continue
+            for key in common:
+                yield Fault(faults.IN_TWO_SPLITS, str(theirs[key].image), f"in {one} and {other}")
+
     @cached_property
-    def _images(self) -> dict[str, set[str]]:
-        """Split -> its images, by what tells them apart."""
-        same = self.same
-        return {split: {same(pair) for pair in listed.pairs} for split, listed in self.splits.items()}
+    def _images(self) -> dict[str, dict[str, Pair]]:
+        """Split -> its samples by image."""
+        return {split: {self.image_key(pair): pair for pair in each.pairs} for split, each in self.splits.items()}
 
     @property
     def distinct(self) -> tuple[str, ...]:
         """The splits, but for a test split that is the val split, as of VOC, whose test labels are secret."""
-        val, test = self._images["val"], self._images["test"]
+        val, test = self._images["val"].keys(), self._images["test"].keys()
         return tuple(split for split in self.splits if split != "test" or not test or test != val)
 
+    def image_key(self, pair: Pair) -> str:
+        """Equal for two samples that show one image."""
+        return pair.id if self.global_ids else os.path.realpath(pair.image)
+
     def edition(self, split: str) -> str | None:
-        """What is known of the labels of a split by their digest; None: nothing. Reads every label file.
+        """The published edition of a split's labels by their digest; None: unknown. Reads every label file.
 
         Raises:
             OSError: if one cannot be read.
@@ -127,8 +170,3 @@ class Layout:
             return None
         digests = sorted(hashlib.sha256(pair.labels.read_bytes()).digest() for pair in self.splits[split].pairs)
         return self.editions.get(hashlib.sha256(b"".join(digests)).hexdigest())
-
-    @property
-    def same(self) -> Callable[[Pair], str]:
-        """What two samples have in common that show one image."""
-        return (lambda pair: pair.id) if self.global_ids else (lambda pair: os.path.realpath(pair.image))

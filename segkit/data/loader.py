@@ -16,7 +16,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from segkit.data.dataset import Dataset, PairDataset, Sample
 from segkit.data.transforms.training import EvaluationTransform, TrainingTransform, sample_seed
-from segkit.data.workers import attempt, from_workers, sample_named, shared, start_worker, starting
+from segkit.data.workers import attempt, from_workers, sample_named, shared, start_worker, started
 from segkit.errors import InputError
 
 
@@ -118,18 +118,16 @@ class Order:
 
 
 class _Loader(DataLoader):
-    """A DataLoader over whole batches, whose workers behave."""
+    """A DataLoader over whole batches, whose workers fail and end as `workers` describes."""
 
     def __iter__(self) -> Iterator[Any]:
         if not self.num_workers:
             return super().__iter__()
-        with starting():
-            batches = super().__iter__()
-        return from_workers(batches)
+        return from_workers(*started(super().__iter__))
 
 
 def _name(dataset: Dataset | Cached, index: int) -> str:
-    """What messages call a sample: its id and file, if it lies on disk."""
+    """Name of a sample in messages: its id and file, if it has one."""
     source = dataset.dataset if isinstance(dataset, Cached) else dataset
     if isinstance(source, PairDataset):
         return f"'{source.pairs[index].id}' ({source.pairs[index].image})"

@@ -1,19 +1,13 @@
-"""What a split holds, counted in one pass over its images and labels: pixels, sizes, brightness."""
+"""Statistics of a split, from one pass over its images and labels: pixels, sizes, brightness."""
 
-import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
-from segkit.data.class_weights import ClassCounts
-from segkit.data.dataset import Dataset
-from segkit.system.machine import cores
-from segkit.tensors import IGNORE
-
-Found = TypeVar("Found")
+from segkit.data.class_weights import ClassCounts, class_counts
+from segkit.data.dataset import Dataset, pixels_of_classes
+from segkit.data.threads import in_threads
 
 
 @dataclass(frozen=True)
@@ -32,11 +26,8 @@ class SplitStatistics:
 
     @property
     def counts(self) -> ClassCounts:
-        """What class weights follow from; equal to `class_weights.count`."""
-        present, every = self.pixels > 0, self.pixels.sum(1, keepdims=True)
-        labelled = every - self.pixels[:, -1:]
-        rows = (self.pixels, present, present * every, present * labelled)
-        return ClassCounts(*(tuple(row.sum(0, dtype=np.int64).tolist()) for row in rows), total_images=len(self.pixels))
+        """The counts that class weights are computed from."""
+        return class_counts(self.pixels)
 
     @property
     def median_shares(self) -> list[float | None]:
@@ -50,8 +41,8 @@ class SplitStatistics:
         return tuple(total / count for count, total, _ in self._sums())
 
     @property
-    def deviation(self) -> tuple[float, ...]:
-        """RGB standard deviation of all pixels (not of images, and divided by their number), 0..255 scale."""
+    def std(self) -> tuple[float, ...]:
+        """RGB standard deviation of all pixels (not over images; divided by N), 0..255 scale."""
         return tuple((count * squares - total**2) ** 0.5 / count for count, total, squares in self._sums())
 
     def _sums(self) -> Iterator[tuple[int, int, int]]:
@@ -76,8 +67,7 @@ def split_statistics(dataset: Dataset, progress: Callable[[int], None] | None = 
 
     def read(index: int) -> np.ndarray:
         sample = dataset[index]
-        ids = np.bincount(sample.labels.ravel(), minlength=IGNORE + 1)
-        sizes[index], pixels[index] = sample.labels.shape, np.append(ids[:classes], ids[IGNORE])
+        sizes[index], pixels[index] = sample.labels.shape, pixels_of_classes(sample.labels, classes)
         return np.stack([np.bincount(sample.image[..., channel].ravel(), minlength=256) for channel in range(3)])
 
     for index, found in enumerate(in_threads(read, len(dataset))):
@@ -85,18 +75,3 @@ def split_statistics(dataset: Dataset, progress: Callable[[int], None] | None = 
         if progress is not None:
             progress(index)
     return SplitStatistics(sizes, pixels, levels)
-
-
-def in_threads(read: Callable[[int], Found], count: int, workers: int | None = None) -> Iterator[Found]:
-    """`read(0)`, `read(1)`, ... in order: decoding files does not hold Python's lock.
-
-    At the first error, what has not begun is left out.
-
-    Args:
-        workers: threads; None: one a core.
-    """
-    with (
-        warnings.catch_warnings(action="ignore"),
-        ThreadPoolExecutor(workers or cores()) as threads,
-    ):  # as `images` has it: threads share
-        yield from threads.map(read, range(count))  # filters, and one would undo those of another

@@ -1,16 +1,16 @@
-"""Processes that load data: they end when the main one wants it or is gone, and what fails in them is one message
+"""Processes that load data: they end when the main one wants it or is gone, and a failure in them is one message
 there."""
 
 import os
-import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from multiprocessing import parent_process
-from types import FrameType, TracebackType
+from multiprocessing import active_children, parent_process
+from multiprocessing.process import BaseProcess
+from types import TracebackType
 from typing import TypeVar
 
 from torch import Tensor
@@ -23,33 +23,29 @@ Made = TypeVar("Made")
 
 _CAN_WAIT = hasattr(signal, "sigtimedwait")  # macOS cannot: there, anybody's SIGTERM ends a worker
 FEWER = "Set training.workers=0, or fewer"
-_torch_on_child_death: Callable[[int, FrameType | None], object] | None = None  # torch's handler of SIGCHLD
 
 
-@contextmanager
-def starting() -> Iterator[None]:
-    """Around the start of workers. All their threads inherit that SIGTERM is blocked, so that it reaches `_end_with`
-    alone.
+def started(start: Callable[[], Iterator[Made]]) -> tuple[Iterator[Made], list[BaseProcess]]:
+    """The batches of an iterator that starts workers, and these. All their threads inherit that SIGTERM is blocked, so
+    that it reaches `_end_with` alone.
 
-    What torch does with SIGCHLD is kept for `_deaths_raised`, and undone: it would raise wherever the main process is,
-    such as in a tracker or a checkpoint.
+    torch's handler of SIGCHLD is undone: it would raise wherever the main process is, such as in a tracker or a
+    checkpoint.
     """
-    global _torch_on_child_death
     handler = signal.getsignal(signal.SIGCHLD) if _hears_of_children() else None
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}) if _CAN_WAIT else None
+    before = active_children()
     try:
-        yield
+        return start(), [child for child in active_children() if child not in before]
     finally:
         if mask is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if _hears_of_children():
-            installed = signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
-            if _torch_on_child_death is None and callable(installed):  # torch installs it once in a process
-                _torch_on_child_death = installed
+            signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
 
 
 def start_worker(_: int) -> None:
-    """Makes a worker deaf to signals that go to all processes of a run: the main one decides, and ends its workers by
+    """Make a worker deaf to signals that go to all processes of a run: the main one decides, and ends its workers by
     SIGTERM.
 
     torch's own watchdog does not end a worker that waits to hand over data, which nobody takes when the main process
@@ -64,13 +60,13 @@ def start_worker(_: int) -> None:
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Shows an error, unless the main process was interrupted while it took a tensor over: it tells that itself."""
+    """Show an error, unless the main process was interrupted while it took a tensor over, which it reports itself."""
     if not issubclass(kind, ConnectionError | EOFError):
         sys.__excepthook__(kind, error, trace)
 
 
 def _end_with(parent: int, main: int | None) -> None:
-    """Ends this process when it has lost its parent, or the main process sends SIGTERM."""
+    """End this process when it has lost its parent, or the main process sends SIGTERM."""
     while os.getppid() == parent:
         if not _CAN_WAIT:
             time.sleep(1)
@@ -80,7 +76,7 @@ def _end_with(parent: int, main: int | None) -> None:
 
 
 def shared(tensors: list[Tensor]) -> None:
-    """Moves tensors of a worker into shared memory; torch would do so in a thread of its own, and only print that there
+    """Move tensors of a worker into shared memory; torch would do so in a thread of its own, and only print that there
     was no room."""
     if get_worker_info() is not None:
         for tensor in tensors:
@@ -89,7 +85,7 @@ def shared(tensors: list[Tensor]) -> None:
 
 @contextmanager
 def sample_named(sample: str) -> Iterator[None]:
-    """Errors inside say which sample it was; an InputError names the file itself."""
+    """Errors inside are noted with the sample; an InputError names the file itself."""
     try:
         yield
     except Exception as error:
@@ -98,31 +94,26 @@ def sample_named(sample: str) -> Iterator[None]:
 
 
 def attempt(make: Callable[[], Made]) -> Made | Exception:
-    """What `make` gives. In a worker its error is a value for `from_workers`: torch would bury it in that worker's
+    """The result of `make`. In a worker its error is a value for `from_workers`: torch would bury it in that worker's
     traceback."""
     try:
         return make()
     except Exception as error:
         if get_worker_info() is None:
             raise
-        return _explained(error)
+        if isinstance(error, InputError):
+            return error
+        text = " ".join(str(error).split())
+        if isinstance(error, MemoryError) or "can't allocate memory" in text:
+            return MemoryError(text)
+        if "shared memory" in text:
+            return _no_room(f"a data worker found no room in shared memory ({text})")
+        found = f"{', '.join([*getattr(error, '__notes__', []), type(error).__name__])}: {text}".removesuffix(".")
+        where = "It happened in a data worker; repeat the command with training.workers=0 to see where in the code."
+        return RunError(f"{found}. {where}")
 
 
-def _explained(error: Exception) -> Exception:
-    text = " ".join(str(error).split())
-    if isinstance(error, InputError):
-        return error
-    if isinstance(error, MemoryError) or "can't allocate memory" in text:
-        return MemoryError(text)
-    if "shared memory" in text:
-        return _no_room(f"a data worker found no room in shared memory ({text})")
-    found = f"{', '.join([*getattr(error, '__notes__', []), type(error).__name__])}: {text}".removesuffix(".")
-    return RunError(
-        f"{found}. It happened in a data worker; repeat the command with training.workers=0 to see where in the code."
-    )
-
-
-def from_workers(batches: Iterator[Made | Exception]) -> Iterator[Made]:
+def from_workers(batches: Iterator[Made | Exception], workers: Sequence[BaseProcess]) -> Iterator[Made]:
     """The batches that workers give; the workers end with the last one, or with an error.
 
     Raises:
@@ -132,7 +123,7 @@ def from_workers(batches: Iterator[Made | Exception]) -> Iterator[Made]:
     """
     try:
         while True:
-            batch = _next(batches)
+            batch = _next(batches, workers)
             if batch is None:
                 return
             yield batch
@@ -140,35 +131,40 @@ def from_workers(batches: Iterator[Made | Exception]) -> Iterator[Made]:
         del batches  # the workers end now, not when an error that holds this frame is forgotten
 
 
-def _next(batches: Iterator[Made | Exception]) -> Made | None:
+def _next(batches: Iterator[Made | Exception], workers: Sequence[BaseProcess]) -> Made | None:
     try:
-        with _deaths_raised():
+        with _deaths_raised(workers):
             batch = next(batches, None)
     except RuntimeError as error:
-        raise _lost(error) from None
+        if "Too many open files" in str(error):
+            tensors = "too many files are open, as tensors of data workers are"
+            raise RunError(f"{tensors}. {FEWER}, or raise the limit: ulimit -n 4096.") from None
+        raise _death(workers) or error from None
     except ConnectionError as error:  # it died while it handed a batch over
-        raise _gone(f"a data worker is gone ({error.strerror})") from None
+        raise _death(workers) or _gone(f"a data worker is gone ({error.strerror})") from None
     if isinstance(batch, Exception):
         try:
             raise batch
         finally:
-            del (
-                batch,
-                batches,
-            )  # nor when the cycle of an error and its own frame is found, perhaps by a thread that must send their end
+            # nor when the cycle of an error and its own frame is found, perhaps by a thread that must send their end
+            del batch, batches
     return batch
 
 
 @contextmanager
-def _deaths_raised() -> Iterator[None]:
-    """RuntimeError if a worker has died or dies inside, even while the main process reads what that worker half
-    wrote."""
-    if not _hears_of_children() or _torch_on_child_death is None:
+def _deaths_raised(workers: Sequence[BaseProcess]) -> Iterator[None]:
+    """RunError if a worker has died or dies inside, even while the main process reads what that worker half wrote."""
+    if not _hears_of_children():
         yield
         return
-    before = signal.signal(signal.SIGCHLD, _torch_on_child_death)
+
+    def check(*_: object) -> None:
+        if death := _death(workers):
+            raise death
+
+    before = signal.signal(signal.SIGCHLD, check)
     try:
-        _torch_on_child_death(signal.SIGCHLD, None)
+        check()
         yield
     finally:
         signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
@@ -178,20 +174,16 @@ def _hears_of_children() -> bool:
     return hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
 
 
-def _lost(error: RuntimeError) -> Exception:
-    """What torch's RuntimeError about its workers means; any other one as it is."""
-    text = str(error)
-    if "Too many open files" in text:
-        return RunError(
-            f"too many files are open, as tensors of data workers are. {FEWER}, or raise the limit: ulimit -n 4096."
-        )
-    found = re.match(r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) (?:is )?([^.]*)", text)
-    if found is None:
-        return error
-    how = found[2].replace("killed by signal: ", "was killed by a signal: ")
-    if "Bus error" in how:
-        return _no_room(f"data worker {found[1]} {how}")
-    return _gone(f"data worker (process {found[1]}) {how}")
+def _death(workers: Sequence[BaseProcess]) -> RunError | None:
+    """The end of a worker that neither finished nor was told to end."""
+    for worker in workers:
+        code = worker.exitcode
+        if code and code > 0:
+            return _gone(f"data worker (process {worker.pid}) exited with code {code}")
+        if code:
+            how = f"data worker (process {worker.pid}) was killed by a signal: {signal.strsignal(-code)}"
+            return _no_room(how) if -code == getattr(signal, "SIGBUS", 0) else _gone(how)
+    return None
 
 
 def _gone(what: str) -> RunError:
@@ -202,6 +194,5 @@ def _gone(what: str) -> RunError:
 
 
 def _no_room(what: str) -> RunError:
-    return RunError(
-        f"{what}; {machine.state()}. {FEWER}, or a larger shared memory (docker run --shm-size=8g). Checkpoints are kept."
-    )
+    more = "or a larger shared memory (docker run --shm-size=8g)"
+    return RunError(f"{what}; {machine.state()}. {FEWER}, {more}. Checkpoints are kept.")

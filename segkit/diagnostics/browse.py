@@ -10,8 +10,8 @@ from PIL import Image
 
 from segkit import build
 from segkit.config.schema import RunConfig
-from segkit.data.dataset import Dataset, Sample
-from segkit.data.statistics import in_threads
+from segkit.data.dataset import Sample, pixels_of_classes
+from segkit.data.threads import in_threads
 from segkit.data.transforms.training import TrainingTransform, sample_seed
 from segkit.errors import InputError, nearest
 from segkit.system.files import write_atomically, write_text
@@ -34,7 +34,7 @@ def browse(
     versions: int | None = None,
     classes: Sequence[str] = (),
 ) -> list[str]:
-    """Writes a contact sheet of some samples: each as it is on disk, and as training transforms it in its first epochs.
+    """Write a contact sheet of some samples: each as it is on disk, and as training transforms it in its first epochs.
 
     Args:
         out: file to write, a page (.html) or a picture (.png).
@@ -52,14 +52,24 @@ def browse(
     require_writable(out.parent, "--out")
     known = build.build_classes(config)
     names, palette = known.names, known.palette
-    wanted = [_class_id(name, names) for name in classes]
+    for name in classes:
+        if name not in names:
+            known_names = f"{nearest(name, names)} It has {', '.join(names)}"
+            raise InputError(f"--classes {name}: the dataset has no such class.{known_names}.")
     versions = (4 if split == "train" else 0) if versions is None else versions
     dataset = build.build_dataset(config, split)
-    indices = _spread(_holding(dataset, split, wanted) if wanted else list(range(len(dataset))), samples)
+    indices = list(range(len(dataset)))
+    if classes:
+        wanted, indices = [names.index(name) for name in classes], []
+        with progress_bar(f"reading {split} labels", len(dataset)) as advance:
+            holds = in_threads(lambda index: np.isin(dataset.labels(index), wanted).any(), len(dataset))
+            for index, held in enumerate(holds):
+                indices += [index] if held else []
+                advance(1)
+    indices = _spread(indices, samples)
     if not indices:
-        raise InputError(
-            f"no image of the '{split}' split holds {' or '.join(classes)}. Choose another class or --split."
-        )
+        held = f"no image of the '{split}' split holds {' or '.join(classes)}"
+        raise InputError(f"{held}. Choose another class or --split.")
     with torch.device("meta"):
         transform = build.build_training_transform(config, build.build_model(config, len(names), restore=True))
     with progress_bar("transforming", len(indices)) as advance:
@@ -70,37 +80,16 @@ def browse(
     title = f"{config.name}: {len(rows)} of {len(dataset)} samples of {config.data.name}, {split}"
     filtered = f" Only samples with {' or '.join(classes)}." if classes else ""
     if out.suffix == ".png":
-        picture = png(
-            contact_sheet(f"{title}.{filtered}" if classes else title, rows, class_names=names, palette=palette)
-        )
+        title = f"{title}.{filtered}" if classes else title
+        picture = png(contact_sheet(title, rows, class_names=names, palette=palette))
         write_atomically(out, lambda partial: partial.write_bytes(picture))
     else:
         style = (files("segkit.compare") / "browser" / "page.css").read_text(encoding="utf-8")
         transforms = "transforms" if split == "train" else "would transform"
-        shown = f"Each as it is on disk, then as training {transforms} it in epochs 0 to {versions - 1}, seed {config.seed}."
-        subtitle = (shown if versions else "Each as it is on disk.") + filtered
+        transformed = f", then as training {transforms} it in epochs 0 to {versions - 1}, seed {config.seed}"
+        subtitle = f"Each as it is on disk{transformed if versions else ''}.{filtered}"
         write_text(out, sample_page(title, subtitle, rows, class_names=names, palette=palette, style=style))
     return [row.name for row in rows]
-
-
-def _class_id(name: str, names: Sequence[str]) -> int:
-    if name not in names:
-        raise InputError(
-            f"--classes {name}: the dataset has no such class.{nearest(name, names)} It has {', '.join(names)}."
-        )
-    return names.index(name)
-
-
-def _holding(dataset: Dataset, split: str, wanted: Sequence[int]) -> list[int]:
-    """The samples whose labels hold one of some classes."""
-    with progress_bar(f"reading {split} labels", len(dataset)) as advance:
-        found = []
-        for index, holds in enumerate(
-            in_threads(lambda index: np.isin(dataset.labels(index), wanted).any(), len(dataset))
-        ):
-            found += [index] if holds else []
-            advance(1)
-    return found
 
 
 def _spread(indices: list[int], count: int) -> list[int]:
@@ -113,35 +102,24 @@ def _row(sample: Sample, transform: TrainingTransform, *, seed: int, versions: i
     tiles = [_tile("on disk", sample.image, sample.labels, np.zeros_like(sample.labels, bool), names)]
     for epoch in range(versions):
         image, labels = (tensor.numpy() for tensor in transform(sample, sample_seed(seed, epoch, sample.id)))
-        padding = (labels == IGNORE) & (image == 0).all(
-            0
-        )  # no pixel of an image is at the mean, unless that is 0 and the pixel black
-        restored = image.transpose(1, 2, 0) * transform.deviation + transform.mean
-        tiles.append(
-            _tile(
-                f"epoch {epoch}",
-                np.rint(restored).clip(0, 255).astype(np.uint8),
-                labels.astype(np.uint8),
-                padding,
-                names,
-            )
-        )
+        # no pixel of an image is at the mean, unless that is 0 and the pixel black
+        padding = (labels == IGNORE) & (image == 0).all(0)
+        restored = np.rint(image.transpose(1, 2, 0) * transform.std + transform.mean).clip(0, 255).astype(np.uint8)
+        tiles.append(_tile(f"epoch {epoch}", restored, labels.astype(np.uint8), padding, names))
     return Row(sample.id, tuple(tiles))
 
 
 def _tile(title: str, image: RawImage, labels: RawLabels, padding: np.ndarray, names: Sequence[str]) -> Tile:
     height, width = labels.shape
-    shares = np.bincount(labels.ravel(), minlength=IGNORE + 1) / labels.size
-    most = [index for index in np.argsort(-shares[: len(names)], kind="stable") if shares[index]]
-    marked = [f"void {100 * (shares[IGNORE] - padding.mean()):.1f}%"] + (
-        [f"padding {100 * padding.mean():.1f}%"] if padding.any() else []
-    )
+    shares = pixels_of_classes(labels, len(names)) / labels.size
+    most = [index for index in np.argsort(-shares[:-1], kind="stable") if shares[index]]
+    padded = f", padding {100 * padding.mean():.1f}%" if padding.any() else ""
+    marked = f"void {100 * (shares[-1] - padding.mean()):.1f}%{padded}"
     holds = ", ".join(f"{names[index]} {100 * shares[index]:.1f}%" for index in most) or "none"
     ratio = LARGEST_SIDE / max(height, width)
     if ratio < 1:
         size = max(1, round(width * ratio)), max(1, round(height * ratio))
         image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
-        labels, padding = (
-            np.asarray(Image.fromarray(array).resize(size, Image.Resampling.NEAREST)) for array in (labels, padding)
-        )
-    return Tile(image, layer(labels, padding), (f"{title}, {height}x{width}", ", ".join(marked)), holds)
+        small = [Image.fromarray(array).resize(size, Image.Resampling.NEAREST) for array in (labels, padding)]
+        labels, padding = map(np.asarray, small)
+    return Tile(image, layer(labels, padding), (f"{title}, {height}x{width}", marked), holds)

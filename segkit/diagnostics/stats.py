@@ -1,4 +1,4 @@
-"""What the splits of an experiment's dataset hold: as values for JSON, as tables and as a figure."""
+"""Statistics of the splits of a config's dataset: as values for JSON, as tables and as a figure."""
 
 import json
 from collections import Counter
@@ -51,12 +51,12 @@ def stats_values(config: RunConfig, found: dict[str, SplitStatistics]) -> dict[s
       classes: [{name, pixels, share (of all pixels), images (that hold it), share_of_images, median_share (of an
           image's pixels, over the
         images that hold it)}], the last one void;
-      mean, deviation: RGB, of all pixels, 0..255 scale; mean_of_1, deviation_of_1: the same, 0..1 scale}
+      mean, std: RGB, of all pixels, 0..255 scale; mean_of_1, std_of_1: the same, 0..1 scale}
     class_weights: null without the train split, else {
       labelled_pixels_per_image: a learning rate for the loss's valid_pixels is divided by it for batch;
       variants: variant -> {weights: class -> weight, mean: over labelled pixels: a rate is multiplied by it for
           weight_sum}}
-    normalizations: name of an encoder's normalization -> {mean, deviation}, RGB, 0..255 scale.
+    normalizations: name of an encoder's normalization -> {mean, std}, RGB, 0..255 scale.
     """
     names = build.build_classes(config).names
     training, weights = found.get("train"), None
@@ -78,7 +78,7 @@ def stats_values(config: RunConfig, found: dict[str, SplitStatistics]) -> dict[s
         "splits": {split: _split_values(statistics, names) for split, statistics in found.items()},
         "class_weights": weights,
         "normalizations": {
-            name: {"mean": list(each.mean), "deviation": list(each.deviation)} for name, each in NORMALIZATIONS.items()
+            name: {"mean": list(each.mean), "std": list(each.deviation)} for name, each in NORMALIZATIONS.items()
         },
     }
 
@@ -86,17 +86,10 @@ def stats_values(config: RunConfig, found: dict[str, SplitStatistics]) -> dict[s
 def _split_values(found: SplitStatistics, names: Sequence[str]) -> dict[str, Any]:
     counts, medians = found.counts, found.median_shares
     sizes = sorted(Counter(map(tuple, found.sizes.tolist())).items(), key=lambda item: (-item[1], item[0]))
-    classes = [
-        {
-            "name": name,
-            "pixels": counts.pixels[index],
-            "share": counts.pixels[index] / sum(counts.pixels),
-            "images": counts.images[index],
-            "share_of_images": counts.images[index] / counts.total_images,
-            "median_share": medians[index],
-        }
-        for index, name in enumerate([*names, "void"])
-    ]
+    classes, total = [], sum(counts.pixels)
+    for name, pixels, images, median in zip([*names, "void"], counts.pixels, counts.images, medians, strict=True):
+        shares = {"share": pixels / total, "images": images, "share_of_images": images / counts.total_images}
+        classes.append({"name": name, "pixels": pixels, **shares, "median_share": median})
     return {
         "images": counts.total_images,
         "sizes": [{"height": height, "width": width, "images": images} for (height, width), images in sizes],
@@ -106,9 +99,9 @@ def _split_values(found: SplitStatistics, names: Sequence[str]) -> dict[str, Any
         },
         "classes": classes,
         "mean": list(found.mean),
-        "deviation": list(found.deviation),
+        "std": list(found.std),
         "mean_of_1": [value / 255 for value in found.mean],
-        "deviation_of_1": [value / 255 for value in found.deviation],
+        "std_of_1": [value / 255 for value in found.std],
     }
 
 
@@ -138,18 +131,12 @@ def stats_tables(config: RunConfig, found: dict[str, SplitStatistics]) -> list[R
         columns = ["class", "pixels", "% of pixels", "images", "% of images", "median % in\nthose images"]
         tables.append((f"{split}: classes", columns, rows))
     for scale, decimals in ((255, 2), (1, 4)):
-        rows = [
-            [
-                name,
-                *(
-                    " ".join(f"{value * scale / 255:.{decimals}f}" for value in each[key])
-                    for key in ("mean", "deviation")
-                ),
-            ]
-            for name, each in (values["splits"] | values["normalizations"]).items()
-        ]
+        rows = []
+        for name, each in (values["splits"] | values["normalizations"]).items():
+            shown = [[f"{value * scale / 255:.{decimals}f}" for value in each[key]] for key in ("mean", "std")]
+            rows.append([name, *map(" ".join, shown)])
         title = f"pixel values and encoders' normalizations, 0 to {scale}"
-        tables.append((title, ["split or normalization", "mean of R, G, B", "deviation of R, G, B"], rows))
+        tables.append((title, ["split or normalization", "mean of R, G, B", "std of R, G, B"], rows))
     if "train" in found:
         tables.append(weight_table(config, found["train"].counts))
     return tables
@@ -163,6 +150,6 @@ def weight_table(config: RunConfig, counts: ClassCounts | None = None) -> Rows:
 
 
 def write_stats(values: dict[str, Any], out: Path) -> list[Path]:
-    """Writes OUT/stats.json, and OUT/stats.png and OUT/stats.pdf with its figure; the files."""
+    """Write OUT/stats.json, and OUT/stats.png and OUT/stats.pdf with its figure. Return the files."""
     write_text(out / "stats.json", json.dumps(values, indent=2))
     return [out / "stats.json", *write_figure(dataset_figure(values["splits"]), out / "stats")]

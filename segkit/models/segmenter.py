@@ -106,8 +106,7 @@ class Segmenter(nn.Module):
         if min(height, width) < self.minimum_size:
             raise InputError(
                 f"an image of {height}x{width} pixels (height x width) is too small for this net: expected at "
-                f"least {self.minimum_size} "
-                "on each side. Enlarge it, or raise transforms.resolution."
+                f"least {self.minimum_size} on each side. Enlarge it, or raise transforms.input_scale."
             )
         logits = self.decoder(self.encoder(image, self.needs))
         if not torch.compiler.is_compiling():

@@ -11,7 +11,6 @@ import numpy as np
 
 from segkit.data.datasets.voc import CLASS_NAMES, voc, voc_color
 from segkit.data.files.images import read_image
-from segkit.data.splits import require_files, require_once
 from segkit.errors import InputError
 from segkit.runs.predict import Predictor
 from segkit.system.files import write_atomically
@@ -75,10 +74,7 @@ def _pairs(predictor: Predictor, split: str) -> list[tuple[str, Path]]:
     listed = voc(**{**data.options, "test": split}).splits["test"]
     if "/" in split:
         raise InputError(f"--voc-submission {split}: expected a list of VOC, such as test or val. Give one.")
-    if listed.problems:
-        raise InputError(listed.problems[0])
-    require_once(listed.place, listed.numbered)
-    require_files(listed.place, [pair.image for pair in listed.pairs])
+    listed.require(split, labels=False)
     return [(pair.id, pair.image) for pair in listed.pairs]
 
 

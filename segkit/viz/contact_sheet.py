@@ -16,12 +16,8 @@ DARK, LIGHT = 254, 255  # ids in a layer: the two greys of stripes and dots
 GREYS = ((40, 40, 40), (235, 235, 235))
 OPACITY = 0.55
 LARGEST_SIDE = 2**16  # pixels that matplotlib draws
-WIDTH, GAP, ABOVE, TITLE = (
-    2.2,
-    0.08,
-    0.6,
-    0.3,
-)  # inches: of a tile, between tiles, for the lines above a row, of the title
+# inches: of a tile, between tiles, for the lines above a row, of the title
+WIDTH, GAP, ABOVE, TITLE = 2.2, 0.08, 0.6, 0.3
 
 
 @dataclass(frozen=True)
@@ -85,15 +81,14 @@ def contact_sheet(title: str, rows: Sequence[Row], *, class_names: Sequence[str]
         InputError: if so many rows cannot be drawn.
     """
     colors, columns = layer_colors(palette), max(2, *(len(row.tiles) for row in rows))
-    names = [
-        f" {short(name)}" for name in (*class_names, "void", "padding")
-    ]  # matplotlib leaves out names that open with an underscore
+    # matplotlib leaves out names that open with an underscore
+    names = [f" {short(name)}" for name in (*class_names, "void", "padding")]
     patches = [Patch(facecolor=f"#{bytes(color.tolist()).hex()}", edgecolor="#888888") for color in palette]
     patches += [Patch(facecolor="white", edgecolor="black", hatch=hatch) for hatch in ("//////", "...")]
     heights = [max(tile.layer.shape[0] / tile.layer.shape[1] for tile in row.tiles) * WIDTH + ABOVE for row in rows]
     wide = columns * (WIDTH + GAP) + GAP
-    legend_columns = max(1, int(wide / (0.4 + 0.065 * max(map(len, names)))))
-    high = TITLE + sum(heights) + 0.3 + 0.16 * -(-len(names) // legend_columns)
+    ncols = max(1, int(wide / (0.4 + 0.065 * max(map(len, names)))))
+    high = TITLE + sum(heights) + 0.3 + 0.16 * -(-len(names) // ncols)
     if high * DPI >= LARGEST_SIDE:
         raise InputError(
             f"a picture of {len(rows)} samples would be too large. Write a page instead (.html), or choose fewer."
@@ -107,12 +102,9 @@ def contact_sheet(title: str, rows: Sequence[Row], *, class_names: Sequence[str]
             box = (GAP + place * (WIDTH + GAP)) / wide, (top - ABOVE - tall) / high, WIDTH / wide, tall / high
             axes = figure.add_axes(box, aspect="auto")
             axes.axis("off")
-            axes.imshow(
-                np.rint((1 - OPACITY) * tile.image + OPACITY * colors[tile.layer]).astype(np.uint8), aspect="auto"
-            )
+            mixed = (1 - OPACITY) * tile.image + OPACITY * colors[tile.layer]
+            axes.imshow(np.rint(mixed).astype(np.uint8), aspect="auto")
             axes.set_title("\n".join(["" if place else short(row.name, 36), *tile.caption]), fontsize=7, pad=3)
         top -= height
-    figure.legend(
-        patches, names, loc="lower left", ncols=legend_columns, fontsize=7, handlelength=1.2, columnspacing=1.2
-    )
+    figure.legend(patches, names, loc="lower left", ncols=ncols, fontsize=7, handlelength=1.2, columnspacing=1.2)
     return figure

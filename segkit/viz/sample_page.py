@@ -47,7 +47,8 @@ def _section(index: int, row: Row, colors: np.ndarray) -> str:
 def _figure(name: str, tile: Tile, colors: np.ndarray) -> str:
     height, width = tile.layer.shape
     caption = "".join(f"<span>{escape(line)}</span>" for line in tile.caption)
-    image = f'<img alt="{escape(f"{name}, {tile.caption[0]}")}" width="{width}" height="{height}" src="{_jpeg(tile.image)}">'
+    alt = escape(f"{name}, {tile.caption[0]}")
+    image = f'<img alt="{alt}" width="{width}" height="{height}" src="{_jpeg(tile.image)}">'
     labels = f'<img class="labels" alt="{escape(f"labels: {tile.holds}")}" src="{_png(tile.layer, colors)}">'
     return f'<figure><div class="stack">{image}{labels}</div><figcaption>{caption}</figcaption></figure>'
 

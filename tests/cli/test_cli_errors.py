@@ -87,41 +87,38 @@ def test_a_missing_folder_is_named(segkit, tmp_path):
 def test_a_missing_test_split_is_found_before_training(segkit, tmp_path):
     root = bad_camvid(tmp_path / "data")
     (root / "test.txt").unlink()
-    assert camvid_error(segkit, root, tmp_path).startswith("ROOT/test.txt does not exist")
+    assert camvid_error(segkit, root, tmp_path).startswith(
+        "test: list or folder of a split cannot be used: ROOT/test.txt does not exist"
+    )
     assert not (tmp_path / "run").exists()
 
 
 def test_an_image_without_label_is_named(segkit, tmp_path):
-    assert camvid_error(segkit, bad_camvid(tmp_path / "data", without="trainannot"), tmp_path) == (
-        "ROOT/train.txt names a missing file, ROOT/trainannot/a.png; "
-        "expected an image and a label for every sample. Copy the dataset again, or take these samples out."
-    )
+    error = camvid_error(segkit, bad_camvid(tmp_path / "data", without="trainannot"), tmp_path)
+    assert error.startswith("ROOT/trainannot/a.png: missing file. ")
 
 
 def test_a_label_of_another_size_is_named(segkit, tmp_path):
-    assert camvid_error(segkit, bad_camvid(tmp_path / "data", labels=np.zeros((32, 40), np.uint8)), tmp_path) == (
-        "ROOT/train/a.png: image and label differ in size: 32x48 (height x width), its label 32x40. Find the file that belongs; "
-        "to scale a label, repeat pixels and never average. So it is with 2 more. 'segkit data verify CONFIG' shows everything."
+    error = camvid_error(segkit, bad_camvid(tmp_path / "data", labels=np.zeros((32, 40), np.uint8)), tmp_path)
+    assert error.startswith(
+        "ROOT/train/a.png: image and label differ in size: 32x48 (height x width), its label 32x40. "
     )
+    assert error.endswith(" 2 more have the same problem. 'segkit data verify CONFIG' lists everything.")
 
 
 def test_a_label_id_out_of_range_is_named(segkit, tmp_path):
     labels = np.zeros((32, 48), np.uint8)
     labels[:2, :3] = 17
-    assert camvid_error(segkit, bad_camvid(tmp_path / "data", labels=labels), tmp_path) == (
-        "ROOT/trainannot/a.png: label ids that no class has: 17 (6 pixels); expected 0..10, or 11 or 255 for void. Fix the labels, "
-        "or name every class of the dataset: is the background among them? So it is with 2 more. "
-        "'segkit data verify CONFIG' shows everything."
-    )
+    expected = "17 (6 pixels); expected 0..10, or 11 or 255 for void"
+    error = camvid_error(segkit, bad_camvid(tmp_path / "data", labels=labels), tmp_path)
+    assert error.startswith(f"ROOT/trainannot/a.png: label ids that no class has: {expected}. ")
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_a_split_that_is_all_void_is_found_before_training(segkit, tmp_path, split):
     root = bad_camvid(tmp_path / "data")
     Image.fromarray(np.full((32, 48), 11, np.uint8)).save(root / f"{split}annot/a.png")
-    assert camvid_error(segkit, root, tmp_path) == (
-        f"the '{split}' split has no labelled pixel: all 1 label maps are void. Check the labels."
-    )
+    assert camvid_error(segkit, root, tmp_path).startswith(f"{split}: split without a labelled pixel: ")
     assert not (tmp_path / "run").exists()
 
 
@@ -138,7 +135,7 @@ def test_a_truncated_image_is_named(segkit, tmp_path):
     Image.fromarray(noise).save(root / "train/a.png")
     whole = (root / "train/a.png").read_bytes()
     (root / "train/a.png").write_bytes(whole[: len(whole) // 2])
-    assert camvid_error(segkit, root, tmp_path).startswith("ROOT/train/a.png cannot be decoded (")
+    assert camvid_error(segkit, root, tmp_path).startswith("ROOT/train/a.png: truncated or damaged file: ")
 
 
 def test_a_folder_that_is_no_run_is_refused(segkit, tmp_path):

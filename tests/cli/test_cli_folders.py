@@ -57,7 +57,7 @@ def test_nothing_is_predicted_unless_every_image_can_be_read(segkit, finished, s
     run, out = finished("fcn32s"), tmp_path / "out"
     broken = tmp_path / "broken.png"
     broken.write_bytes(scene.read_bytes()[:200])
-    refused(segkit("predict", run, scene, broken, "--out", out), f"{broken} cannot be decoded (")
+    refused(segkit("predict", run, scene, broken, "--out", out), f"{broken}: truncated or damaged file: ")
     refused(
         segkit("predict", run, scene, tmp_path / "none.png", "--out", out),
         f"{tmp_path}/none.png does not exist; expected a PNG or JPEG",
@@ -99,7 +99,7 @@ def test_a_folder_is_no_config(segkit, tmp_path, command):
     refused(segkit(command, tmp_path), f"The config file '{tmp_path}' is a folder; expected a YAML file.")
 
 
-SINGLE = ["data.size=[32,32]", "transforms.resolution=0.5"]  # segnet's last encoder maps are 1x1
+SINGLE = ["data.size=[32,32]", "transforms.input_scale=0.5"]  # segnet's last encoder maps are 1x1
 
 
 def test_a_batch_norm_cannot_be_trained_on_a_single_value(segkit, tiny, tmp_path):

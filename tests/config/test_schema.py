@@ -91,7 +91,7 @@ def test_an_experiment_holds_every_option_of_its_components(folder):
 
 
 def test_a_saved_experiment_is_the_same_experiment(folder):
-    first = run_config("transforms.crop=[360, 480]", "model.initialize_from=runs/a", "transforms.resolution=1")
+    first = run_config("transforms.crop=[360, 480]", "model.initialize_from=runs/a", "transforms.input_scale=1")
     values = config_values(first)
     write("saved.yaml", dump(values))
     second = run_config(path="saved.yaml")
@@ -101,7 +101,7 @@ def test_a_saved_experiment_is_the_same_experiment(folder):
 
 
 def test_a_default_and_the_same_value_written_out_have_one_hash(folder):
-    written = run_config("optimizer.momentum=0", "optimizer.betas=[0.9, 0.999]", "transforms.resolution=1")
+    written = run_config("optimizer.momentum=0", "optimizer.betas=[0.9, 0.999]", "transforms.input_scale=1")
     assert config_hash(config_values(written)) == config_hash(config_values(run_config()))
 
 
@@ -191,7 +191,7 @@ MISTAKES = {
     "seed=-1": "seed = -1 (command line): expected an integer >= 0 and <= 9223372036854775807.",
     "transforms.flip=1.5": "transforms.flip = 1.5 (command line): expected a number >= 0 and <= 1.",
     "transforms.flip=true": "transforms.flip = true (command line): expected a number >= 0 and <= 1.",
-    "transforms.resolution=.inf": "transforms.resolution = '.inf' (command line): expected a number > 0 and <= 4.",
+    "transforms.input_scale=.inf": "transforms.input_scale = '.inf' (command line): expected a number > 0 and <= 4.",
     "transforms.scale=[2, 1]": "transforms.scale = [2, 1] (command line): expected [low, high] with low <= high.",
     "transforms.scale=[0, 1]": ("transforms.scale = [0, 1] (command line): expected a list of 2 (each a number > 0)."),
     "transforms.crop=[360]": (

@@ -83,10 +83,10 @@ def _lists(root: Path, name: Callable[[], str]) -> Iterator[Planted]:
 def _files(root: Path, name: Callable[[], str]) -> Iterator[Planted]:
     path = root / "train" / name()
     path.unlink()
-    yield "missing image", f"train/{path.name}"
+    yield "missing file", f"train/{path.name}"
     path = root / "trainannot" / name()
     path.unlink()
-    yield "missing label", f"trainannot/{path.name}"
+    yield "missing file", f"trainannot/{path.name}"
     path = root / "train" / name()
     path.unlink()
     path.mkdir()
@@ -127,7 +127,7 @@ def _headers(root: Path, name: Callable[[], str]) -> Iterator[Planted]:
     yield "label with an alpha channel", f"trainannot/{path.name}"
     path = root / "train" / name()
     path.write_bytes(png(100_000, 100_000))
-    yield "file that declares too many pixels", f"train/{path.name}"
+    yield "file is too large", f"train/{path.name}"
     transposed, scaled, cropped = (root / "trainannot" / name() for _ in range(3))
     for path, size in (
         (transposed, (HEIGHT, WIDTH)),
@@ -153,7 +153,7 @@ def _masks(root: Path, name: Callable[[], str]) -> Iterator[Planted]:
         return np.asarray(Image.fromarray(colors[ids]).convert("L"))
 
     yield change("label ids that no class has", lambda ids: np.where(ids == 3, 40, ids).astype(np.uint8))
-    yield change("many label ids of no class, as scaling or JPEG leave", blend)
+    yield change("many label ids that no class has", blend)
     yield change("label ids are stretched for viewing", lambda ids: (ids % 11 * 25).astype(np.uint8))
     yield change("label holds brightnesses of the classes' colours", grey)
     yield change("label holds 0 and 255 alone: a 0/255 mask?", lambda ids: (ids % 2 * 255).astype(np.uint8))
@@ -205,7 +205,7 @@ def _images(root: Path, name: Callable[[], str]) -> Iterator[Planted]:
     path = root / "train" / name()
     Image.open(path).convert("CMYK").save(path, "JPEG")
     yield "CMYK images", f"train/{path.name}"
-    yield "image whose name ends otherwise than its format", f"train/{path.name}"
+    yield "image whose file name has the ending of another format", f"train/{path.name}"
 
 
 def _copies(root: Path, name: Callable[[], str]) -> Iterator[Planted]:
@@ -221,7 +221,7 @@ def _copies(root: Path, name: Callable[[], str]) -> Iterator[Planted]:
     brighter = np.asarray(Image.open(root / "train" / one)) * 0.9 + 12
     Image.fromarray(brighter.astype(np.uint8)).save(root / "val" / near, "JPEG", quality=80)
     yield "nearly equal images in two splits", f"val/{near}"
-    yield "image whose name ends otherwise than its format", f"val/{near}"
+    yield "image whose file name has the ending of another format", f"val/{near}"
     one, other = name(), name()
     shutil.copy(root / "trainannot" / one, root / "trainannot" / other)
     yield "one label map for different images of a split", f"trainannot/{other}"

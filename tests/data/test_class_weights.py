@@ -1,6 +1,5 @@
 """Pixel counts, and the weights that papers derive from them."""
 
-import json
 import os
 from pathlib import Path
 
@@ -8,10 +7,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from segkit.data.class_weights import ClassCounts, MedianFrequency, NoWeights, SegNetPublished, cached_count, count
+from segkit.data import faults
+from segkit.data.class_weights import (
+    ClassCounts,
+    MedianFrequency,
+    NoWeights,
+    SegNetPublished,
+    cached_count,
+    class_counts,
+)
+from segkit.data.dataset import PairDataset, pixels_of_classes
 from segkit.data.datasets.camvid import camvid
 from segkit.data.datasets.road_classes import CLASS_NAMES
+from segkit.data.faults import DataError
 from segkit.errors import InputError
 
 ABC = ("a", "b", "c")
@@ -21,41 +31,45 @@ COUNTS = ClassCounts((6, 4, 4, 2), (2, 1, 1, 1), (16, 8, 8, 8), (14, 8, 6, 6), 2
 
 
 class Labels:
-    """A dataset of nothing but label maps."""
+    """A dataset of nothing but label maps, which notes those that are asked for."""
 
     class_names = ABC
 
-    def __init__(self, maps, digest="f"):
-        self.maps, self.digest = maps, digest
+    def __init__(self, maps, digest=None):
+        self.maps, self.digest, self.read = maps, digest or repr(maps), []
 
     def __len__(self):
         return len(self.maps)
 
     def labels(self, index):
+        self.read.append(index)
         return self.maps[index]
 
     def fingerprint(self):
         return self.digest
 
 
-@pytest.fixture
-def counted():
-    """Indices that were counted, in order: pass its `append` as progress."""
-    return []
+def reads():
+    """The label maps that a count asks for."""
+    labels = Labels(LABELS)
+    assert cached_count(labels) == COUNTS
+    return labels.read
 
 
 @pytest.fixture(scope="module")
 def real_counts(real_camvid):
-    """Counts of the real training split."""
-    return count(camvid(root=real_camvid).checked("train"))
+    """Counts of the real training split, without the cache."""
+    dataset = camvid(root=real_camvid).checked("train")
+    return class_counts(np.array([pixels_of_classes(dataset.labels(index), 11) for index in range(len(dataset))]))
 
 
 # --- counting ---
 
 
-def test_pixels_and_images_are_counted_per_class_and_for_void(counted):
-    assert count(Labels(LABELS), counted.append) == COUNTS
-    assert counted == [0, 1]
+def test_pixels_and_images_are_counted_per_class_and_for_void():
+    advanced = []
+    assert cached_count(Labels(LABELS), advanced.append) == COUNTS
+    assert advanced == [0, 1]
 
 
 def test_the_real_camvid_has_the_counts_of_its_labels(real_counts):
@@ -71,17 +85,47 @@ def test_the_real_camvid_has_the_counts_of_its_labels(real_counts):
 # --- the cache ---
 
 
-def test_a_second_count_is_read_and_not_counted(cache_folder, counted):
-    assert cached_count(Labels(LABELS), counted.append) == COUNTS
-    assert cached_count(Labels(LABELS), counted.append) == COUNTS
-    assert counted == [0, 1]
+def test_a_second_count_is_read_and_not_counted(cache_folder):
+    assert reads() == [0, 1]
+    assert reads() == []
     assert [path.suffix for path in cache_folder.rglob("*") if path.is_file()] == [".json"]
 
 
-def test_changed_labels_are_counted_again(counted):
+def test_of_files_those_that_changed_are_decoded_again_and_each_is_opened_once(tiny_camvid, monkeypatch):
+    dataset, read, decode, opened, decoded = (
+        camvid(root=tiny_camvid).checked("train"),
+        Path.read_bytes,
+        PairDataset.decode,
+        [],
+        [],
+    )
+    monkeypatch.setattr(Path, "read_bytes", lambda path: opened.append(path) or read(path))
+    monkeypatch.setattr(
+        PairDataset, "decode", lambda self, content, path: decoded.append(path) or decode(self, content, path)
+    )
+    labels = [pair.labels for pair in dataset.pairs]
+    before = cached_count(dataset)
+    assert sorted(opened) == sorted(decoded) == labels
+    Image.fromarray(np.zeros((12, 16), np.uint8)).save(labels[3])
+    opened.clear()
+    decoded.clear()
+    assert cached_count(dataset) != before
+    assert sorted(opened) == labels
+    assert decoded == [labels[3]]
+
+
+def test_the_first_label_that_cannot_be_used_is_raised(tiny_camvid):
+    dataset = camvid(root=tiny_camvid).checked("train")
+    for index in (5, 2):
+        Image.fromarray(np.full((12, 16), 99, np.uint8)).save(dataset.pairs[index].labels)
+    with pytest.raises(DataError) as caught:
+        cached_count(dataset)
+    assert (caught.value.fault.kind, caught.value.fault.place) == (faults.UNKNOWN_IDS, str(dataset.pairs[2].labels))
+
+
+def test_changed_labels_are_counted_again():
     cached_count(Labels(LABELS))
-    assert cached_count(Labels(LABELS[:1], "g"), counted.append).total_images == 1
-    assert counted == [0]
+    assert cached_count(Labels(LABELS[:1], "g")).total_images == 1
 
 
 @pytest.mark.parametrize(
@@ -90,34 +134,27 @@ def test_changed_labels_are_counted_again(counted):
         b"",
         b"{",
         b"[]",
-        b"{}",
         b"null",
         b"\xff\xfe",
-        json.dumps({"pixels": 3}).encode(),
-        json.dumps(
-            {name: [1] for name in ("pixels", "images", "image_pixels", "labelled_pixels")} | {"total_images": 1}
-        ).encode(),
-        json.dumps({name: [1, 1, 1, 1] for name in ("pixels", "images")} | {"total_images": 1}).encode(),
+        b'{"0": 3}',
+        b'{"0": [1, 2, 3], "1": [1, 2, 3]}',
+        b'{"0": [null], "1": ["a"]}',
     ],
 )
-def test_a_damaged_cache_is_counted_again_and_repaired(cache_folder, counted, content):
-    cached_count(Labels(LABELS))
+def test_a_damaged_cache_is_counted_again_and_repaired(cache_folder, content):
+    reads()
     (path,) = cache_folder.rglob("*.json")
     path.write_bytes(content)
-    assert cached_count(Labels(LABELS), counted.append) == COUNTS
-    assert counted == [0, 1]
-    assert cached_count(Labels(LABELS), counted.append) == COUNTS
-    assert counted == [0, 1]
+    assert reads() == [0, 1]
+    assert reads() == []
 
 
-def test_a_cache_that_cannot_be_written_does_no_harm(cache_folder, counted):
+def test_a_cache_that_cannot_be_written_does_no_harm(cache_folder):
     cache_folder.write_text("a file where the folder should be")
-    for _ in range(2):
-        assert cached_count(Labels(LABELS), counted.append) == COUNTS
-    assert counted == [0, 1, 0, 1]
+    assert [reads(), reads()] == [[0, 1], [0, 1]]
 
 
-def test_without_its_own_variable_the_cache_lies_in_the_users_cache(tmp_path, monkeypatch):
+def test_without_its_own_variable_the_cache_is_in_the_users_cache(tmp_path, monkeypatch):
     monkeypatch.delenv("SEGKIT_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     cached_count(Labels(LABELS))
@@ -128,19 +165,17 @@ def test_without_its_own_variable_the_cache_lies_in_the_users_cache(tmp_path, mo
     assert list((tmp_path / "home" / ".cache" / "segkit" / "class_counts").glob("*.json"))
 
 
-# --- weights ---
-
-
-def test_a_user_without_a_home_counts_every_time(monkeypatch, counted):
+def test_a_user_without_a_home_counts_every_time(monkeypatch):
     """Such as the made-up user of a container, whom the system does not know."""
     for key in ("SEGKIT_CACHE", "XDG_CACHE_HOME", "HOME"):
         monkeypatch.delenv(key, raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 4_000_000_000)
     with pytest.raises(RuntimeError, match="home"):
         Path.home()
-    for _ in range(2):
-        assert cached_count(Labels(LABELS), counted.append) == COUNTS
-    assert counted == [0, 1, 0, 1]
+    assert [reads(), reads()] == [[0, 1], [0, 1]]
+
+
+# --- weights ---
 
 
 @pytest.mark.parametrize(
@@ -160,7 +195,7 @@ def test_weights_are_the_median_over_the_frequency(options, frequencies, median)
 
 
 def test_a_class_without_a_pixel_has_weight_0_and_is_not_in_the_median():
-    counts = count(Labels([np.array([[0, 0, 0, 1]], np.uint8)]))
+    counts = cached_count(Labels([np.array([[0, 0, 0, 1]], np.uint8)]))
     np.testing.assert_allclose(MedianFrequency()(counts, ABC), (0.5 / 0.75, 0.5 / 0.25, 0))
 
 
@@ -169,7 +204,7 @@ def test_a_class_without_a_pixel_has_weight_0_and_is_not_in_the_median():
 )
 def test_labels_without_a_class_are_refused(options):
     with pytest.raises(InputError) as caught:
-        MedianFrequency(**options)(count(Labels([np.full((2, 2), 255, np.uint8)])), ABC)
+        MedianFrequency(**options)(cached_count(Labels([np.full((2, 2), 255, np.uint8)])), ABC)
     assert (
         str(caught.value) == "no labelled pixel in the training split; expected at least one class. Check the labels."
     )
@@ -182,7 +217,7 @@ def test_labels_without_a_class_are_refused(options):
     median_over=st.sampled_from(["classes", "classes_and_void"]),
 )
 def test_weights_are_positive_exactly_where_there_are_pixels(maps, images, pixels, median_over):
-    counts = count(Labels([np.array([row], np.uint8) for row in maps]))
+    counts = cached_count(Labels([np.array([row], np.uint8) for row in maps]))
     present = np.array(counts.pixels[:-1]) > 0
     if not present.any():
         return

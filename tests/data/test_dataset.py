@@ -1,12 +1,15 @@
 """Files become samples with the right ids and colours, or one sentence that names the file."""
 
+import pickle
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from segkit.data import faults
 from segkit.data.classes import plain_classes
 from segkit.data.dataset import Pair, PairDataset
-from segkit.errors import InputError
+from segkit.data.faults import DataError, Fault
 
 PALETTE = np.array([(10, 20, 30), (200, 100, 50), (7, 7, 7)], np.uint8)
 CLASSES = ("road", "sky", "car")
@@ -26,10 +29,12 @@ def dataset(*pairs, palette=PALETTE, **options):
     return PairDataset(pairs, plain_classes(CLASSES, palette, **options))
 
 
-def refusal(function, *arguments):
-    with pytest.raises(InputError) as caught:
+def refused(function, *arguments):
+    """Kind, place and detail of the fault."""
+    with pytest.raises(DataError) as caught:
         function(*arguments)
-    return str(caught.value)
+    fault = caught.value.fault
+    return fault.kind, fault.place, fault.detail
 
 
 # --- samples ---
@@ -59,41 +64,39 @@ def test_the_void_id_becomes_255_and_other_ids_stay(files):
 # --- what is refused ---
 
 
-def test_a_missing_image_is_named(files):
-    files.image.unlink()
-    assert refusal(dataset(files).__getitem__, 0) == (
-        f"{files.image} does not exist; expected a PNG or JPEG file. Check the dataset's folder and split lists."
-    )
-
-
-def test_missing_labels_are_named(files):
+def test_missing_files_are_named(files):
     files.labels.unlink()
-    sentence = f"{files.labels} does not exist; expected a PNG file. Check the dataset's folder and split lists."
-    assert refusal(dataset(files).__getitem__, 0) == sentence
-    assert refusal(dataset(files).labels, 0) == sentence
+    for read in (dataset(files).__getitem__, dataset(files).labels):
+        assert refused(read, 0) == (faults.MISSING, str(files.labels), "")
+    files.image.unlink()
+    assert refused(dataset(files).__getitem__, 0) == (faults.MISSING, str(files.image), "")
 
 
-def test_unequal_sizes_are_refused_with_both_sizes(files):
-    Image.fromarray(np.zeros((4, 2), np.uint8)).save(files.labels)
-    assert refusal(dataset(files).__getitem__, 0) == (
-        f"{files.image} is 2x4 (height x width) but its labels {files.labels} are 4x2 (height x width): "
-        "expected equal sizes. Resize neither by hand; find the matching pair of files."
-    )
+@pytest.mark.parametrize(
+    ("labels", "how"),
+    [((90, 40), ": transposed"), ((20, 45), ": scaled by 0.5"), ((40, 80), ""), ((13, 30), ": scaled by 0.325")],
+)
+def test_how_sizes_differ_is_said(files, labels, how):
+    Image.fromarray(np.zeros((40, 90, 3), np.uint8)).save(files.image)
+    Image.fromarray(np.zeros(labels, np.uint8)).save(files.labels)
+    detail = f"40x90 (height x width), its label {labels[0]}x{labels[1]}{how}"
+    assert refused(dataset(files).__getitem__, 0) == (faults.SIZES_DIFFER, str(files.image), detail)
 
 
 def test_ids_that_no_class_has_are_counted(files):
     Image.fromarray(np.array([[0, 3, 3, 255], [254, 2, 3, 0]], np.uint8)).save(files.labels)
-    assert refusal(dataset(files).labels, 0) == (
-        f"{files.labels} holds label ids that no class has: 3 (3 pixels), 254 (1 pixels); expected 0..2, or 255 for ignored. "
-        "Fix the file, or name every class of the dataset."
-    )
+    detail = "3 (3 pixels), 254 (1 pixels); expected 0..2, or 255 for void"
+    assert refused(dataset(files).labels, 0) == (faults.UNKNOWN_IDS, str(files.labels), detail)
 
 
-def test_at_most_five_unknown_ids_are_listed(files):
-    Image.fromarray(np.arange(100, 110, dtype=np.uint8)[None]).save(files.labels)
-    assert "100 (1 pixels), 101 (1 pixels), 102 (1 pixels), 103 (1 pixels), 104 (1 pixels); expected" in refusal(
-        dataset(files).labels, 0
-    )
+def test_an_error_says_the_first_fault_and_how_many_more_there_are():
+    one, two, other = Fault(faults.EMPTY, "a.png"), Fault(faults.EMPTY, "b.png"), Fault(faults.DEEP, "c.png", "16 bits")
+    start = f"a.png: empty file. {faults.EMPTY.advice}"
+    assert str(DataError(one)) == start
+    assert str(DataError(one, two)).startswith(f"{start} 1 more has the same problem. 'segkit data verify CONFIG'")
+    assert f"{start} 2 more have the same problem. 1 more kind of problem." in str(DataError(one, two, two, other))
+    assert str(DataError(other)) == f"c.png: more than 8 bits a channel: 16 bits. {faults.DEEP.advice}"
+    assert pickle.loads(pickle.dumps(DataError(one, other))).faults == (one, other)
 
 
 # --- RGB masks ---
@@ -119,30 +122,26 @@ def test_a_colour_that_no_class_has_is_named_and_counted_even_if_it_is_near_one(
     colors[1, 0] = (7, 7, 8)
     Image.fromarray(colors).save(files.labels)
     colors[0, :2] = (7, 7, 8)
-    assert refusal(dataset(files).labels, 0) == (
-        f"{files.labels} holds colours that no class has: [0, 0, 0] (1 pixels), [7, 7, 8] (1 pixels); expected the exact colours of the "
-        "classes. Fix the file, or name every class of the dataset with its colour."
-    )
+    detail = "[0, 0, 0] (1 pixels), [7, 7, 8] (1 pixels)"
+    assert refused(dataset(files).labels, 0) == (faults.UNKNOWN_COLORS, str(files.labels), detail)
 
 
 def test_of_unknown_colours_the_five_most_frequent_are_listed(files):
     ramp = np.stack([np.arange(8).clip(max=6)] * 3, -1).astype(np.uint8) + 100
     Image.fromarray(ramp[None]).save(files.labels)
-    assert (
-        "no class has: [106, 106, 106] (2 pixels), [100, 100, 100] (1 pixels), [101, 101, 101] (1 pixels), [102, 102, 102] (1 pixels), "
-        "[103, 103, 103] (1 pixels) and 2 more; expected"
-    ) in refusal(dataset(files).labels, 0)
+    assert refused(dataset(files).labels, 0)[2] == (
+        "[106, 106, 106] (2 pixels), [100, 100, 100] (1 pixels), [101, 101, 101] (1 pixels), [102, 102, 102] (1 pixels), "
+        "[103, 103, 103] (1 pixels) and 2 more"
+    )
 
 
 def test_an_rgb_mask_is_refused_where_two_classes_have_one_colour(files):
     same = PALETTE[[0, 1, 0]]
     np.testing.assert_array_equal(dataset(files, palette=same)[0].labels, IDS)  # ids need no colours
     save_colors(files.labels, IDS)
-    assert refusal(dataset(files, palette=same).labels, 0) == (
-        f"{files.labels} is an RGB mask, and [10, 20, 30] is the colour of 'road' and 'car'; expected a colour for each. "
-        "Change one of them, or save masks as class ids."
-    )
-    assert "[7, 7, 7] is the colour of 'car' and 'ignored'" in refusal(dataset(files, void_color=(7, 7, 7)).labels, 0)
+    detail = "[10, 20, 30] is 'car' and 'road'"
+    assert refused(dataset(files, palette=same).labels, 0) == (faults.SHARED_COLOR, str(files.labels), detail)
+    assert refused(dataset(files, void_color=(7, 7, 7)).labels, 0)[2] == "[7, 7, 7] is 'car' and 'ignored'"
 
 
 # --- the hash of a split ---
@@ -167,9 +166,8 @@ def test_the_fingerprint_follows_how_labels_are_read(files):
 
 def test_the_fingerprint_names_a_missing_label(files):
     files.labels.unlink()
-    assert refusal(dataset(files).fingerprint) == (
-        f"{files.labels} cannot be read: No such file or directory; expected a file of labels. Restore it."
-    )
+    detail = "No such file or directory"
+    assert refused(dataset(files).fingerprint) == (faults.UNREADABLE, str(files.labels), detail)
 
 
 def test_the_fingerprint_follows_colours_where_masks_are_rgb_and_only_there(files):

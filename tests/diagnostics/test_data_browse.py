@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from segkit.build import build_dataset, build_model, build_steps, build_training_transform, load_config
+from segkit.config.transforms import Transforms
 from segkit.data.dataset import Sample
 from segkit.data.transforms.training import TrainingTransform
 from segkit.diagnostics.browse import _row, _spread
@@ -49,7 +50,7 @@ def test_versions_are_what_training_feeds_the_network(segkit):
     for index in range(9):
         row = _row(dataset[index], transform, seed=3, versions=2, names=dataset.class_names)
         for tile, (image, labels) in zip(row.tiles[1:], fed[row.name], strict=True):
-            restored = image.transpose(1, 2, 0) * transform.deviation + transform.mean
+            restored = image.transpose(1, 2, 0) * transform.std + transform.mean
             np.testing.assert_allclose(tile.image, restored, atol=0.51)
             assert (tile.layer[labels < 255] == labels[labels < 255]).all()
             assert (tile.layer[labels == 255] >= DARK).all()
@@ -164,9 +165,8 @@ def test_what_cannot_be_shown_ends_in_one_message(segkit, tmp_path, arguments, m
 def test_large_images_are_shown_smaller_with_labels_in_their_place(size, shown):
     image, labels = np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8)
     image[size[0] // 2 :], labels[size[0] // 2 :] = 200, 1
-    tile = _row(
-        Sample("a", image, labels), TrainingTransform(mean=[0] * 3, deviation=[1] * 3), seed=0, versions=0, names="ab"
-    ).tiles[0]
+    transform = TrainingTransform(Transforms(), mean=[0] * 3, std=[1] * 3)
+    tile = _row(Sample("a", image, labels), transform, seed=0, versions=0, names="ab").tiles[0]
     assert tile.image.shape[:2] == tile.layer.shape == shown
     assert ((tile.image[..., 0] > 100) == (tile.layer == 1)).mean() > 0.99
     assert tile.caption == (f"on disk, {size[0]}x{size[1]}", "void 0.0%")

@@ -44,13 +44,13 @@ def test_json_of_a_dataset_that_can_be_counted_by_hand(segkit, folder):
         {"name": "b", "pixels": 3, "share": 0.375, "images": 2, "share_of_images": 1.0, "median_share": 0.375},
         {"name": "void", "pixels": 1, "share": 0.125, "images": 1, "share_of_images": 0.5, "median_share": 0.25},
     ]
-    assert (train["mean"], train["deviation"]) == ([76.5] * 3, [25.5] * 3)
-    assert (train["mean_of_1"], train["deviation_of_1"]) == ([0.3] * 3, [0.1] * 3)
+    assert (train["mean"], train["std"]) == ([76.5] * 3, [25.5] * 3)
+    assert (train["mean_of_1"], train["std_of_1"]) == ([0.3] * 3, [0.1] * 3)
     assert values["class_weights"]["labelled_pixels_per_image"] == 3.5
     weights = values["class_weights"]["variants"]["median over classes"]
     assert weights["weights"] == pytest.approx({"a": (3.5 / 8) / (4 / 8), "b": (3.5 / 8) / (3 / 8)})
     assert weights["mean"] == pytest.approx(1.0)  # (4 * 7/8 + 3 * 7/6) / 7
-    assert values["normalizations"]["inception"] == {"mean": [127.5] * 3, "deviation": [127.5] * 3}
+    assert values["normalizations"]["inception"] == {"mean": [127.5] * 3, "std": [127.5] * 3}
     assert values["normalizations"].keys() == NORMALIZATIONS.keys()
 
 

@@ -9,6 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from test_doctor import found
 
+from segkit.data import faults
+from segkit.data.faults import data_error
+
 CAMVID = ["model.encoder.weights=null", "model.encoder.width=0.0625", "training.batch_size=4", "transforms.crop=null"]
 
 
@@ -40,9 +43,7 @@ def test_every_split_of_the_data_is_looked_at(look, tiny_camvid):
     topics = look("camvid/fcn8s", f"data.root={tiny_camvid}", *CAMVID, "--no-step")
     assert topics["data train"][0]["text"] == f"7 images in {tiny_camvid}, the first is 12x16 (height x width)"
     assert topics["data val"][0]["text"] == f"3 images in {tiny_camvid}, the first is 12x16 (height x width)"
-    assert problems(topics) == {
-        "data test": f"{tiny_camvid}/test/test_0.png is no PNG or JPEG file. Copy it again from its source, or convert it first."
-    }
+    assert problems(topics) == {"data test": str(data_error(faults.NO_IMAGE, tiny_camvid / "test" / "test_0.png"))}
 
 
 def test_a_missing_root_is_named_for_every_split(look, tmp_path):
@@ -75,7 +76,7 @@ def test_a_first_step_that_fails_is_a_problem(look, tiny, finished, tmp_path):
     assert told.keys() == {"training step"}
     assert told["training step"].startswith("training stopped: step 1: encoder.")
     told = problems(
-        look("streets/segnet", *tiny, "data.size=[32,32]", "transforms.resolution=0.5", "training.batch_size=1")
+        look("streets/segnet", *tiny, "data.size=[32,32]", "transforms.input_scale=0.5", "training.batch_size=1")
     )
     assert told["training step"].startswith("batch norm cannot train on one value per channel ")
     assert problems(look("streets/segnet", *tiny, "training.batch_size=9"))["training step"].startswith(

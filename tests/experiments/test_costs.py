@@ -62,7 +62,7 @@ def test_configs_are_counted_without_dataset_and_without_weights(segkit):
 @pytest.mark.usefixtures("segkit")  # goes to the folder of the configs
 def test_the_image_is_the_first_of_the_test_split_at_network_resolution():
     halved, whole = (
-        costs_of(STREETS[1:], overrides=[*SMALL, f"transforms.resolution={ratio}"])[0] for ratio in (0.5, 1)
+        costs_of(STREETS[1:], overrides=[*SMALL, f"transforms.input_scale={ratio}"])[0] for ratio in (0.5, 1)
     )
     assert (halved.size, whole.size) == ((20, 30), (40, 60))
     assert halved.macs < whole.macs / 3

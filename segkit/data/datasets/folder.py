@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -27,30 +28,25 @@ def folder(*, root: Path, classes: Path | None = None) -> Layout:
         InputError: if the folder is missing, or the class file is missing or malformed.
     """
     require_root(root, "a folder with classes.yaml, images and labels")
-    splits = {
-        split: _by_list(root, split) if os.path.lexists(root / f"{split}.txt") else _by_folder(root / split)
-        for split in SPLITS
-    }
+    splits, expected = {}, "the name of an image, below 'images'"
+    for split in SPLITS:
+        by_list = os.path.lexists(root / f"{split}.txt")
+        splits[split] = (
+            listed(root / f"{split}.txt", expected, partial(_pairs, root)) if by_list else _by_folder(root / split)
+        )
     return Layout(read_classes(classes or root / "classes.yaml"), splits)
 
 
-def _by_list(root: Path, split: str) -> Listed:
-    """The images that a list names."""
-    return listed(root / f"{split}.txt", "the name of an image, below 'images'", partial(_pairs, root))
-
-
 def _pairs(root: Path, line: str) -> list[Pair]:
+    """The sample of a line of a list."""
     name = Path(line)
     if not name.name or name.is_absolute() or ".." in name.parts:
         return []
     has_ending = name.suffix.lower() in SUFFIXES
     endings = [ending for suffix in SUFFIXES for ending in (suffix, suffix.upper())]
-    images = [name] if has_ending else [name.with_name(name.name + ending) for ending in endings]
-    image = next(
-        (root / "images" / each for each in images if os.path.isfile(root / "images" / each)),
-        root / "images" / images[0],
-    )
+    images = [root / "images" / name.with_name(name.name + ending) for ending in ([""] if has_ending else endings)]
     stem = name.with_suffix("") if has_ending else name
+    image = next((each for each in images if os.path.isfile(each)), images[0])
     return [Pair(stem.as_posix(), image, root / "labels" / f"{stem}.png")]
 
 
@@ -64,21 +60,24 @@ def _by_folder(folder: Path) -> Listed:
     try:
         found = images_below(images)
     except OSError as error:
-        return Listed(
-            images,
-            problems=(f"{images} cannot be read: {error.strerror}; expected a folder of images. Change its rights.",),
-        )
-    stems = [path.with_suffix("") for path in found]
-    twice = [stem for stem, count in Counter(stems).items() if count > 1]
-    problems = [f"{images} holds '{stem}' with two endings; expected one image per name. Remove one." for stem in twice]
+        reason = f"{images} cannot be read: {error.strerror}; expected a folder of images. Change its rights."
+        return Listed(images, problems=(reason,))
+    problem = named_twice(images, found)
     if not found:
-        problems = [
-            f"{images} holds no image; expected files ending in {', '.join(SUFFIXES)}. Add them or set data.root."
-        ]
+        problem = f"{images} holds no image; expected files ending in {', '.join(SUFFIXES)}. Add them or set data.root."
+    stems = [path.with_suffix("") for path in found]
     pairs = [
         Pair(stem.as_posix(), images / path, labels / f"{stem}.png") for path, stem in zip(found, stems, strict=True)
     ]
-    return Listed(images, tuple(pairs), problems=tuple(problems))
+    return Listed(images, tuple(pairs), problems=(problem,) if problem else ())
+
+
+def named_twice(images: Path, found: Sequence[Path]) -> str:
+    """The problem of two images that differ in their ending alone, or nothing."""
+    twice = [stem for stem, count in Counter(path.with_suffix("") for path in found).items() if count > 1]
+    if not twice:
+        return ""
+    return f"{images} holds '{twice[0]}' with two endings; expected one image per name. Remove one."
 
 
 def images_below(folder: Path) -> list[Path]:

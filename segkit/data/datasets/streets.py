@@ -191,7 +191,7 @@ def _draw_skyline(canvas: Canvas, rng: Generator) -> None:
 
 
 def _draw_side(canvas: Canvas, rng: Generator, street: _Street, side: int) -> None:
-    """What lines one side of the street, from far to near: houses, trees, fences, gaps."""
+    """Houses, trees, fences and gaps along one side of the street, from far to near."""
     wall, leafy, z1 = street.walls[(side + 1) // 2], rng.uniform(0.1, 0.8), FAR * 0.9
     while z1 > NEAR + 1:
         z0 = max(NEAR, z1 - rng.uniform(7, 20))

@@ -34,8 +34,8 @@ COLOURS = {
     IGNORE: (25, 200, (0, 0, 0), 40),
 }
 
-_TURN = np.linspace(0, 2 * np.pi, 14, endpoint=False)
-CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], 1)
+_ANGLES = np.linspace(0, 2 * np.pi, 14, endpoint=False)
+CIRCLE = np.stack([np.cos(_ANGLES), np.sin(_ANGLES)], 1)
 SIGNS = (
     CIRCLE,
     np.array([(0, 1.2), (-1.05, -0.6), (1.05, -0.6)]),
@@ -63,7 +63,7 @@ def lighter(colour: Colour, factor: float) -> Colour:
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the scene is seen from."""
+    """Position and lens of the camera."""
 
     height: float  # metres above the road
     focal: float  # focal length, in image heights
@@ -97,8 +97,8 @@ class Canvas:
         self.size, self._unit = size, size[0] * OVERSAMPLING
         self.pixels = np.zeros((size[0] * OVERSAMPLING, size[1] * OVERSAMPLING, 4), np.uint8)
         cos, sin = self._axis = math.cos(camera.roll) * self._unit, math.sin(camera.roll) * self._unit
-        self._turn = np.array([[cos, sin], [-sin, cos]])
-        self._shift = np.array([camera.aspect / 2, 0.5]) @ (np.eye(2) * self._unit - self._turn)
+        self._rotation = np.array([[cos, sin], [-sin, cos]])
+        self._shift = np.array([camera.aspect / 2, 0.5]) @ (np.eye(2) * self._unit - self._rotation)
 
     def labels(self) -> RawLabels:
         """Class ids [H, W]: one canvas pixel of each square, never a mixture."""
@@ -113,7 +113,7 @@ class Canvas:
         return self._pixel(self.camera.project(points))
 
     def shows(self, x: float, z: float, margin: float) -> bool:
-        """Whether something `margin` metres wide at (x, 0, z) may be in the picture."""
+        """True if something `margin` metres wide at (x, 0, z) may be in the picture."""
         camera = self.camera
         column, reach = camera.centre + camera.focal * (x / z + camera.bend * z), camera.focal * margin / z
         return -reach - 0.1 < column < camera.aspect + reach + 0.1
@@ -137,15 +137,15 @@ class Canvas:
         cv2.polylines(self.pixels, [self._upright(x, z, path)], False, self._value(colour, z, kind), thickness)
 
     def _pixel(self, screen: np.ndarray) -> np.ndarray:
-        return (screen @ self._turn + self._shift).astype(np.int32)
+        return (screen @ self._rotation + self._shift).astype(np.int32)
 
     def _upright(self, x: float, z: float, outlines: np.ndarray | Sequence) -> np.ndarray:
         camera, scale = self.camera, self.camera.focal / z
         column = camera.centre + scale * (x + camera.bend * z * z)
         row, (cos, sin), (right, down) = camera.horizon + scale * camera.height, self._axis, self._shift.tolist()
-        turn = np.array(((scale * cos, scale * sin), (scale * sin, -scale * cos)))
+        rotation = np.array(((scale * cos, scale * sin), (scale * sin, -scale * cos)))
         foot = np.array((column * cos - row * sin + right, column * sin + row * cos + down))
-        return (np.asarray(outlines, float) @ turn + foot).astype(np.int32)
+        return (np.asarray(outlines, float) @ rotation + foot).astype(np.int32)
 
     def _paint(self, outlines: np.ndarray, value: tuple[float, float, float, int]) -> None:
         for outline in outlines if outlines.ndim == 3 else outlines[None]:

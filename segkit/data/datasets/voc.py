@@ -14,8 +14,8 @@ from segkit.errors import InputError
 from segkit.tensors import IGNORE
 
 CLASS_NAMES = (
-    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable", "dog", "horse",
-    "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
+    "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",
+    "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 
 
@@ -36,8 +36,8 @@ PALETTE = np.array([voc_color(index) for index in range(len(CLASS_NAMES))], np.u
 
 CLASSES = plain_classes(CLASS_NAMES, PALETTE, void_color=voc_color(IGNORE))
 SIZES = {  # images of the published splits
-    "train": 1464, "val": 1449, "trainval": 2913, "trainaug": 10582, "seg11valid": 736, "sbd/train": 8498, "sbd/val": 2857,
-    "sbd/train_noval": 5623,
+    "train": 1464, "val": 1449, "trainval": 2913, "trainaug": 10582, "seg11valid": 736, "sbd/train": 8498,
+    "sbd/val": 2857, "sbd/train_noval": 5623,
 }  # fmt: skip
 EXPECTED = "one image id, such as 2007_000032"
 
@@ -82,7 +82,7 @@ def voc(
 
 
 class _Sources:
-    """Where the images and labels of named splits are.
+    """Images and labels of named splits.
 
     Args:
         root: VOC2012.
@@ -105,8 +105,8 @@ class _Sources:
             return self.sbd_list(name)
         if not os.path.lexists(path):
             known = ", ".join(name for name in SIZES if "/" in name or name.startswith(("trainaug", "seg")))
-            problem = f"there is no split '{name}': {path} does not exist; expected a list there, or one of {known}. Choose one."
-            return Listed(path, problems=(problem,))
+            expected = f"expected a list there, or one of {known}. Choose one."
+            return Listed(path, problems=(f"there is no split '{name}': {path} does not exist; {expected}",))
         labels = "SegmentationClassAug" if name == "trainaug" else "SegmentationClass"
         return listed(path, EXPECTED, lambda line: [self.voc(line, labels)] if _is_id(line) else [])
 
@@ -117,14 +117,13 @@ class _Sources:
         sbd = self.sbd
         if sbd is None or not (sbd / "cls").is_dir():
             found = "no data.sbd" if sbd is None else f"data.sbd = '{sbd}', which holds no cls"
-            problem = f"the split '{name}' needs SBD, and there is {found}; expected its folder with img, cls and lists. Set data.sbd=PATH."
-            return Listed(self.root, problems=(problem,))
-        path = sbd / f"{name.removeprefix('sbd/')}.txt"
-        return listed(
-            path,
-            EXPECTED,
-            lambda id: [Pair(id, sbd / "img" / f"{id}.jpg", sbd / "cls" / f"{id}.mat")] if _is_id(id) else [],
-        )
+            problem = f"the split '{name}' needs SBD, and there is {found}; expected its folder with img, cls and lists"
+            return Listed(self.root, problems=(f"{problem}. Set data.sbd=PATH.",))
+
+        def pairs(id: str) -> list[Pair]:
+            return [Pair(id, sbd / "img" / f"{id}.jpg", sbd / "cls" / f"{id}.mat")] if _is_id(id) else []
+
+        return listed(sbd / f"{name.removeprefix('sbd/')}.txt", EXPECTED, pairs)
 
     def trainaug(self) -> Listed:
         parts = [self.split("train"), self.split("val"), self.sbd_list("sbd/train"), self.sbd_list("sbd/val")]
@@ -135,5 +134,5 @@ class _Sources:
 
 
 def _is_id(line: str) -> bool:
-    """Whether a line holds an id, and not a path or more than one word."""
+    """True for an id; False for a path or more than one word."""
     return re.fullmatch(r"[\w.-]+", line) is not None and not line.startswith(".")

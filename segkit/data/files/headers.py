@@ -1,93 +1,97 @@
-"""What the first bytes of a PNG or JPEG file say, without decoding it."""
+"""Headers of image and label files: format, size and bits, read without decoding, and refused where they cannot be
+used."""
 
 import struct
 from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
-from PIL import Image
+from segkit.data import faults
+from segkit.data.faults import data_error
+from segkit.data.files.png import (
+    GREY,
+    GREY_ALPHA,
+    HEADER_BYTES,
+    PALETTE,
+    RGB,
+    RGB_ALPHA,
+    SIGNATURE,
+    PngHeader,
+    png_header,
+)
 
-from segkit.data.files.png import SIGNATURE
-
+MAX_PIXELS = 89_000_000  # Pillow takes for a bomb what has 0.5% more
 _NO_FRAME = (0xC4, 0xC8, 0xCC)  # of the markers C0..CF, those that begin no frame
-_ORIENTATION = 0x0112  # EXIF tag
+Color = Literal["grey", "RGB", "palette", "grey and alpha", "RGB and alpha", "CMYK"]
+_PNG: dict[int, Color] = {
+    GREY: "grey", RGB: "RGB", PALETTE: "palette", GREY_ALPHA: "grey and alpha", RGB_ALPHA: "RGB and alpha",
+}  # fmt: skip
+_JPEG: dict[int, Color] = {1: "grey", 3: "RGB", 4: "CMYK"}
+_OTHERS = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself.
+    """Properties that a file declares.
 
     Attributes:
         height, width: pixels; 0: only decoding tells.
         depth: bits a channel.
         color: its channels.
+        png: of a PNG file.
     """
 
     format: Literal["PNG", "JPEG", "MAT"]
     height: int
     width: int
     depth: int
-    color: Literal["grey", "RGB", "palette", "grey and alpha", "RGB and alpha", "CMYK"]
+    color: Color
+    png: PngHeader | None = None
 
 
-_PNG: dict[int, Literal["grey", "RGB", "palette", "grey and alpha", "RGB and alpha"]] = {
-    0: "grey", 2: "RGB", 3: "palette", 4: "grey and alpha", 6: "RGB and alpha",
-}  # fmt: skip
-_OTHERS = {b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF"}
-_JPEG: dict[int, Literal["grey", "RGB", "CMYK"]] = {1: "grey", 3: "RGB", 4: "CMYK"}
+def read_header(file: BinaryIO, path: Path, *, label: bool) -> Header:
+    """The header of an image, or of a label map.
 
-
-def read_header(path: Path) -> Header | None:
-    """The header of a PNG or JPEG file; of a file that is named *.mat, what labels in such files are; None: it is
-    neither.
-
+    Args:
+        file: at its beginning.
+        path: for the messages; a name that ends in .mat is a MATLAB file.
     Raises:
-        OSError: if the file cannot be read.
-        ValueError: if the header of a PNG file is damaged.
+        DataError: if the format, the bits or the size cannot be used, or the header is damaged.
     """
-    with FileIO(path) as file:
-        if path.suffix == ".mat":
-            return Header("MAT", 0, 0, 8, "grey")
-        start = file.read(32)
-        if start.startswith(SIGNATURE):
-            return _png(start)
-        return _jpeg(file) if start.startswith(b"\xff\xd8\xff") else None
+    start = file.read(512)
+    header = _any_header(file, start, path)
+    if header is None or (header.format == "JPEG" if label else header.format == "MAT"):
+        found = (
+            _other_format(start) if header is None else {"JPEG": "a JPEG file", "MAT": "a MATLAB file"}[header.format]
+        )
+        raise data_error(faults.NO_PNG if label else faults.NO_IMAGE, path, f"it is {found}" if found else "")
+    if label and header.color in ("grey and alpha", "RGB and alpha"):
+        raise data_error(faults.ALPHA_LABEL, path, header.color)
+    if header.depth > 8:
+        raise data_error(faults.DEEP, path, f"{header.depth} bits")
+    if header.height * header.width > MAX_PIXELS:
+        pixels = f"{header.height}x{header.width} pixels"
+        raise data_error(faults.HUGE, path, f"{pixels}; at most {MAX_PIXELS} are decoded")
+    return header
 
 
-def other_format(path: Path) -> str:
-    """What a file is that is neither PNG nor JPEG; empty: unknown.
-
-    Raises:
-        OSError: if the file cannot be read.
-    """
-    with FileIO(path) as file:
-        start = file.read(512)
-    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
-        return "WebP"
-    if start.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith((b"<!doctype html", b"<html")):
-        return "HTML: a page in place of a file that was to be downloaded"
-    return next((name for signature, name in _OTHERS.items() if start.startswith(signature)), "")
-
-
-def _png(start: bytes) -> Header:
-    """Source: PNG Specification, third edition (W3C 2025), 11.2.1."""
-    if len(start) < 32 or start[12:16] != b"IHDR" or start[25] not in _PNG:
-        raise ValueError("its header is damaged")
-    width, height, depth, color = struct.unpack(">IIBB", start[16:26])
-    return Header("PNG", height, width, depth, _PNG[color])
-
-
-def _jpeg(file: FileIO) -> Header:
-    """Of a damaged one, height and width are 0: decoders forgive much.
-
-    Source: ITU-T T.81, B.1 and B.2.2: markers with lengths, up to the start of a frame.
-    """
+def _any_header(file: BinaryIO, start: bytes, path: Path) -> Header | None:
+    if path.suffix == ".mat":
+        return Header("MAT", 0, 0, 8, "grey")
+    if start.startswith(SIGNATURE):
+        try:
+            png = png_header(start[:HEADER_BYTES])
+        except ValueError as error:
+            raise data_error(faults.DAMAGED, path, str(error)) from None
+        return Header("PNG", png.height, png.width, png.depth, _PNG[png.color_type], png)
+    if not start.startswith(b"\xff\xd8\xff"):
+        return None
+    # Source: ITU-T T.81, B.1 and B.2.2: markers with lengths, up to the start of a frame
     at = 2
     while True:
         file.seek(at)
         segment = file.read(10)
-        if len(segment) < 10 or segment[0] != 0xFF:
+        if len(segment) < 10 or segment[0] != 0xFF:  # damaged, but decoders forgive much
             return Header("JPEG", 0, 0, 8, "RGB")
         if segment[1] == 0xFF:  # fill
             at += 1
@@ -98,21 +102,10 @@ def _jpeg(file: FileIO) -> Header:
             at += 2 + int.from_bytes(segment[2:4])
 
 
-def rotation(path: Path) -> int:
-    """EXIF orientation of a file that can be decoded, 1..8; 1: as stored. In a PNG file, what follows the pixels is
-    passed over."""
-    with Image.open(path) as image:
-        if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode all to look behind
-            return 1
-        try:
-            found = image.getexif().get(_ORIENTATION, 1)
-        except Exception:  # metadata may be anything
-            return 1
-    return found if isinstance(found, int) else 1
-
-
-def palette(path: Path) -> list[tuple[int, int, int]]:
-    """Colours of a palette PNG that can be decoded, RGB by id."""
-    with Image.open(path) as image:
-        values = image.getpalette("RGB") or []
-    return list(zip(values[::3], values[1::3], values[2::3], strict=True))
+def _other_format(start: bytes) -> str:
+    """The format of a file that is neither PNG nor JPEG; empty: unknown."""
+    if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
+        return "WebP"
+    if start.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        return "HTML, such as a login page in place of a download"
+    return next((name for signature, name in _OTHERS.items() if start.startswith(signature)), "")

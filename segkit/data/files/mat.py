@@ -6,12 +6,10 @@ Source: MathWorks, MAT-File Format (level 5), chapter 1.
 
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
-from segkit.data.files.images import MAX_PIXELS, read_file
-from segkit.errors import InputError
+from segkit.data.files.headers import MAX_PIXELS
 from segkit.tensors import RawLabels
 
 HEADER, LITTLE_ENDIAN = 128, b"IM"
@@ -20,44 +18,35 @@ _STRUCT, _UINT8_ARRAY = 2, 9  # classes of arrays
 MAX_BYTES = 2 * MAX_PIXELS  # of an element, decompressed
 
 
-def read_mat_mask(path: Path) -> RawLabels:
+def decode_mat(content: bytes) -> RawLabels:
     """Class ids of an SBD file, uint8 [H, W]: the field `Segmentation` of its struct `GTcls`.
 
     Raises:
-        InputError: if the file is missing, damaged, of another kind, or too large.
+        ValueError: if it is damaged, of another kind, or too large.
     Source: Hariharan et al. 2011, Semantic Contours from Inverse Detectors; benchmark.tgz.
     """
-    content = read_file(path, "SBD .mat")
-    try:
-        return _segmentation(content)
-    except (ValueError, zlib.error) as error:
-        raise InputError(
-            f"{path} cannot be read ({error}); expected SBD's GTcls.Segmentation. Copy it again from its source."
-        ) from None
-
-
-def _segmentation(content: bytes) -> RawLabels:
     if len(content) < HEADER or content[HEADER - 2 : HEADER] != LITTLE_ENDIAN:
         raise ValueError("it is no MATLAB file of level 5")
     for kind, data in _elements(memoryview(content)[HEADER:]):
         if kind == _COMPRESSED:
-            whole = zlib.decompressobj().decompress(data, MAX_BYTES)
+            try:
+                whole = zlib.decompressobj().decompress(data, MAX_BYTES)
+            except zlib.error as error:
+                raise ValueError(f"it is damaged: {error}") from None
             kind, data = next(_elements(memoryview(whole)), (0, data))
         if kind != _MATRIX:
             continue
         parts = list(_elements(data))
         if len(parts) > 5 and parts[0][1][:1] == bytes([_STRUCT]) and bytes(parts[2][1]) == b"GTcls":
-            size = int.from_bytes(parts[3][1], "little")
-            names = [
-                bytes(parts[4][1][at : at + size]).rstrip(b"\0") for at in range(0, len(parts[4][1]), max(1, size))
-            ]
-            if b"Segmentation" in names and len(parts) == 5 + len(names):
-                return _labels(parts[5 + names.index(b"Segmentation")][1])
+            size, names = int.from_bytes(parts[3][1], "little"), bytes(parts[4][1])
+            fields = [names[at : at + size].rstrip(b"\0") for at in range(0, len(names), max(1, size))]
+            if b"Segmentation" in fields and len(parts) == 5 + len(fields):
+                return _labels(parts[5 + fields.index(b"Segmentation")][1])
     raise ValueError("it holds no GTcls.Segmentation")
 
 
 def _labels(data: memoryview) -> RawLabels:
-    """A matrix of uint8, which MATLAB stores by columns."""
+    """Labels of a matrix of uint8, which MATLAB stores by columns."""
     parts = list(_elements(data))
     if len(parts) < 4 or parts[0][1][:1] != bytes([_UINT8_ARRAY]) or parts[1][0] != _INT32 or parts[3][0] != _UINT8:
         raise ValueError("GTcls.Segmentation is no map of uint8")

@@ -15,16 +15,16 @@ from segkit.tensors import Size
 
 
 class Albumentations:
-    """See `segkit.data.transforms.training.Backend`. albumentations' transforms execute; what they would draw at random
-    is given to them."""
+    """A `segkit.data.transforms.training.Backend` of albumentations' transforms, which are given what they would draw
+    at random."""
 
     def __init__(self):
-        self.flip, self.jitter, self.gaussian = A.HorizontalFlip(), A.ColorJitter(), A.GaussianBlur()
+        self._flip, self._jitter, self._blur = A.HorizontalFlip(), A.ColorJitter(), A.GaussianBlur()
 
-    def loaded(self, array: np.ndarray) -> np.ndarray:
+    def load(self, array: np.ndarray) -> np.ndarray:
         return array
 
-    def resized(self, pixels: np.ndarray, size: Size, *, labels: bool = False) -> np.ndarray:
+    def resize(self, pixels: np.ndarray, size: Size, *, labels: bool = False) -> np.ndarray:
         """Images by area or linearly."""
         if size == pixels.shape[:2]:
             return pixels
@@ -34,39 +34,37 @@ class Albumentations:
         method = cv2.INTER_NEAREST_EXACT if labels else cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
         return cv2.resize(pixels, size[::-1], interpolation=method)
 
-    def cropped(self, pixels: np.ndarray, box: Box) -> np.ndarray:
+    def crop(self, pixels: np.ndarray, box: Box) -> np.ndarray:
         return np.ascontiguousarray(pixels[box.top : box.top + box.height, box.left : box.left + box.width])
 
-    def turned(self, pixels: np.ndarray, view: View, *, outside: int | None = None) -> np.ndarray:
+    def warp(self, pixels: np.ndarray, view: View, *, outside: int | None = None) -> np.ndarray:
         matrix = view.matrix((pixels.shape[0], pixels.shape[1]))
         matrix[:, 2] += matrix[:, :2].sum(1) / 2 - 0.5  # OpenCV's pixel i has its middle at i
         size = (view.window.width, view.window.height)
         if outside is None:
-            return cv2.warpAffine(
-                pixels, matrix, size, None, cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, cv2.BORDER_REPLICATE
-            )
-        return cv2.warpAffine(
-            pixels, matrix, size, None, cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, cv2.BORDER_CONSTANT, (outside,)
-        )
+            method = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            return cv2.warpAffine(pixels, matrix, size, None, method, cv2.BORDER_REPLICATE)
+        method = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(pixels, matrix, size, None, method, cv2.BORDER_CONSTANT, (outside,))
 
-    def mirrored(self, pixels: np.ndarray) -> np.ndarray:
-        return self.flip.apply(pixels)
+    def flip(self, pixels: np.ndarray) -> np.ndarray:
+        return self._flip.apply(pixels)
 
-    def jittered(
+    def jitter(
         self, image: np.ndarray, brightness: float, contrast: float, saturation: float, hue: float, order: list[int]
     ) -> np.ndarray:
-        return self.jitter.apply(image, brightness, contrast, saturation, hue, order)
+        return self._jitter.apply(image, brightness, contrast, saturation, hue, order)
 
-    def blurred(self, image: np.ndarray, sigma: float) -> np.ndarray:
-        return self.gaussian.apply(image, cv2.getGaussianKernel(blur_kernel_size(sigma, image.shape[:2]), sigma))
+    def blur(self, image: np.ndarray, sigma: float) -> np.ndarray:
+        return self._blur.apply(image, cv2.getGaussianKernel(blur_kernel_size(sigma, image.shape[:2]), sigma))
 
-    def padded(self, pixels: np.ndarray, sides: tuple[int, int, int, int], value: int) -> np.ndarray:
-        left, top, right, bottom = sides
+    def pad(self, pixels: np.ndarray, padding: tuple[int, int, int, int], value: int) -> np.ndarray:
+        left, top, right, bottom = padding
         return cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(value,) * 3)
 
-    def normalized(self, image: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> Tensor:
+    def normalize(self, image: np.ndarray, mean: np.ndarray, std: np.ndarray) -> Tensor:
         """Through a table of the 256 values of each channel."""
-        table = ((np.arange(256, dtype=np.float32) - mean[:, None]) / deviation[:, None]).astype(np.float32)
+        table = ((np.arange(256, dtype=np.float32) - mean[:, None]) / std[:, None]).astype(np.float32)
         normalized = np.empty((3, *image.shape[:2]), np.float32)
         for channel, plane in enumerate(cv2.split(image)):
             cv2.LUT(plane, table[channel], dst=normalized[channel])

@@ -1,4 +1,4 @@
-"""Where the pixels of a training sample lie in its resized image. Numbers alone; a backend moves the pixels.
+"""Geometry of a training sample in its resized image. Numbers alone; a backend moves the pixels.
 
 Coordinates are pixels of the resized image; pixel i covers i to i + 1.
 """
@@ -25,11 +25,11 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class View:
-    """A window onto an image that was turned about its middle; what it shows may be flipped then.
+    """A window onto an image that is rotated about its centre; then it may be flipped.
 
     Attributes:
         size: (height, width) of the image.
-        window: what is shown.
+        window: the part that is shown.
         angle: degrees, counter-clockwise.
         flip: exchange left and right.
     """
@@ -41,15 +41,15 @@ class View:
 
     @cached_property
     def visible(self) -> Box:
-        """The part of the window where an upright image is."""
+        """The part of the window that an unrotated image fills."""
         top, left, height, width = self.window
         bottom, right = min(top + height, self.size[0]), min(left + width, self.size[1])
         return Box(max(top, 0), max(left, 0), bottom - max(top, 0), right - max(left, 0))
 
     @cached_property
-    def sides(self) -> tuple[int, int, int, int]:
-        """Pixels of the window left of, above, right of and below the visible part, after the flip; 0 around a turned
-        image."""
+    def padding(self) -> tuple[int, int, int, int]:
+        """Pixels of the window left of, above, right of and below the visible part, after the flip; 0 around a rotated
+        image, which is warped into the whole window."""
         if self.angle:
             return 0, 0, 0, 0
         top, left = self.visible.top - self.window.top, self.visible.left - self.window.left
@@ -58,12 +58,12 @@ class View:
 
     @property
     def has_outside(self) -> bool:
-        """Whether the window may show what is not in the image."""
-        return self.angle != 0 or any(self.sides)
+        """True if the window may show more than the image."""
+        return self.angle != 0 or any(self.padding)
 
     def matrix(self, size: Size) -> np.ndarray:
-        """[2, 3]: from (x, y, 1) in the window, before a flip, to (x, y) in the image as it is at another size: on
-        disk, for instance."""
+        """Affine map [2, 3] from (x, y, 1) in the window, before a flip, to (x, y) in the image at another size, such
+        as that on disk."""
         cosine, sine = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
         back = np.array([[cosine, -sine], [sine, cosine]])  # y points down
         first, middle = np.array([self.window.left, self.window.top]), np.array(self.size[::-1]) / 2
@@ -72,8 +72,7 @@ class View:
 
 
 def random_window(draw: random.Random, size: Size, crop: Size | None) -> Box:
-    """A crop at any place within the image, or with the image at any place within it where that is smaller; None: the
-    image.
+    """A random crop window; an image smaller than the crop is placed at random inside it. Without a crop, the image.
 
     The numbers are drawn as albumentations' RandomCrop (pad_position="random") draws them, so equal states give equal
     crops.
@@ -90,6 +89,5 @@ def random_window(draw: random.Random, size: Size, crop: Size | None) -> Box:
 
 
 def blur_kernel_size(sigma: float, size: Size) -> int:
-    """Pixels that a Gaussian needs: to three standard deviations, and no further than the image is mirrored at its
-    borders."""
+    """Odd number of pixels that a Gaussian needs: three sigma to either side, but no more than the image can mirror."""
     return 2 * min(math.ceil(3 * sigma), size[0] - 1, size[1] - 1) + 1

@@ -14,21 +14,21 @@ from segkit.tensors import Size
 
 
 class Torchvision:
-    """See `segkit.data.transforms.training.Backend`. Differs from albumentations where torchvision does: smaller images
-    are made by a triangle filter in place of area, and colours are not rounded between steps."""
+    """A `segkit.data.transforms.training.Backend`. Differs from albumentations where torchvision does: images are
+    shrunk by a triangle filter in place of area, and colours are not rounded between steps."""
 
-    def loaded(self, array: np.ndarray) -> Tensor:
+    def load(self, array: np.ndarray) -> Tensor:
         pixels = torch.tensor(array)  # a copy: what was decoded may be read-only
         return pixels[None] if array.ndim == 2 else pixels.permute(2, 0, 1)
 
-    def resized(self, pixels: Tensor, size: Size, *, labels: bool = False) -> Tensor:
+    def resize(self, pixels: Tensor, size: Size, *, labels: bool = False) -> Tensor:
         """Images linearly, with a wider filter where they shrink."""
         return F.resize(pixels, list(size), InterpolationMode.NEAREST_EXACT if labels else InterpolationMode.BILINEAR)
 
-    def cropped(self, pixels: Tensor, box: Box) -> Tensor:
+    def crop(self, pixels: Tensor, box: Box) -> Tensor:
         return F.crop(pixels, *box)
 
-    def jittered(
+    def jitter(
         self, image: Tensor, brightness: float, contrast: float, saturation: float, hue: float, order: list[int]
     ) -> Tensor:
         steps = (
@@ -44,49 +44,43 @@ class Torchvision:
                 image = step(image, factor)
         return image
 
-    def blurred(self, image: Tensor, sigma: float) -> Tensor:
+    def blur(self, image: Tensor, sigma: float) -> Tensor:
         kernel_size = blur_kernel_size(sigma, (image.shape[-2], image.shape[-1]))
         image = F.to_dtype(image, torch.float32, scale=True)
-        for lengths in (
-            [kernel_size, 1],
-            [1, kernel_size],
-        ):  # one after the other: torchvision would compute their product
+        for lengths in ([kernel_size, 1], [1, kernel_size]):  # torchvision would compute their product
             image = F.gaussian_blur(image, lengths, [sigma, sigma])
         return image
 
-    def turned(self, pixels: Tensor, view: View, *, outside: int | None = None) -> Tensor:
+    def warp(self, pixels: Tensor, view: View, *, outside: int | None = None) -> Tensor:
         (height, width), window = pixels.shape[-2:], view.window
         matrix = view.matrix((height, width))
-        corners = matrix @ np.array(
-            [[0, window.width, 0, window.width], [0, 0, window.height, window.height], [1, 1, 1, 1]]
-        )
+        corners = [[0, window.width, 0, window.width], [0, 0, window.height, window.height], [1, 1, 1, 1]]
+        corners = matrix @ np.array(corners)
         left, top = (int(first) - 1 for first in np.floor(corners.min(1)))
         right, bottom = (int(last) + 1 for last in np.ceil(corners.max(1)))
-        # what is seen of the pixels, at least one, and around it what is seen beyond: torchvision's result is as large
-        # as what it is given
+        # the pixels that are seen, at least one, padded by those that are seen beyond them: torchvision's result is as
+        # large as its input
         rows, columns = _seen(top, bottom, height), _seen(left, right, width)
         top, left = min(top, rows.start), min(left, columns.start)
         bottom, right = max(bottom, rows.stop, top + window.height), max(right, columns.stop, left + window.width)
-        sides = [columns.start - left, rows.start - top, right - columns.stop, bottom - rows.stop]
-        pixels = F.pad(
-            pixels[..., rows, columns], sides, fill=outside, padding_mode="edge" if outside is None else "constant"
-        )
+        padding = [columns.start - left, rows.start - top, right - columns.stop, bottom - rows.stop]
+        mode = "edge" if outside is None else "constant"
+        pixels = F.pad(pixels[..., rows, columns], padding, fill=outside, padding_mode=mode)
         matrix[:, 2] -= left, top
-        method, fill = (
-            (InterpolationMode.BILINEAR, None) if outside is None else (InterpolationMode.NEAREST, [float(outside)])
-        )
+        method = InterpolationMode.BILINEAR if outside is None else InterpolationMode.NEAREST
+        fill = None if outside is None else [float(outside)]
         pixels = F.perspective(pixels, None, None, method, fill, coefficients=[*matrix.ravel().tolist(), 0.0, 0.0])
         return pixels[..., : window.height, : window.width]
 
-    def mirrored(self, pixels: Tensor) -> Tensor:
+    def flip(self, pixels: Tensor) -> Tensor:
         return F.horizontal_flip(pixels)
 
-    def padded(self, pixels: Tensor, sides: tuple[int, int, int, int], value: int) -> Tensor:
-        return F.pad(pixels, list(sides), fill=value)
+    def pad(self, pixels: Tensor, padding: tuple[int, int, int, int], value: int) -> Tensor:
+        return F.pad(pixels, list(padding), fill=value)
 
-    def normalized(self, image: Tensor, mean: np.ndarray, deviation: np.ndarray) -> Tensor:
+    def normalize(self, image: Tensor, mean: np.ndarray, std: np.ndarray) -> Tensor:
         image = image.float() if image.dtype == torch.uint8 else image * 255
-        return F.normalize(image, mean.tolist(), deviation.tolist()).contiguous()
+        return F.normalize(image, mean.tolist(), std.tolist()).contiguous()
 
     def ids(self, labels: Tensor) -> Tensor:
         return labels[0].long().contiguous()
@@ -99,7 +93,7 @@ def _seen(start: int, stop: int, length: int) -> slice:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """The mean of an image, which contrast is about, would depend on how many threads add it up."""
+    """Contrast is about the mean of an image, whose bits would depend on how many threads add it up."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

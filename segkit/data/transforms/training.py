@@ -8,12 +8,13 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
 from torch import Tensor
 
+from segkit.config.transforms import BackendName, Transforms
 from segkit.data.dataset import Sample
 from segkit.data.transforms.geometry import Box, View, random_window
 from segkit.tensors import IGNORE, RawImage, RawLabels, Size
@@ -26,13 +27,9 @@ PADDED = IGNORE - 1  # marks padding between cropping and normalization; no clas
 PCA_VECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 PCA_VALUES = np.array([0.2175, 0.0188, 0.0045])
 
-BLUR_SIGMA = (
-    0.1,
-    2.0,
-)  # network pixels. Source: MoCo v2 (arXiv:2003.04297); in segmentation UniMatch (arXiv:2208.09910)
+# network pixels. Source: MoCo v2 (arXiv:2003.04297); in segmentation UniMatch (arXiv:2208.09910)
+BLUR_SIGMA = (0.1, 2.0)
 CROP_TRIES = 10  # Source: mmsegmentation, Detectron2
-
-BackendName = Literal["albumentations", "torchvision"]
 
 
 def sample_seed(seed: int, epoch: int, sample_id: str) -> int:
@@ -41,45 +38,45 @@ def sample_seed(seed: int, epoch: int, sample_id: str) -> int:
 
 
 class Backend(Protocol):
-    """What executes transforms, on pixels in a form of its own. Nothing here is random."""
+    """Operations on pixels in a form of the library's own. Nothing here is random."""
 
-    def loaded(self, array: np.ndarray) -> Any:
+    def load(self, array: np.ndarray) -> Any:
         """The image [H, W, 3] or labels [H, W] of a file, uint8."""
         ...
 
-    def resized(self, pixels: Any, size: Size, *, labels: bool = False) -> Any:
+    def resize(self, pixels: Any, size: Size, *, labels: bool = False) -> Any:
         """The same at another size; labels by the pixel under each centre."""
         ...
 
-    def cropped(self, pixels: Any, box: Box) -> Any:
-        """What lies in a box."""
+    def crop(self, pixels: Any, box: Box) -> Any:
+        """The pixels in a box within the image."""
         ...
 
-    def turned(self, pixels: Any, view: View, *, outside: int | None = None) -> Any:
-        """What a view shows of pixels of any size, not flipped: labels by the pixel under each centre, `outside` where
-        there is none; images (None) linearly, their borders continued."""
+    def warp(self, pixels: Any, view: View, *, outside: int | None = None) -> Any:
+        """The window of a rotated view of pixels of any size, not flipped: labels by the pixel under each centre,
+        `outside` where there is none; images (None) linearly, with their borders continued."""
         ...
 
-    def mirrored(self, pixels: Any) -> Any:
+    def flip(self, pixels: Any) -> Any:
         """Left and right exchanged."""
         ...
 
-    def jittered(
+    def jitter(
         self, image: Any, brightness: float, contrast: float, saturation: float, hue: float, order: list[int]
     ) -> Any:
-        """Three factors, a turn of the hue (1: all around), and which of the four comes when."""
+        """Three factors, a shift of the hue (1: all around), and the order of the four."""
         ...
 
-    def blurred(self, image: Any, sigma: float) -> Any:
+    def blur(self, image: Any, sigma: float) -> Any:
         """Gaussian blur by a kernel of `blur_kernel_size`; borders are mirrored."""
         ...
 
-    def padded(self, pixels: Any, sides: tuple[int, int, int, int], value: int) -> Any:
+    def pad(self, pixels: Any, padding: tuple[int, int, int, int], value: int) -> Any:
         """With so many pixels more to the left, above, to the right and below."""
         ...
 
-    def normalized(self, image: Any, mean: np.ndarray, deviation: np.ndarray) -> Tensor:
-        """float32 [3, H, W]; mean and deviation are float32 [3], 0..255 scale."""
+    def normalize(self, image: Any, mean: np.ndarray, std: np.ndarray) -> Tensor:
+        """float32 [3, H, W]; mean and std are float32 [3], 0..255 scale."""
         ...
 
     def ids(self, labels: Any) -> Tensor:
@@ -102,70 +99,45 @@ def backend_named(name: BackendName) -> Backend:
 class _Drawn:
     """The random numbers of one sample."""
 
-    view: View  # of the first window
-    jitter: tuple[float, float, float, float, list[int]] | None  # as `Backend.jittered` takes it
+    view: View  # of the first crop window
+    jitter: tuple[float, float, float, float, list[int]] | None  # as `Backend.jitter` takes it
     noise: np.ndarray | None  # RGB, 0..255 scale
     sigma: float  # of the blur, in network pixels; 0: none
-    more: random.Random  # for further windows
+    more: random.Random  # for further crop windows
 
 
 class TrainingTransform:
-    """Random scale, turn, crop, flip and colour, then normalization.
+    """Random scale, rotation, crop, flip and colour, then normalization.
+
+    Pixels outside of the image are 0 (the mean) and label 255. They are added after the changes of colour and have no
+    part in them; those beside a rotated image see its borders continued.
 
     Args:
+        options: see `Transforms`.
         mean: RGB, 0..255 scale, of the encoder's normalization.
-        deviation: RGB, 0..255 scale.
-        resolution: network pixels per pixel on disk, at scale 1.
-        scale: (low, high) of the random scale, uniform, on top of `resolution`; one resize does both.
-        rotate: largest angle in degrees, uniform, to either side, about the middle of the image; turn and resize are
-            one step.
-            Source: hszhao/semseg; differs: it turns half of the images, after the resize.
-        crop: (height, width) in network pixels; smaller images are padded at random. None: whole images.
-        class_max_ratio: largest share of a crop's labelled pixels that one class may have; the last of ten crops is
-            taken as it is. 1: any.
-            Source: mmsegmentation's cat_max_ratio, 0.75 in its configs; Detectron2's single_category_max_area.
-        flip: probability of a horizontal flip.
-        color_jitter: strength of brightness, contrast and saturation jitter, factors in 1 -+ strength; hue a tenth of
-            it.
-        blur: probability of a Gaussian blur, standard deviation uniform in 0.1 to 2 pixels.
-        pca_noise: standard deviation of noise along ImageNet's RGB principal components (AlexNet: 0.1).
-        backend: the library that does it.
-
-    What lies outside of the image is 0 (the mean) and label 255. It is added after the changes of colour and has no
-    part in them; of a turned image they see the borders continued.
+        std: RGB, 0..255 scale.
     """
 
-    def __init__(
-        self,
-        *,
-        mean: Sequence[float],
-        deviation: Sequence[float],
-        resolution: float = 1.0,
-        scale: tuple[float, float] = (1.0, 1.0),
-        rotate: float = 0.0,
-        crop: Size | None = None,
-        class_max_ratio: float = 1.0,
-        flip: float = 0.5,
-        color_jitter: float = 0.0,
-        blur: float = 0.0,
-        pca_noise: float = 0.0,
-        backend: BackendName = "albumentations",
-    ):
-        self.mean, self.deviation = np.array(mean, np.float32), np.array(deviation, np.float32)
-        self.resolution, self.scale, self.rotate = resolution, scale, rotate
-        self.crop, self.class_max_ratio, self.flip = crop, class_max_ratio, flip
-        self.color_jitter, self.blur, self.pca_noise = color_jitter, blur, pca_noise
-        self.backend = backend_named(backend)
+    def __init__(self, options: Transforms, *, mean: Sequence[float], std: Sequence[float]):
+        self.options, self.backend = options, backend_named(options.backend)
+        self.mean, self.std = np.array(mean, np.float32), np.array(std, np.float32)
 
     def __call__(self, sample: Sample, seed: int) -> tuple[Tensor, Tensor]:
-        """Image float32 [3, H, W], normalized, and labels int64 [H, W]; all randomness from `seed`."""
+        """Image float32 [3, H, W], normalized, and labels int64 [H, W]; all randomness from `seed`.
+
+        The steps may change their order here; the order of the random numbers, in `_draw`, decides every result.
+        """
         backend, drawn = self.backend, self._draw(sample.labels.shape, seed)
-        labels, view = self._labels(sample.labels, drawn)
-        image = self._colored(self._seen(self._image(sample.image, view), view), drawn)
-        if any(view.sides):
-            image = backend.padded(image, view.sides, 0)
+        labels, view = self._crop_labels(sample.labels, drawn)
+        image = self._window(self._image_at_scale(sample.image, view), view)
+        if drawn.jitter:
+            image = backend.jitter(image, *drawn.jitter)
+        if drawn.sigma:
+            image = backend.blur(image, drawn.sigma)
+        if any(view.padding):
+            image = backend.pad(image, view.padding, 0)
         mean = self.mean if drawn.noise is None else self.mean - drawn.noise
-        normalized, ids = backend.normalized(image, mean, self.deviation), backend.ids(labels)
+        normalized, ids = backend.normalize(image, mean, self.std), backend.ids(labels)
         if view.has_outside:
             padded = ids == PADDED
             normalized.masked_fill_(padded, 0)
@@ -175,100 +147,76 @@ class TrainingTransform:
     def _draw(self, shape: tuple[int, ...], seed: int) -> _Drawn:
         """First the numbers that albumentations 2.0.8 would draw from the seed, in its order; then those of later
         options."""
-        draw = random.Random(seed)
-        size = _scaled(shape, self.resolution * draw.uniform(*self.scale))
+        options, draw = self.options, random.Random(seed)
+        size = _scaled(shape, options.input_scale * draw.uniform(*options.scale))
         draw.random()  # albumentations' Compose asks whether to do anything
-        window = random_window(draw, size, self.crop)
-        flip = self.flip >= 1 or (self.flip > 0 and draw.random() < self.flip)
-        jitter, noise = self._draw_colors(draw, seed)
-        more = random.Random(f"{seed} and later options")
-        angle, blurs, sigma = self.rotate * more.uniform(-1, 1), more.random() < self.blur, more.uniform(*BLUR_SIGMA)
-        return _Drawn(View(size, window, angle, flip), jitter, noise, sigma if blurs else 0, more)
-
-    def _draw_colors(self, draw: random.Random, seed: int) -> tuple[tuple | None, np.ndarray | None]:
-        if not (self.color_jitter or self.pca_noise):
-            return None, None
+        window = random_window(draw, size, options.crop)
+        flip = options.flip >= 1 or (options.flip > 0 and draw.random() < options.flip)
         jitter, noise, rng = None, None, np.random.default_rng(seed)
-        if self.color_jitter:
-            strengths = (self.color_jitter, self.color_jitter, self.color_jitter, self.color_jitter / 10)
+        if options.color_jitter:
+            strengths = (options.color_jitter,) * 3 + (options.color_jitter / 10,)
             factors = [draw.uniform(middle - s, middle + s) for middle, s in zip((1, 1, 1, 0), strengths, strict=True)]
+            brightness, contrast, saturation, hue = factors
             order = [0, 1, 2, 3]
             rng.shuffle(order)
-            jitter = (*factors, order)
-        if self.pca_noise:
-            noise = (255 * PCA_VECTORS @ (rng.normal(0, self.pca_noise, 3) * PCA_VALUES)).astype(np.float32)
-        return jitter, noise
+            jitter = (brightness, contrast, saturation, hue, order)
+        if options.pca_noise:
+            noise = (255 * PCA_VECTORS @ (rng.normal(0, options.pca_noise, 3) * PCA_VALUES)).astype(np.float32)
+        more = random.Random(f"{seed} and later options")
+        angle = options.rotate * more.uniform(-1, 1)
+        blurs, sigma = more.random() < options.blur, more.uniform(*BLUR_SIGMA)
+        return _Drawn(View(size, window, angle, flip), jitter, noise, sigma if blurs else 0, more)
 
-    def _labels(self, array: RawLabels, drawn: _Drawn) -> tuple[Any, View]:
-        """Labels in the window, PADDED outside of the image, and where that lies; in another window while one class
-        fills it."""
-        labels, view = self.backend.loaded(array), drawn.view
+    def _crop_labels(self, array: RawLabels, drawn: _Drawn) -> tuple[Any, View]:
+        """Cropped labels (PADDED outside of the image) and their view; draws another window, up to ten in all, while
+        one class has more than its share of the labelled pixels."""
+        backend, labels, view = self.backend, self.backend.load(array), drawn.view
         if not view.angle:
-            labels = self.backend.resized(labels, view.size, labels=True)
-        found = self._seen(labels, view, outside=PADDED)
+            labels = backend.resize(labels, view.size, labels=True)
+        found = self._window(labels, view, outside=PADDED)
         for _ in range(CROP_TRIES - 1):
-            if self.class_max_ratio == 1 or self._mixed(np.asarray(found)):
+            if self.options.class_max_ratio == 1:
                 break
-            view = replace(view, window=random_window(drawn.more, view.size, self.crop))
-            found = self._seen(labels, view, outside=PADDED)
-        return self.backend.padded(found, view.sides, PADDED) if any(view.sides) else found, view
+            pixels = np.bincount(np.asarray(found).ravel(), minlength=256)[:PADDED]
+            if 0 < pixels.max() <= self.options.class_max_ratio * pixels.sum():
+                break
+            view = replace(view, window=random_window(drawn.more, view.size, self.options.crop))
+            found = self._window(labels, view, outside=PADDED)
+        return backend.pad(found, view.padding, PADDED) if any(view.padding) else found, view
 
-    def _image(self, array: RawImage, view: View) -> Any:
-        """The image at network resolution; before a turn, which brings it there, at twice that at most, so that no
+    def _image_at_scale(self, array: RawImage, view: View) -> Any:
+        """The image at network resolution; before a rotation, whose warp scales it, at twice that at most, so that no
         pixel is skipped."""
-        image, (height, width) = self.backend.loaded(array), view.size
+        image, (height, width) = self.backend.load(array), view.size
         if not view.angle:
-            return self.backend.resized(image, view.size)
+            return self.backend.resize(image, view.size)
         large = 2 * height < array.shape[0] and 2 * width < array.shape[1]
-        return self.backend.resized(image, (2 * height, 2 * width)) if large else image
+        return self.backend.resize(image, (2 * height, 2 * width)) if large else image
 
-    def _seen(self, pixels: Any, view: View, *, outside: int | None = None) -> Any:
-        """The window, or what of it is visible of an upright image, after the flip."""
-        pixels = (
-            self.backend.turned(pixels, view, outside=outside)
-            if view.angle
-            else self.backend.cropped(pixels, view.visible)
-        )
-        return self.backend.mirrored(pixels) if view.flip else pixels
-
-    def _colored(self, image: Any, drawn: _Drawn) -> Any:
-        if drawn.jitter:
-            image = self.backend.jittered(image, *drawn.jitter)
-        if drawn.sigma:
-            image = self.backend.blurred(image, drawn.sigma)
-        return image
-
-    def _mixed(self, labels: np.ndarray) -> bool:
-        """Whether there is a labelled pixel, and no class has more than its share of them."""
-        pixels = np.bincount(labels.ravel(), minlength=256)[:PADDED]
-        return 0 < pixels.max() <= self.class_max_ratio * pixels.sum()
+    def _window(self, pixels: Any, view: View, *, outside: int | None = None) -> Any:
+        """The view's window, or the part of it that an unrotated image fills."""
+        backend = self.backend
+        pixels = backend.warp(pixels, view, outside=outside) if view.angle else backend.crop(pixels, view.visible)
+        return backend.flip(pixels) if view.flip else pixels
 
 
 class EvaluationTransform:
     """The image at network resolution, normalized; nothing random, and labels stay as they are on disk.
 
     Args:
+        options: of training; `input_scale` and `backend` count.
         mean: RGB, 0..255 scale, of the encoder's normalization.
-        deviation: RGB, 0..255 scale.
-        resolution: network pixels per pixel on disk.
-        backend: the library that resizes as in training.
+        std: RGB, 0..255 scale.
     """
 
-    def __init__(
-        self,
-        *,
-        mean: Sequence[float],
-        deviation: Sequence[float],
-        resolution: float = 1.0,
-        backend: BackendName = "albumentations",
-    ):
-        self.mean, self.deviation = np.array(mean, np.float32), np.array(deviation, np.float32)
-        self.resolution, self.backend = resolution, backend_named(backend)
+    def __init__(self, options: Transforms, *, mean: Sequence[float], std: Sequence[float]):
+        self.input_scale, self.backend = options.input_scale, backend_named(options.backend)
+        self.mean, self.std = np.array(mean, np.float32), np.array(std, np.float32)
 
     def __call__(self, image: RawImage) -> Tensor:
         """uint8 [H, W, 3] to float32 [3, H', W']."""
-        resized = self.backend.resized(self.backend.loaded(image), _scaled(image.shape, self.resolution))
-        return self.backend.normalized(resized, self.mean, self.deviation)
+        resized = self.backend.resize(self.backend.load(image), _scaled(image.shape, self.input_scale))
+        return self.backend.normalize(resized, self.mean, self.std)
 
 
 def _scaled(shape: tuple[int, ...], ratio: float) -> Size:

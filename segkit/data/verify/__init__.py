@@ -1,1 +1,1 @@
-"""What is wrong with a dataset."""
+"""Checks of a dataset."""

@@ -6,10 +6,8 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from segkit.data.verify.kinds import Fault
-from segkit.data.verify.masks import expected_ids
-from segkit.data.verify.splits import Contents
-from segkit.data.verify.verify import LEVELS, Entry, Report
+from segkit.data.faults import Fault
+from segkit.data.verify.verify import LEVELS, Report
 
 WIDTH = 100  # columns; only a path may be longer
 FIRST = 5  # findings of a kind that the text names
@@ -23,22 +21,28 @@ def report_lines(report: Report, root: Path) -> list[str]:
     Args:
         root: folder of the dataset; paths are shown from there.
     """
-    expected = f"Labels should hold ids {expected_ids(report.classes)}; as RGB, the exact colours of the classes."
+    expected = f"Labels should hold ids {report.classes.expected_ids}; as RGB, the exact colours of the classes."
     lines = [f"Files are in {root}.", *_wrapped(expected, "", "  "), ""]
     for entry in report.entries:
-        lines += [*_entry(entry, root), ""]
+        lines += _wrapped(f"{entry.kind.level.upper()}: {entry.kind.title} ({len(entry.faults)})", "", "  ")
+        lines += _wrapped(entry.kind.advice, "  ", "  ")
+        for fault in entry.faults[:FIRST]:
+            lines += _wrapped(_text(fault, root), "    ", "      ")
+        if len(entry.faults) > FIRST:
+            lines.append(f"    and {len(entry.faults) - FIRST} more: --out FILE.json lists all")
+        lines.append("")
     for split, found in report.splits.items():
-        lines += _wrapped(_contents(split, found), "", "  ")
+        sizes = [f"{size} ({n})" if len(found.sizes) > 1 else size for size, n in [*found.sizes.items()][:SIZES]]
+        more = f" and {len(found.sizes) - SIZES} other sizes" if len(found.sizes) > SIZES else ""
+        void = f", {found.void:.1%} void" if any(found.pixels) else ""
+        text = f"{split}: {found.images} images, height x width {', '.join(sizes) or 'unknown'}{more}{void}"
+        lines += _wrapped(text, "", "  ")
     counts = Counter(entry.kind.level for entry in report.entries)
-    kinds = (
-        ", ".join(f"{counts[level]} kind{'s' * (counts[level] > 1)} of {level}" for level in LEVELS if counts[level])
-        or "nothing"
-    )
-    speed = (
-        f"{report.images} images in {report.seconds:.1f} s ({report.images / max(report.seconds, 1e-9):.0f} images/s)"
-    )
-    verdict = "right" if report.right else "wrong, or refused: see the problems above"
-    return [*lines, f"{speed}; found: {kinds}.", f"Training would be {verdict}."]
+    kinds = [f"{counts[level]} kind{'s' * (counts[level] > 1)} of {level}" for level in LEVELS if counts[level]]
+    speed = f"{report.images / max(report.seconds, 1e-9):.0f} images/s"
+    lines.append(f"{report.images} images in {report.seconds:.1f} s ({speed}); found: {', '.join(kinds) or 'nothing'}.")
+    lines.append("Ready to train." if report.right else "Do not train on this yet: fix the problems above.")
+    return lines
 
 
 def class_rows(report: Report) -> tuple[list[str], list[list[str]]]:
@@ -53,16 +57,10 @@ def class_rows(report: Report) -> tuple[list[str], list[list[str]]]:
 
 def report_json(report: Report) -> str:
     """The whole report, with every place."""
-    entries = [
-        {
-            **asdict(entry.kind),
-            "count": len(entry.faults),
-            "found": [
-                {"place": fault.place, "detail": f"{fault.detail} {fault.other}".strip()} for fault in entry.faults
-            ],
-        }
-        for entry in report.entries
-    ]
+    entries = []
+    for entry in report.entries:
+        found = [{"place": each.place, "detail": f"{each.detail} {each.other}".strip()} for each in entry.faults]
+        entries.append({**asdict(entry.kind), "count": len(entry.faults), "found": found})
     about = {
         "right": report.right,
         "images": report.images,
@@ -74,26 +72,11 @@ def report_json(report: Report) -> str:
     return json.dumps(about, indent=2)
 
 
-def _entry(entry: Entry, root: Path) -> list[str]:
-    """What is the matter, what to do, and the first few places."""
-    lines = _wrapped(f"{entry.kind.level.upper()}: {entry.kind.title} ({len(entry.faults)})", "", "  ")
-    lines += _wrapped(entry.kind.advice, "  ", "  ")
-    for fault in entry.faults[:FIRST]:
-        lines += _wrapped(_text(fault, root), "    ", "      ")
-    if len(entry.faults) > FIRST:
-        lines.append(f"    and {len(entry.faults) - FIRST} more: --out FILE.json lists all")
-    return lines
-
-
 def _text(fault: Fault, root: Path) -> str:
     """A finding, with paths from the root on; `_HELD` in place of blanks in paths."""
     place, detail, other = (text.removeprefix(f"{root}/") for text in (fault.place, fault.detail, fault.other))
-    detail = detail.replace(str(root), _held(str(root)))
-    return f"{_held(place)}: {detail} {_held(other)}".removesuffix(" ").removesuffix(": ")
-
-
-def _held(path: str) -> str:
-    return path.replace(" ", _HELD)
+    held_place, held_root, held_other = (path.replace(" ", _HELD) for path in (place, str(root), other))
+    return f"{held_place}: {detail.replace(str(root), held_root)} {held_other}".removesuffix(" ").removesuffix(": ")
 
 
 def _wrapped(text: str, first: str, others: str) -> list[str]:
@@ -101,10 +84,3 @@ def _wrapped(text: str, first: str, others: str) -> list[str]:
         text, WIDTH, initial_indent=first, subsequent_indent=others, break_long_words=False, break_on_hyphens=False
     )
     return [line.replace(_HELD, " ") for line in lines]
-
-
-def _contents(split: str, found: Contents) -> str:
-    sizes = [f"{size} ({count})" if len(found.sizes) > 1 else size for size, count in list(found.sizes.items())[:SIZES]]
-    more = f" and {len(found.sizes) - SIZES} other sizes" if len(found.sizes) > SIZES else ""
-    void = f", {found.void:.1%} void" if any(found.pixels) else ""
-    return f"{split}: {found.images} images, height x width {', '.join(sizes) or 'unknown'}{more}{void}"

@@ -1,5 +1,6 @@
-"""What the samples of splits show together: classes, void, and copies."""
+"""Faults of the samples of splits together: lists, classes, void, and copies."""
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,21 +8,26 @@ from itertools import combinations
 
 import numpy as np
 
+from segkit.data import faults
 from segkit.data.classes import Classes
 from segkit.data.dataset import Pair
-from segkit.data.verify import kinds
-from segkit.data.verify.kinds import Fault
-from segkit.data.verify.near_copies import near_copies
-from segkit.data.verify.sample import Seen
+from segkit.data.datasets.folder import SUFFIXES
+from segkit.data.faults import Fault
+from segkit.data.layout import Layout, Listed
+from segkit.data.verify.sample import Look, only_first_and_void
 from segkit.tensors import IGNORE
 
-MUCH = 0.5  # of a split's pixels
-Splits = Mapping[str, Sequence[Seen]]
+NEAR_BITS = (
+    6  # of 64. No two of CamVid's 143,000 pairs across splits are nearer than 8; video frames 1/15 s apart: 0..6
+)
+MUCH_VOID = 0.5  # of a split's pixels
+MOST_NAMES = 0.9  # of the pairs: what they have in common is how the dataset is
+Looks = Mapping[str, Sequence[Look]]
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What is in a split.
+    """Contents of a split.
 
     Attributes:
         images: samples that were looked at.
@@ -41,115 +47,160 @@ class Contents:
         return self.pixels[-1] / max(1, sum(self.pixels))
 
 
-def contents(samples: Sequence[Seen], classes: Classes, reduction: int) -> Contents:
-    """What is in a split.
+def contents(looks: Sequence[Look], classes: Classes, reduction: int) -> Contents:
+    """Contents of a split.
 
     Args:
         reduction: file pixels per pixel of a sample, along each side.
     """
-    sizes = Counter(
-        f"{seen.image.height // reduction}x{seen.image.width // reduction}" for seen in samples if seen.image
-    )
-    read = np.array([seen.pixels for seen in samples if seen.pixels], np.int64).reshape(-1, len(classes.names) + 1)
-    return Contents(
-        len(samples), dict(sizes.most_common()), tuple(read.sum(0).tolist()), tuple((read > 0).sum(0).tolist())
-    )
+    sizes = Counter(f"{look.size[0] // reduction}x{look.size[1] // reduction}" for look in looks if look.size)
+    read = np.array([look.pixels for look in looks if look.pixels], np.int64).reshape(-1, len(classes.names) + 1)
+    present = (read > 0).sum(0)
+    return Contents(len(looks), dict(sizes.most_common()), tuple(read.sum(0).tolist()), tuple(present.tolist()))
 
 
-def see_ids(splits: Splits, classes: Classes) -> dict[str, list[Seen]]:
-    """The same samples, but what all labels together say of their ids stands in place of what each said alone."""
-    everything = [seen for samples in splits.values() for seen in samples]
-    wrong = set().union(*(seen.wrong_ids for seen in everything)) - {IGNORE}
-    from_one = (
-        wrong - set(classes.ids) == {max(classes.ids) + 1}
-        and 0 not in wrong
-        and not any(seen.pixels and seen.pixels[0] for seen in everything)
-    )
-    found = {}
-    for split, samples in splits.items():
-        changed = {kinds.UNKNOWN_IDS: kinds.OFF_BY_ONE} if from_one else {}
-        if split == "train" and not any(map(_holds_more_than_0_and_255, samples)):
-            changed[kinds.PERHAPS_ZERO_255] = kinds.ZERO_255
-        found[split] = [
-            replace(
-                seen, faults=tuple(replace(fault, kind=changed.get(fault.kind, fault.kind)) for fault in seen.faults)
-            )
-            for seen in samples
-        ]
-    return found
+def list_faults(layout: Layout) -> Iterator[Fault]:
+    """Faults of the lists and folders of the splits, alone and together."""
+    for split, listed in layout.splits.items():
+        yield from listed.faults(split)
+        if _doubles_images(listed):
+            detail = f"{listed.place}: names are relative to images/. Take 'images/' from each line."
+            yield Fault(faults.LIST, split, detail)
+        expected = layout.sizes.get(split)
+        if expected is not None and not listed.problems and len(listed.pairs) != expected:
+            yield Fault(faults.OTHER_SIZE, split, f"{len(listed.pairs)} images, expected {expected}")
+    if "test" not in layout.distinct:
+        yield Fault(faults.TEST_IS_VAL, "test")
+    yield from layout.shared()
+    pairs = [pair for listed in layout.splits.values() for pair in listed.pairs]
+    other = [pair for pair in pairs if pair.image.stem != pair.labels.stem]
+    if len(other) <= (1 - MOST_NAMES) * len(pairs):
+        for pair in dict.fromkeys(other):
+            yield Fault(faults.OTHER_NAME, str(pair.image), pair.labels.name)
 
 
-def _holds_more_than_0_and_255(seen: Seen) -> bool:
-    """Whether a label has another id, as far as it is known."""
-    if not seen.pixels or any(fault.kind is kinds.PERHAPS_ZERO_255 for fault in seen.faults):
-        return bool(seen.wrong_ids)
-    return any(seen.pixels[1:-1]) or all((seen.pixels[0], seen.pixels[-1]))  # both, so void is another id than 255
+def _doubles_images(listed: Listed) -> bool:
+    """True if no image of a list is there, and each would be if `images/` did not begin its name."""
+    root = listed.place.parent
+    for pair in listed.pairs:
+        if not pair.image.is_relative_to(root / "images" / "images") or os.path.isfile(pair.image):
+            return False
+        meant = root / pair.image.relative_to(root / "images")
+        if not any(os.path.isfile(meant.with_suffix(suffix)) for suffix in (meant.suffix, *SUFFIXES)):
+            return False
+    return bool(listed.lines)
 
 
-def see_classes(found: Mapping[str, Contents], classes: Classes) -> Iterator[Fault]:
-    """Classes that are absent, and too much void."""
+def unlisted_faults(layout: Layout) -> Iterator[Fault]:
+    """Folders with image files that are no part of any sample, beside those that are."""
+    pairs = [pair for listed in layout.splits.values() for pair in listed.pairs]
+    used = {str(path) for pair in pairs for path in (pair.image, pair.labels)}
+    for folder in sorted({os.path.dirname(path) for path in used}):
+        try:
+            names = sorted(os.listdir(folder))
+        except OSError:  # its files are missing, which is said of each
+            continue
+        paths = {name: os.path.join(folder, name) for name in names if name.lower().endswith(SUFFIXES)}
+        unlisted = [name for name, path in paths.items() if path not in used and not os.path.isdir(path)]
+        if unlisted:
+            count = "1 file:" if len(unlisted) == 1 else f"{len(unlisted)} files, the first is"
+            yield Fault(faults.UNLISTED, folder, count, unlisted[0])
+
+
+def sample_faults(looks: Looks, classes: Classes) -> list[Fault]:
+    """Faults of single samples, each file's once. Where all labels together tell more about their ids than each alone,
+    that is said instead: ids begin at 1, or all training labels are 0/255 masks."""
+    every = [look for samples in looks.values() for look in samples]
+    wrong = set().union(*(look.wrong_ids for look in every)) - {IGNORE}
+    one_too_high = wrong - set(classes.ids) == {max(classes.ids) + 1}
+    found: dict[Fault, None] = {}
+    for split, samples in looks.items():
+        others = {}
+        if one_too_high and 0 not in wrong and not any(look.pixels and look.pixels[0] for look in every):
+            others[faults.UNKNOWN_IDS] = faults.OFF_BY_ONE
+        if split == "train" and all(map(_may_be_0_255, samples)):
+            others[faults.PERHAPS_ZERO_255] = faults.ZERO_255
+        for look in samples:
+            found.update({replace(fault, kind=others.get(fault.kind, fault.kind)): None for fault in look.faults})
+    return list(found)
+
+
+def _may_be_0_255(look: Look) -> bool:
+    """False if a label is known to hold another id than 0 and 255."""
+    if not look.pixels or any(fault.kind == faults.PERHAPS_ZERO_255 for fault in look.faults):
+        return not look.wrong_ids
+    return not any(look.pixels[1:-1]) and not only_first_and_void(look.pixels)  # void is another id than 255
+
+
+def class_faults(found: Mapping[str, Contents], classes: Classes) -> Iterator[Fault]:
+    """Splits that are void or hold one class, absent classes, and much void."""
     for split, each in found.items():
         if not any(each.pixels):
             continue
-        present = sum(map(bool, each.pixels[:-1]))
-        if not present:
-            yield Fault(kinds.ALL_VOID, split, f"all {each.images} label maps are void")
-            continue
-        if each.void > MUCH:
-            yield Fault(kinds.MUCH_VOID, split, f"{each.void:.1%} of its pixels")
         absent = [name for name, pixels in zip(classes.names, each.pixels, strict=False) if not pixels]
-        if present == 1 and len(classes.names) > 1:
+        if len(absent) == len(classes.names):
+            yield Fault(faults.ALL_VOID, split, f"all {each.images} label maps are void")
+            continue
+        if each.void > MUCH_VOID:
+            yield Fault(faults.MUCH_VOID, split, f"{each.void:.1%} of its pixels")
+        if len(absent) == len(classes.names) - 1 > 0:
             (only,) = set(classes.names) - set(absent)
-            yield Fault(kinds.ONE_CLASS if split == "train" else kinds.ONE_CLASS_SCORED, split, only)
+            yield Fault(faults.ONE_CLASS if split == "train" else faults.ONE_CLASS_SCORED, split, only)
         elif absent:
-            yield Fault(kinds.ABSENT_TRAINING if split == "train" else kinds.ABSENT_SCORED, split, ", ".join(absent))
+            yield Fault(faults.ABSENT_TRAINING if split == "train" else faults.ABSENT_SCORED, split, ", ".join(absent))
 
 
-def see_copies(splits: Splits, same: Callable[[Pair], str]) -> Iterator[Fault]:
+def copy_faults(looks: Looks, image_key: Callable[[Pair], str]) -> Iterator[Fault]:
     """Equal images, equal labels, and images that are nearly equal.
 
     Args:
-        same: what two samples have in common that are one by the lists, which is said there.
+        image_key: pairs with equal keys are one image by the lists, whose checks report them.
     """
-    images, labels = defaultdict[bytes, list[tuple[str, Seen]]](list), defaultdict[bytes, list[tuple[str, Seen]]](list)
+    images, labels = defaultdict[bytes, list[tuple[str, Look]]](list), defaultdict[bytes, list[tuple[str, Look]]](list)
     known = set()
-    for split, samples in splits.items():
-        for seen in samples:
-            if same(seen.pair) in known:
+    for split, samples in looks.items():
+        for look in samples:
+            if image_key(look.pair) in known:
                 continue
-            known.add(same(seen.pair))
-            if seen.image_digest:
-                images[seen.image_digest].append((split, seen))
-            if seen.labels_digest:
-                labels[seen.labels_digest].append((split, seen))
-    for group in images.values():
-        first_split, first = group[0]
-        for split, seen in group[1:]:
-            kind = kinds.COPIES if split == first_split else kinds.LEAKED_COPIES
-            yield Fault(kind, str(seen.pair.image), "as", str(first.pair.image))
-            if (
-                first.pixels
-                and seen.pixels
-                and (first.labels_digest, first.pixels) != (seen.labels_digest, seen.pixels)
-            ):
-                yield Fault(kinds.CONFLICT, str(seen.pair.labels), "unlike", str(first.pair.labels))
-    for group in labels.values():
-        first_split, first = group[0]
-        for split, seen in group[1:]:
-            if seen.image_digest != first.image_digest:
-                kind = kinds.LABEL_TWICE if split == first_split else kinds.LABEL_IN_SPLITS
-                if seen.pair.labels == first.pair.labels:
-                    yield Fault(kind, str(seen.pair.labels), "the label of two samples, one is", str(seen.pair.image))
-                else:
-                    yield Fault(kind, str(seen.pair.labels), "as", str(first.pair.labels))
-    yield from _near(splits)
+            known.add(image_key(look.pair))
+            if look.image_digest:
+                images[look.image_digest].append((split, look))
+            if look.labels_digest:
+                labels[look.labels_digest].append((split, look))
+    for (first_split, first), *copies in images.values():
+        for split, look in copies:
+            kind = faults.COPIES if split == first_split else faults.LEAKED_COPIES
+            yield Fault(kind, str(look.pair.image), "as", str(first.pair.image))
+            same = (first.labels_digest, first.pixels) == (look.labels_digest, look.pixels)
+            if first.pixels and look.pixels and not same:
+                yield Fault(faults.CONFLICT, str(look.pair.labels), "unlike", str(first.pair.labels))
+    for (first_split, first), *copies in labels.values():
+        for split, look in copies:
+            if look.image_digest == first.image_digest:
+                continue
+            kind = faults.LABEL_TWICE if split == first_split else faults.LABEL_IN_SPLITS
+            if look.pair.labels == first.pair.labels:
+                yield Fault(kind, str(look.pair.labels), "the label of two samples, one is", str(look.pair.image))
+            else:
+                yield Fault(kind, str(look.pair.labels), "as", str(first.pair.labels))
+    decoded = {split: [look for look in samples if look.appearance is not None] for split, samples in looks.items()}
+    for one, other in combinations(looks, 2):
+        ours, theirs = ([look.appearance or 0 for look in decoded[split]] for split in (one, other))
+        for nearest, index, bits in near_copies(ours, theirs):
+            near, look = decoded[one][nearest], decoded[other][index]
+            if near.image_digest != look.image_digest:
+                detail = f"{bits} of 64 bits unlike"
+                yield Fault(faults.NEAR_COPIES, str(look.pair.image), detail, str(near.pair.image))
 
 
-def _near(splits: Splits) -> Iterator[Fault]:
-    looks = {split: [seen for seen in samples if seen.appearance is not None] for split, samples in splits.items()}
-    hashes = {split: [seen.appearance or 0 for seen in samples] for split, samples in looks.items()}
-    for one, other in combinations(splits, 2):
-        for nearest, index, bits in near_copies(hashes[one], hashes[other]):
-            near, seen = looks[one][nearest], looks[other][index]
-            if near.image_digest != seen.image_digest:
-                yield Fault(kinds.NEAR_COPIES, str(seen.pair.image), f"{bits} of 64 bits unlike", str(near.pair.image))
+def near_copies(ones: Sequence[int], others: Sequence[int]) -> Iterator[tuple[int, int, int]]:
+    """For each hash of `others` that is near one of `ones`: the index of the nearest one, its own index, and how many
+    bits differ."""
+    if not ones:
+        return
+    table = np.array(ones, np.uint64)
+    for index, bits in enumerate(others):
+        distances = np.bitwise_count(table ^ np.uint64(bits))
+        nearest = int(distances.argmin())
+        if distances[nearest] <= NEAR_BITS:
+            yield nearest, index, int(distances[nearest])

@@ -1,28 +1,34 @@
-"""Whether a dataset can be trained on: everything looked at, or, before training, what can be told within a second."""
+"""Checks of a whole dataset: everything decoded for `segkit data verify`, or every label read once before training."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from time import perf_counter
 
 import numpy as np
 
+from segkit.data import faults
+from segkit.data.class_weights import ClassCounts, LabelRow, cached_count, class_counts, read_label_rows
 from segkit.data.classes import Classes
-from segkit.data.dataset import PairDataset
+from segkit.data.dataset import Dataset
+from segkit.data.faults import DataError, Fault, Kind
 from segkit.data.layout import Layout
-from segkit.data.statistics import in_threads
-from segkit.data.verify import kinds
-from segkit.data.verify.kinds import Fault, Kind
-from segkit.data.verify.lists import see_lists, see_unlisted
-from segkit.data.verify.sample import Seen, see, see_headers, see_labels, see_sizes
-from segkit.data.verify.splits import Contents, contents, see_classes, see_copies, see_ids
-from segkit.errors import InputError
+from segkit.data.threads import in_threads
+from segkit.data.verify.sample import glance, look, look_at_labels, only_first_and_void
+from segkit.data.verify.splits import (
+    Contents,
+    class_faults,
+    contents,
+    copy_faults,
+    list_faults,
+    sample_faults,
+    unlisted_faults,
+)
 
 LEVELS = ("problem", "warning", "note")
-LABELS = 16  # of a split that are decoded before training
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found in a dataset.
+    """Everything that was found in a dataset.
 
     Attributes:
         entries: problems, then warnings, then notes.
@@ -53,12 +59,12 @@ class Report:
 
     @property
     def right(self) -> bool:
-        """Whether training would be."""
+        """True if nothing speaks against training."""
         return not any(entry.kind.level == "problem" for entry in self.entries)
 
 
 def verify(layout: Layout, *, workers: int, progress: Callable[[int], None]) -> Report:
-    """Decodes every image and label, and says all that is wrong, suspicious or worth knowing.
+    """Decode every image and label, and report all that is wrong, suspicious or worth knowing.
 
     Of each sample about two kilobytes are kept.
 
@@ -66,84 +72,87 @@ def verify(layout: Layout, *, workers: int, progress: Callable[[int], None]) -> 
         workers: threads; decoding and hashing let one another run.
         progress: called with 1 for every sample.
     """
-    started = perf_counter()
-    looks = {}
+    started, looks, classes = perf_counter(), {}, layout.classes
     for split in layout.distinct:
         dataset, looks[split] = layout.unchecked(split), []
-        for seen in in_threads(partial(see, dataset), len(dataset), workers):
-            looks[split].append(seen)
+        for each in in_threads(partial(look, dataset), len(dataset), workers):
+            looks[split].append(each)
             progress(1)
-    looks = see_ids(looks, layout.classes)
-    found = {split: contents(samples, layout.classes, layout.reduction) for split, samples in looks.items() if samples}
-    together = chain(
-        see_classes(found, layout.classes),
-        see_copies(looks, layout.same),
+    found = {split: contents(samples, classes, layout.reduction) for split, samples in looks.items() if samples}
+    every = chain(
+        list_faults(layout),
+        sample_faults(looks, classes),
+        class_faults(found, classes),
+        copy_faults(looks, layout.image_key),
         _editions(layout, looks),
-        see_unlisted(layout),
+        unlisted_faults(layout),
     )
-    faults = chain(see_lists(layout), _of_samples(looks), together)
     images = sum(map(len, looks.values()))
-    return Report(_entries(faults), found, layout.classes, images, perf_counter() - started)
-
-
-def require_sound(layout: Layout) -> None:
-    """Raises InputError for what the headers of all files and a few labels of each split already show.
-
-    The lists are taken as checked. No image is decoded, and nothing is random. Where a few labels of train look like
-    0/255 masks, all of train are decoded.
-    """
-    looks = {split: _glance(layout.unchecked(split)) for split in layout.distinct}
-    problems = _problems(looks, layout)
-    if any(entry.kind is kinds.ZERO_255 for entry in problems):  # a few labels do not show that no other holds a class
-        decode = partial(_decoded, layout.unchecked("train"), looks["train"])
-        looks["train"] = [*in_threads(decode, len(looks["train"]))]
-        problems = _problems(looks, layout)
-    if not problems:
-        return
-    kind, first, count = problems[0].kind, problems[0].faults[0], len(problems[0].faults)
-    detail = f": {first.detail}" if first.detail else ""
-    others = f" So it is with {count - 1} more." if count > 1 else ""
-    kinds_more = f" {len(problems) - 1} more kinds of problem were found." if len(problems) > 1 else ""
-    raise InputError(
-        f"{first.place}: {kind.title}{detail}. {kind.advice}{others}{kinds_more} 'segkit data verify CONFIG' shows everything."
-    )
-
-
-def _problems(looks: Mapping[str, Sequence[Seen]], layout: Layout) -> list[Entry]:
-    return [entry for entry in _entries(_of_samples(see_ids(looks, layout.classes))) if entry.kind.level == "problem"]
+    return Report(_by_kind(every), found, classes, images, perf_counter() - started)
 
 
 def _editions(layout: Layout, splits: Iterable[str]) -> Iterator[Fault]:
     for split in splits:
         with suppress(OSError):  # of a file that is missing, which is said of it
             if edition := layout.edition(split):
-                yield Fault(kinds.EDITION, split, edition)
+                yield Fault(faults.EDITION, split, edition)
 
 
-def _glance(dataset: PairDataset) -> list[Seen]:
-    """All headers, and some labels, evenly spread."""
-    looks = [see_sizes(see_headers(pair)) for pair in dataset.pairs]
-    for index in {*np.linspace(0, len(looks) - 1, min(LABELS, len(looks))).round().astype(int).tolist()}:
-        looks[index] = see_labels(looks[index], dataset, index)
-    return looks
-
-
-def _decoded(dataset: PairDataset, looks: Sequence[Seen], index: int) -> Seen:
-    """With what the labels show, unless that is known."""
-    return looks[index] if looks[index].pixels else see_labels(looks[index], dataset, index)
-
-
-def _of_samples(looks: Mapping[str, Sequence[Seen]]) -> Iterable[Fault]:
-    """What was found in files, each file's once."""
-    return dict.fromkeys(fault for samples in looks.values() for seen in samples for fault in seen.faults)
-
-
-_ORDER = {kind: index for index, kind in enumerate(kind for kind in vars(kinds).values() if isinstance(kind, Kind))}
-
-
-def _entries(faults: Iterable[Fault]) -> tuple[Entry, ...]:
+def _by_kind(found: Iterable[Fault]) -> tuple[Entry, ...]:
     grouped: dict[Kind, list[Fault]] = defaultdict(list)
-    for fault in faults:
+    for fault in found:
         grouped[fault.kind].append(fault)
-    order = sorted(grouped, key=lambda kind: (LEVELS.index(kind.level), _ORDER[kind]))
-    return tuple(Entry(kind, tuple(grouped[kind])) for kind in order)
+    order = [kind for kind in vars(faults).values() if isinstance(kind, Kind)]
+    kinds = sorted(grouped, key=lambda kind: (LEVELS.index(kind.level), order.index(kind)))
+    return tuple(Entry(kind, tuple(grouped[kind])) for kind in kinds)
+
+
+def check_and_count(
+    layout: Layout | None, splits: Mapping[str, Dataset], progress: Callable[[int], None] | None = None
+) -> dict[str, ClassCounts]:
+    """Check a dataset before training: the header of every image, and every label, of which each file is read once.
+
+    Labels that were counted before are known by their bytes and not decoded again. No image is decoded, and nothing is
+    random.
+
+    Args:
+        layout: whose lists are taken as checked; None: samples are drawn, not read.
+        splits: datasets of the layout by name, or of what is drawn.
+        progress: called with 1 for every label.
+    Returns:
+        Pixels of each class, per split, for class weights.
+    Raises:
+        InputError: if an image or label cannot be used, or a whole split is void.
+    """
+    advance = progress or (lambda _: None)
+    if layout is None:
+        counts = {split: cached_count(dataset, lambda _: advance(1)) for split, dataset in splits.items()}
+    else:
+        counts, looks = {}, {}
+        for split in layout.distinct:
+            dataset, looks[split], rows = layout.unchecked(split), [], []
+            for index, row in enumerate(read_label_rows(dataset)):
+                looks[split].append(glance(dataset, index, row))
+                rows += [row.pixels] if isinstance(row, LabelRow) else []
+                advance(1)
+            if rows:
+                counts[split] = class_counts(np.array(rows))
+        # Counts do not tell which id void is: where all training labels look like 0/255 masks, look at the ids.
+        pixels = [each.pixels for each in looks["train"]]
+        if any(map(only_first_and_void, pixels)) and not any(any(each[1:-1]) for each in pixels):
+            again = in_threads(partial(look_at_labels, layout.unchecked("train")), len(pixels))
+            both = zip(looks["train"], again, strict=True)
+            looks["train"] = [replace(known, faults=known.faults + new.faults) for known, new in both]
+        found = [fault for fault in sample_faults(looks, layout.classes) if fault.kind.level == "problem"]
+        counts |= {"test": counts["val"]} if "test" not in layout.distinct else {}
+        if found:
+            raise DataError(*found)
+    for split, each in counts.items():
+        if not any(each.pixels[:-1]):
+            raise DataError(Fault(faults.ALL_VOID, split, f"all {each.total_images} label maps are void"))
+    return {split: counts[split] for split in splits}
+
+
+def require_sound(layout: Layout) -> None:
+    """Check the files of a dataset before training, see `check_and_count`."""
+    check_and_count(layout, {})

@@ -54,7 +54,7 @@ def test_an_ignored_entry_takes_no_place(labels_of):
 
 
 def test_an_id_that_no_class_has_is_refused(labels_of):
-    with pytest.raises(InputError, match=r"holds label ids that no class has: 0 \(1 pixels\)"):
+    with pytest.raises(InputError, match=r"label ids that no class has: 0 \(1 pixels\)"):
         labels_of("- road: 7\n- sky: 3\n", [[7, 0]])
 
 

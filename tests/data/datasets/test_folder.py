@@ -63,7 +63,9 @@ def test_a_list_finds_names_without_their_ending_whatever_its_case(root):
 @pytest.mark.parametrize("line", [".", "..", "a\0b", "/etc/a.png", "../a.png"])
 def test_a_line_that_is_no_name_is_malformed(root, line):
     (root / "val.txt").write_text(f"{line}\n")
-    assert refusal(opened, root, "val").startswith(f"{root}/val.txt:1: '{line}': expected the name of an image")
+    assert refusal(opened, root, "val").startswith(
+        f"val: list or folder of a split cannot be used: {root}/val.txt:1: '{line}': expected the name of an image"
+    )
 
 
 def test_other_files_are_left_alone(root):
@@ -112,34 +114,27 @@ def test_a_class_may_have_its_own_colour(root):
 
 
 def test_a_missing_split_is_named(root):
-    assert refusal(opened, root, "val") == (
-        f"{root}/val/images does not exist; expected the images and labels of a split, or a list {root}/val.txt. "
-        "Create it, or set data.root."
+    unusable = "val: list or folder of a split cannot be used: "
+    assert refusal(opened, root, "val").startswith(
+        f"{unusable}{root}/val/images does not exist; expected the images and "
     )
     (root / "val" / "images").mkdir(parents=True)
-    assert refusal(opened, root, "val").startswith(f"{root}/val/labels does not exist")
-
-
-def test_a_split_without_images_is_refused(root):
-    for kind in ("images", "labels"):
-        (root / "val" / kind).mkdir(parents=True)
-    assert refusal(opened, root, "val") == (
-        f"{root}/val/images holds no image; expected files ending in .png, .jpg, .jpeg. Add them or set data.root."
+    assert refusal(opened, root, "val").startswith(f"{unusable}{root}/val/labels does not exist")
+    (root / "val" / "labels").mkdir()
+    assert refusal(opened, root, "val").startswith(
+        f"{unusable}{root}/val/images holds no image; expected files ending in"
     )
 
 
 def test_an_image_without_a_label_is_named(root):
     (root / "train" / "labels" / "b.png").unlink()
-    assert refusal(opened, root, "train") == (
-        f"{root}/train/images names a missing file, {root}/train/labels/b.png; expected an image and a label for every sample. "
-        "Copy the dataset again, or take these samples out."
-    )
+    assert refusal(opened, root, "train").startswith(f"{root}/train/labels/b.png: missing file. ")
 
 
 def test_one_name_with_two_endings_is_refused(root):
     Image.new("RGB", (6, 4)).save(root / "train" / "images" / "a.jpeg")
-    assert refusal(opened, root, "train") == (
-        f"{root}/train/images holds 'a' with two endings; expected one image per name. Remove one."
+    assert f"{root}/train/images holds 'a' with two endings; expected one image per name" in refusal(
+        opened, root, "train"
     )
 
 
@@ -232,9 +227,8 @@ def test_rgb_masks_are_read_through_the_class_file_and_the_colour_of_void(root):
 def test_a_folder_in_place_of_a_label_is_named(root):
     (root / "train" / "labels" / "a.png").unlink()
     (root / "train" / "labels" / "a.png").mkdir()
-    assert (
-        refusal(opened, root, "train")
-        == f"{root}/train/labels/a.png is no file; {root}/train/images names it. Put the file in its place."
+    assert refusal(opened, root, "train").startswith(
+        f"{root}/train/labels/a.png: file cannot be opened: it is a folder. "
     )
 
 
@@ -242,9 +236,8 @@ def test_splits_that_lead_to_one_image_are_refused(root):
     (root / "val" / "labels").mkdir(parents=True)
     (root / "val" / "images").mkdir()
     (root / "val" / "images" / "c.png").symlink_to(root / "train" / "images" / "a.png")
-    assert refusal(opened, root, "train") == (
-        f"{root}/train/images (train) and {root}/val/images (val) share 1 image, the first is '{root}/train/images/a.png'; "
-        "expected no image of one split in another. Remove it from one."
+    assert refusal(opened, root, "train").startswith(
+        f"{root}/val/images/c.png: image in two splits: in train and val. "
     )
 
 

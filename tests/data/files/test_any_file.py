@@ -21,8 +21,7 @@ from segkit.data.dataset import Pair, PairDataset
 from segkit.data.datasets.camvid import camvid
 from segkit.data.datasets.class_file import classes_text, read_classes
 from segkit.data.datasets.voc import voc
-from segkit.data.files.images import read_image, read_mask
-from segkit.data.files.mat import read_mat_mask
+from segkit.data.files.images import read_image, read_labels
 from segkit.errors import InputError
 from segkit.tensors import IGNORE
 
@@ -91,7 +90,7 @@ def test_a_png_that_was_changed_anywhere_is_what_it_was_or_is_refused(folder, mo
     image = Image.fromarray(PHOTO).convert(mode)
     image.save(saved, "png", compress_level=level)
     path.write_bytes(edited(saved.getvalue(), edits))
-    for read, expected in ((read_image, np.asarray(image.convert("RGB"))), (read_mask, np.asarray(image))):
+    for read, expected in ((read_image, np.asarray(image.convert("RGB"))), (read_labels, np.asarray(image))):
         with suppress(InputError):
             np.testing.assert_array_equal(read(path), expected)
 
@@ -139,7 +138,7 @@ def check_image(path):
         assert image.dtype == np.uint8
         assert image.shape[2] == 3
     with suppress(InputError), warnings.catch_warnings(action="error"):
-        assert read_mask(path).dtype == np.uint8
+        assert read_labels(path).dtype == np.uint8
 
 
 # --- lists and classes ---
@@ -157,7 +156,7 @@ lists = st.lists(st.sampled_from(WORDS) | st.text(max_size=6), max_size=12).flat
 def test_any_list_of_camvid_leads_to_files_inside_root_or_is_refused(folder, train, val):
     for name in ("train", "trainannot"):
         (folder / name).mkdir(exist_ok=True)
-        (folder / name / "a.png").touch()
+        (folder / name / "a.png").write_bytes(b"not empty")
     (folder / "train.txt").write_bytes(train)
     (folder / "val.txt").write_bytes(val)
     with suppress(InputError):
@@ -170,8 +169,8 @@ def test_any_list_of_camvid_leads_to_files_inside_root_or_is_refused(folder, tra
 def test_any_list_of_voc_leads_to_files_inside_root_or_is_refused(folder, content):
     for name in ("ImageSets/Segmentation", "JPEGImages", "SegmentationClass"):
         (folder / name).mkdir(exist_ok=True, parents=True)
-    (folder / "JPEGImages" / "a.jpg").touch()
-    (folder / "SegmentationClass" / "a.png").touch()
+    (folder / "JPEGImages" / "a.jpg").write_bytes(b"not empty")
+    (folder / "SegmentationClass" / "a.png").write_bytes(b"not empty")
     (folder / "ImageSets/Segmentation/train.txt").write_bytes(content)
     with suppress(InputError):
         assert {pair.id for pair in voc(root=folder).checked("train").pairs} == {"a"}
@@ -227,7 +226,7 @@ def test_any_damage_to_a_matlab_file_is_refused_or_leaves_labels_of_its_kind(fol
     savemat(content, {"GTcls": {"Segmentation": labels, "Boundaries": 0}}, do_compression=compressed)
     path.write_bytes(edited(content.getvalue(), edits))
     with suppress(InputError):
-        found = read_mat_mask(path)
+        found = read_labels(path)
         assert (found.dtype, found.ndim) == (np.uint8, 2)
 
 

@@ -8,21 +8,31 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transform_samples import BACKENDS, EVERYTHING, IMAGENET, PLAIN, drawn, equal, ramp
+from transform_samples import (
+    BACKENDS,
+    EVERYTHING,
+    IMAGENET,
+    PLAIN,
+    drawn,
+    equal,
+    evaluation_transform,
+    ramp,
+    training_transform,
+)
 
 from segkit.data.dataset import Sample
-from segkit.data.transforms.training import PCA_VALUES, PCA_VECTORS, EvaluationTransform, TrainingTransform, sample_seed
+from segkit.data.transforms.training import PCA_VALUES, PCA_VECTORS, sample_seed
 
 # --- what comes out ---
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("options", [{}, {"flip": 1.0}, EVERYTHING, {"resolution": 0.5}, {"crop": (100, 100)}])
+@pytest.mark.parametrize("options", [{}, {"flip": 1.0}, EVERYTHING, {"input_scale": 0.5}, {"crop": (100, 100)}])
 def test_results_are_contiguous_float32_and_int64_and_the_sample_stays(options, backend):
     sample = drawn(30, 41)
     image, labels = sample.image.copy(), sample.labels.copy()
     sample.image.setflags(write=False)  # as Pillow gives it
-    out = TrainingTransform(**IMAGENET, **options, backend=backend)(sample, 3)
+    out = training_transform(IMAGENET, **options, backend=backend)(sample, 3)
     assert (out[0].dtype, out[1].dtype) == (torch.float32, torch.int64)
     assert out[0].is_contiguous()
     assert out[1].is_contiguous()
@@ -35,8 +45,8 @@ def test_results_are_contiguous_float32_and_int64_and_the_sample_stays(options, 
 
 def test_an_evaluated_image_is_normalized_and_nothing_else():
     image = drawn(9, 14).image
-    expected = (image - np.array(IMAGENET["mean"])) / np.array(IMAGENET["deviation"])
-    out = EvaluationTransform(**IMAGENET)(image)
+    expected = (image - np.array(IMAGENET["mean"])) / np.array(IMAGENET["std"])
+    out = evaluation_transform(IMAGENET)(image)
     assert out.dtype == torch.float32
     assert out.is_contiguous()
     np.testing.assert_allclose(out.numpy(), expected.transpose(2, 0, 1), rtol=0, atol=1e-6)
@@ -48,17 +58,17 @@ def test_an_evaluated_image_is_normalized_and_nothing_else():
     st.sampled_from([0.25, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0]),
     st.sampled_from(BACKENDS),
 )
-def test_training_without_chance_is_evaluation(height, width, resolution, backend):
+def test_training_without_chance_is_evaluation(height, width, input_scale, backend):
     sample = drawn(height, width)
-    image, labels = TrainingTransform(**IMAGENET, resolution=resolution, flip=0, backend=backend)(sample, 0)
-    assert torch.equal(image, EvaluationTransform(**IMAGENET, resolution=resolution, backend=backend)(sample.image))
+    image, labels = training_transform(IMAGENET, input_scale=input_scale, flip=0, backend=backend)(sample, 0)
+    assert torch.equal(image, evaluation_transform(IMAGENET, input_scale=input_scale, backend=backend)(sample.image))
     assert labels.shape == image.shape[1:]
     assert set(labels.unique().tolist()) <= set(np.unique(sample.labels).tolist())
 
 
-def test_half_the_resolution_averages_four_pixels():
+def test_half_the_input_scale_averages_four_pixels():
     image = np.random.default_rng(0).integers(0, 256, (8, 12, 3), np.uint8)
-    out = EvaluationTransform(**PLAIN, resolution=0.5)(image).numpy()
+    out = evaluation_transform(PLAIN, input_scale=0.5)(image).numpy()
     blocks = image.reshape(4, 2, 6, 2, 3).mean((1, 3)).transpose(2, 0, 1)
     assert out.shape == (3, 4, 6)
     assert np.abs(out - blocks).max() <= 0.5
@@ -69,18 +79,18 @@ def test_half_the_resolution_averages_four_pixels():
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_same_seed_gives_the_same_result_in_any_order_and_object(backend):
-    sample, transform = drawn(40, 50), TrainingTransform(**IMAGENET, **EVERYTHING, backend=backend)
+    sample, transform = drawn(40, 50), training_transform(IMAGENET, **EVERYTHING, backend=backend)
     first = {seed: transform(sample, seed) for seed in (5, 1, 2**32 - 1)}
     for seed in (2**32 - 1, 5, 5, 1):
         assert equal(transform(sample, seed), first[seed])
-        assert equal(TrainingTransform(**IMAGENET, **EVERYTHING, backend=backend)(sample, seed), first[seed])
+        assert equal(training_transform(IMAGENET, **EVERYTHING, backend=backend)(sample, seed), first[seed])
         assert equal(pickle.loads(pickle.dumps(transform))(sample, seed), first[seed])
     assert not torch.equal(first[5][0], first[1][0])
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_global_random_states_are_neither_read_nor_changed(backend):
-    sample, transform = drawn(40, 50), TrainingTransform(**IMAGENET, **EVERYTHING, backend=backend)
+    sample, transform = drawn(40, 50), training_transform(IMAGENET, **EVERYTHING, backend=backend)
     np.random.seed(0)
     random.seed(0)
     state = np.random.get_state()[1].copy(), random.getstate(), torch.manual_seed(0).get_state().clone()
@@ -102,7 +112,7 @@ def test_seeds_of_samples_differ_by_run_epoch_and_id():
 
 
 def test_scale_crop_and_flip_are_independent_of_each_other():
-    transform = TrainingTransform(**PLAIN, scale=(0.8, 1.9), crop=(16, 20))
+    transform = training_transform(PLAIN, scale=(0.8, 1.9), crop=(16, 20))
     found = []
     for seed in range(300):
         image, _ = transform(ramp(40, 60), sample_seed(0, 0, str(seed)))
@@ -127,28 +137,12 @@ def test_scale_crop_and_flip_are_independent_of_each_other():
     flip=st.sampled_from([0.0, 0.5, 1.0]), seed=st.integers(0, 2**32 - 1),
 )  # fmt: skip
 def test_crops_and_flips_move_image_and_labels_alike(height, width, crop, flip, seed):
-    image, labels = TrainingTransform(**PLAIN, crop=crop, flip=flip)(drawn(height, width), seed)
+    image, labels = training_transform(PLAIN, crop=crop, flip=flip)(drawn(height, width), seed)
     assert labels.shape == crop
     inside = labels != 255
     assert inside.sum() == min(height, crop[0]) * min(width, crop[1])
     for channel in image:
         assert torch.equal(channel, torch.where(inside, labels * 20, 0).float())
-
-
-@given(
-    height=st.integers(1, 60), width=st.integers(1, 60), resolution=st.sampled_from([0.25, 0.5, 1.0, 2.0]),
-    scale=st.sampled_from([(1.0, 1.0), (0.5, 0.5), (0.6, 1.9), (0.01, 0.1)]), crop=st.sampled_from([None, (1, 1), (24, 32), (33, 7)]),
-    color_jitter=st.sampled_from([0.0, 0.4]), seed=st.integers(0, 2**32 - 1),
-)  # fmt: skip
-def test_no_label_is_invented_and_crops_have_their_size(height, width, resolution, scale, crop, color_jitter, seed):
-    sample = drawn(height, width, ids=5)
-    transform = TrainingTransform(**IMAGENET, resolution=resolution, scale=scale, crop=crop, color_jitter=color_jitter)
-    image, labels = transform(sample, seed)
-    assert set(labels.unique().tolist()) <= {*np.unique(sample.labels).tolist(), 255}
-    if crop is None:
-        assert 255 not in labels
-    else:
-        assert image.shape == (3, *crop)
 
 
 @pytest.mark.parametrize("ratio", [0.5, 0.6, 0.75, 1.3, 1.9])
@@ -158,7 +152,7 @@ def test_labels_lie_over_the_image_after_resizing(ratio):
     for edge in range(20, 44):
         labels = ((x > edge + 10) | (y > edge)).astype(np.uint8)
         sample = Sample("s", np.stack([labels * 200] * 3, -1), labels)
-        image, labels = TrainingTransform(**PLAIN, resolution=ratio, flip=0)(sample, 0)
+        image, labels = training_transform(PLAIN, input_scale=ratio, flip=0)(sample, 0)
         offsets.append(float((labels - image[0] / 200).sum() / (64 + 96 - 2 * edge - 10) / ratio))
     assert abs(np.mean(offsets)) < (
         0.3 if ratio == 0.5 else 0.1
@@ -167,13 +161,13 @@ def test_labels_lie_over_the_image_after_resizing(ratio):
 
 def test_a_certain_flip_is_a_mirror_and_no_flip_is_none():
     sample = drawn(13, 22)
-    plain, flipped = (TrainingTransform(**IMAGENET, flip=flip)(sample, 4) for flip in (0.0, 1.0))
+    plain, flipped = (training_transform(IMAGENET, flip=flip)(sample, 4) for flip in (0.0, 1.0))
     assert equal(plain, (flipped[0].flip(-1), flipped[1].flip(-1)))
     assert not equal(plain, flipped)
 
 
 def test_sizes_follow_the_range_of_scales():
-    transform = TrainingTransform(**PLAIN, resolution=0.5, scale=(0.6, 1.9))
+    transform = training_transform(PLAIN, input_scale=0.5, scale=(0.6, 1.9))
     sizes = np.array([transform(drawn(100, 200), seed)[1].shape for seed in range(60)])
     assert 30 <= sizes[:, 0].min() < 36
     assert 89 < sizes[:, 0].max() <= 95
@@ -185,7 +179,7 @@ def test_sizes_follow_the_range_of_scales():
 
 @pytest.mark.parametrize("size", [(1, 1), (5, 7), (5, 60), (60, 7)])
 def test_padding_is_0_and_ignored_whatever_happens_to_colours(size):
-    transform = TrainingTransform(**IMAGENET, crop=(16, 20), color_jitter=0.5, pca_noise=0.5)
+    transform = training_transform(IMAGENET, crop=(16, 20), color_jitter=0.5, pca_noise=0.5)
     places = set()
     for seed in range(12):
         image, labels = transform(drawn(*size), seed)
@@ -199,7 +193,7 @@ def test_padding_is_0_and_ignored_whatever_happens_to_colours(size):
 
 def test_ignored_labels_of_the_dataset_do_not_hide_the_image():
     sample = Sample("s", np.full((20, 30, 3), 250, np.uint8), np.full((20, 30), 255, np.uint8))
-    image, labels = TrainingTransform(**IMAGENET, scale=(0.8, 1.5), crop=(14, 14))(sample, 0)
+    image, labels = training_transform(IMAGENET, scale=(0.8, 1.5), crop=(14, 14))(sample, 0)
     assert labels.eq(255).all()
     assert image.gt(1).all()
 
@@ -207,7 +201,7 @@ def test_ignored_labels_of_the_dataset_do_not_hide_the_image():
 def test_padding_has_no_part_in_changes_of_colour():
     sample = Sample("s", np.full((10, 10, 3), 100, np.uint8), np.zeros((10, 10), np.uint8))
     for backend in BACKENDS:
-        transform = TrainingTransform(**PLAIN, crop=(30, 30), color_jitter=0.5, blur=1.0, backend=backend)
+        transform = training_transform(PLAIN, crop=(30, 30), color_jitter=0.5, blur=1.0, backend=backend)
         values = [image[:, labels == 0] for image, labels in (transform(sample, seed) for seed in range(60))]
         assert max(float(v.max() - v.min()) for v in values) < 1e-3  # a blur would let it in at the edges
         grey = np.array(
@@ -222,7 +216,7 @@ def test_padding_has_no_part_in_changes_of_colour():
 
 def test_jitter_keeps_grey_within_its_strength_and_labels_as_they_are():
     sample = Sample("s", np.full((4, 4, 3), 100, np.uint8), drawn(4, 4).labels)
-    transform = TrainingTransform(**PLAIN, flip=0, color_jitter=0.2)
+    transform = training_transform(PLAIN, flip=0, color_jitter=0.2)
     values = []
     for seed in range(60):
         image, labels = transform(sample, seed)
@@ -233,23 +227,15 @@ def test_jitter_keeps_grey_within_its_strength_and_labels_as_they_are():
     assert 115 < max(values) <= 121
 
 
-def test_jitter_leaves_geometry_alone():
-    plain, jittered = (
-        TrainingTransform(**PLAIN, scale=(0.6, 1.9), crop=(16, 20), color_jitter=jitter) for jitter in (0.0, 0.4)
-    )
-    for seed in range(10):
-        assert torch.equal(plain(drawn(40, 60), seed)[1], jittered(drawn(40, 60), seed)[1])
-
-
 def test_pca_noise_shifts_each_channel_by_one_number():
     sample = drawn(20, 30)
-    plain = TrainingTransform(**IMAGENET, crop=(16, 20), flip=0.5)
-    noisy = TrainingTransform(**IMAGENET, crop=(16, 20), flip=0.5, pca_noise=0.1)
+    plain = training_transform(IMAGENET, crop=(16, 20), flip=0.5)
+    noisy = training_transform(IMAGENET, crop=(16, 20), flip=0.5, pca_noise=0.1)
     shifts = []
     for seed in range(200):
         difference = (noisy(sample, seed)[0] - plain(sample, seed)[0]).flatten(1)
         assert (difference.amax(1) - difference.amin(1)).max() < 1e-5
-        shifts.append(difference.mean(1).numpy() * IMAGENET["deviation"])
+        shifts.append(difference.mean(1).numpy() * IMAGENET["std"])
     expected = 25.5 * np.sqrt((PCA_VECTORS**2) @ PCA_VALUES**2)  # on the scale of 0..255
     np.testing.assert_allclose(np.std(shifts, 0), expected, rtol=0.2)
     np.testing.assert_allclose(np.mean(shifts, 0), 0, atol=0.8)

@@ -11,7 +11,7 @@ from planted import image, labels
 from scipy.io import savemat
 
 from segkit.data.datasets.folder import folder
-from segkit.data.verify.kinds import ZERO_255
+from segkit.data.faults import ZERO_255
 from segkit.data.verify.verify import verify
 
 COLORS = [[10, 20, 30], [200, 30, 90], [90, 180, 20], [60, 60, 250]]
@@ -74,7 +74,7 @@ def test_masks_of_0_and_255_alone_are_recognised(found, root):
     change(root, "train/labels/*.png", lambda ids: (ids % 2 * 255).astype(np.uint8))
     code, kinds = found()
     assert code == 2
-    masks = kinds.pop("0/255 masks: white is void here, and no class but the first would be learned")
+    masks = kinds.pop("0/255 masks: 255 means void, so only the first class would be learned")
     assert masks.keys() == {f"train/labels/train{index}.png" for index in range(6)}
     assert kinds == {"all training labels hold one and the same class": {"train": "road"}}
 
@@ -202,7 +202,11 @@ def test_classes_that_share_a_colour_are_a_problem_where_labels_are_rgb(found, r
     (root / "classes.yaml").write_text((root / "classes.yaml").read_text().replace(str(COLORS[1]), str(COLORS[0])))
     assert found() == (
         2,
-        {"two classes share a colour, and labels are RGB": {"train/labels/train0.png": "[10, 20, 30]"}},
+        {
+            "two classes share a colour, and labels are RGB": {
+                "train/labels/train0.png": "[10, 20, 30] is 'road' and 'sky'"
+            }
+        },
     )
 
 
@@ -270,4 +274,4 @@ def test_labels_in_matlab_files_are_verified_too(segkit, tmp_path):
     ]
     (damaged,) = problems["truncated or damaged file"]
     assert damaged["place"] == f"{sbd}/cls/damaged.mat"
-    assert damaged["detail"].startswith("cannot be read (")
+    assert damaged["detail"] == "it holds no GTcls.Segmentation"

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from segkit.data import faults
 from segkit.data.datasets.camvid import CLASSES
-from segkit.data.verify import kinds
-from segkit.data.verify.kinds import Fault
+from segkit.data.faults import Fault
 from segkit.data.verify.report import class_rows, report_lines
 from segkit.data.verify.splits import Contents
 from segkit.data.verify.verify import Entry, Report
@@ -19,13 +19,13 @@ def report(*faults, **splits):
 @pytest.mark.parametrize(
     ("fault", "line"),
     [
-        (Fault(kinds.MISSING_IMAGE, "data/mydata/data/x.png"), "mydata/data/x.png"),
+        (Fault(faults.MISSING, "data/mydata/data/x.png"), "mydata/data/x.png"),
         (
-            Fault(kinds.COPIES, "data/mydata/x.png", "as", "data/data/my data/y.png"),
+            Fault(faults.COPIES, "data/mydata/x.png", "as", "data/data/my data/y.png"),
             "mydata/x.png: as data/my data/y.png",
         ),
-        (Fault(kinds.COPIES, "other data/x.png", "as", "other data/y.png"), "other data/x.png: as other data/y.png"),
-        (Fault(kinds.LIST, "val", "data/val.txt is empty"), "val: val.txt is empty"),
+        (Fault(faults.COPIES, "other data/x.png", "as", "other data/y.png"), "other data/x.png: as other data/y.png"),
+        (Fault(faults.LIST, "val", "data/val.txt is empty"), "val: val.txt is empty"),
     ],
 )
 def test_paths_lose_the_root_at_their_beginning_alone(fault, line):
@@ -35,7 +35,7 @@ def test_paths_lose_the_root_at_their_beginning_alone(fault, line):
 def test_no_line_is_broken_within_a_path():
     path = f"my data/{'a name ' * 20}.png"
     lines = report_lines(
-        report(Fault(kinds.COPIES, path, "as", path), Fault(kinds.LIST, "val", f"{'in ' * 28}my data/val")),
+        report(Fault(faults.COPIES, path, "as", path), Fault(faults.LIST, "val", f"{'in ' * 28}my data/val")),
         Path("my data"),
     )
     assert f"    {path.removeprefix('my data/')}:" in lines
@@ -45,7 +45,7 @@ def test_no_line_is_broken_within_a_path():
 
 def test_kinds_are_counted_and_called_so():
     lines = report_lines(
-        report(Fault(kinds.EMPTY, "a"), Fault(kinds.ROTATED, "b"), Fault(kinds.COPIES, "c")), Path("data")
+        report(Fault(faults.EMPTY, "a"), Fault(faults.ROTATED, "b"), Fault(faults.COPIES, "c")), Path("data")
     )
     assert lines[-2].endswith("found: 1 kind of problem, 2 kinds of warning.")
 

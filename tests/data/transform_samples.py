@@ -3,13 +3,23 @@
 import numpy as np
 import torch
 
+from segkit.config.transforms import Transforms
 from segkit.data.dataset import Sample
+from segkit.data.transforms.training import EvaluationTransform, TrainingTransform
 
-IMAGENET = {"mean": (123.675, 116.28, 103.53), "deviation": (58.395, 57.12, 57.375)}
-PLAIN = {"mean": (0, 0, 0), "deviation": (1, 1, 1)}
+IMAGENET = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
+PLAIN = {"mean": (0, 0, 0), "std": (1, 1, 1)}
 EVERYTHING = {"scale": (0.6, 1.9), "crop": (24, 32), "flip": 0.5, "color_jitter": 0.3, "pca_noise": 0.1}
 EVERYTHING |= {"rotate": 20.0, "blur": 0.5, "class_max_ratio": 0.5}
 BACKENDS = ["albumentations", "torchvision"]
+
+
+def training_transform(normalization, **options):
+    return TrainingTransform(Transforms(**options), **normalization)
+
+
+def evaluation_transform(normalization, **options):
+    return EvaluationTransform(Transforms(**options), **normalization)
 
 
 def drawn(height, width, seed=0, ids=11):

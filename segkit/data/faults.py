@@ -1,17 +1,23 @@
-"""What can be wrong, suspicious or worth knowing about a dataset: each kind with what was expected and what to do."""
+"""All that can be wrong, suspicious or worth knowing about a dataset: one vocabulary for readers, training and
+`segkit data verify`.
+
+A file, list or label that cannot be used raises `DataError`, which holds the fault; `verify` collects the same faults.
+"""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from segkit.errors import InputError
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of finding.
+    """One kind of fault.
 
     Attributes:
-        level: `problem`: training would be refused or wrong; `warning`: it would do as asked, which may not be what is
-            meant;
-            `note`: worth knowing.
+        level: `problem`: training is refused or would go wrong; `warning`: it works, but may not be meant; `note`:
+            worth knowing.
         title: what is the matter.
         advice: what was expected, and the next step.
     """
@@ -35,6 +41,30 @@ class Fault:
     detail: str = ""
     other: str = ""
 
+    def __str__(self) -> str:
+        detail = f"{self.detail} {self.other}".strip().removesuffix(".")
+        return f"{self.place}: {self.kind.title}{f': {detail}' if detail else ''}. {self.kind.advice}"
+
+
+class DataError(InputError):
+    """Data that cannot be used. The message is the first fault and how many more there are."""
+
+    def __init__(self, *faults: Fault):
+        super().__init__(*faults)
+        self.faults, self.fault = faults, faults[0]
+
+    def __str__(self) -> str:
+        same, kinds = sum(fault.kind == self.fault.kind for fault in self.faults), {fault.kind for fault in self.faults}
+        more = "" if same == 1 else f" {same - 1} more {'has' if same == 2 else 'have'} the same problem."
+        others = "" if len(kinds) == 1 else f" {len(kinds) - 1} more kind{'s' * (len(kinds) > 2)} of problem."
+        every = " 'segkit data verify CONFIG' lists everything." if more or others else ""
+        return f"{self.fault}{more}{others}{every}"
+
+
+def data_error(kind: Kind, place: Path | str, detail: str = "") -> DataError:
+    """A `DataError` of one fault."""
+    return DataError(Fault(kind, str(place), detail))
+
 
 def _problem(title: str, advice: str) -> Kind:
     return Kind("problem", title, advice)
@@ -51,9 +81,7 @@ def _note(title: str, advice: str) -> Kind:
 _AGAIN = "Copy it again from its source, or take the sample out."
 
 # Lists
-LIST = _problem(
-    "list or folder of a split cannot be used", "Repair it first: samples that it should name were not looked at."
-)
+LIST = _problem("list or folder of a split cannot be used", "Repair it first: the samples that it names are not known.")
 NAMED_TWICE = _problem("sample named twice in one list", "It would count double. Remove one line.")
 IN_TWO_SPLITS = _problem(
     "image in two splits", "A model would be scored on what it was trained or chosen on. Remove it from one."
@@ -67,8 +95,7 @@ EDITION = _note("known edition of labels", "Scores on another edition cannot be 
 UNLISTED = _note("folder with files that no list names", "Nothing reads them.")
 
 # Files that cannot be read
-MISSING_IMAGE = _problem("missing image", _AGAIN)
-MISSING_LABEL = _problem("missing label", "Every image needs one. " + _AGAIN)
+MISSING = _problem("missing file", "Check the path, copy the file again from its source, or take the sample out.")
 UNREADABLE = _problem("file cannot be opened", "Expected a plain file that may be read. Check the path and its rights.")
 EMPTY = _problem("empty file", _AGAIN)
 DAMAGED = _problem("truncated or damaged file", _AGAIN)
@@ -78,27 +105,28 @@ NO_PNG = _problem(
     "JPEG and the like change ids. Export the label as PNG again from its source; converting is too late.",
 )
 DEEP = _problem("more than 8 bits a channel", "Expected at most 8. Convert the file; labels without scaling their ids.")
-ANIMATED = _problem("animation", "Expected one image. Save the frame that is meant.")
+ANIMATED = _problem("animation", "Expected one image. Save the frame that you want.")
 ALPHA_LABEL = _problem(
     "label with an alpha channel", "Expected ids in one channel, or RGB colours. Save it without alpha."
 )
-HUGE = _problem("file that declares too many pixels", "Nothing of it was decoded. Crop or shrink it, or copy it again.")
+HUGE = _problem("file is too large", "It was not decoded. Crop or shrink it, or copy it again.")
 
 # Pairs and labels
 SIZES_DIFFER = _problem(
-    "image and label differ in size", "Find the file that belongs; to scale a label, repeat pixels and never average."
+    "image and label differ in size",
+    "Find the matching pair of files; to scale a label, repeat pixels and never average.",
 )
 UNKNOWN_IDS = _problem(
     "label ids that no class has", "Fix the labels, or name every class of the dataset: is the background among them?"
 )
 OFF_BY_ONE = _problem(
     "label ids begin at 1",
-    "No label holds 0, and the highest id is one too high. Subtract 1, leaving 255 as it is. Or a class file gives every class its id: "
-    "'- NAME: 1', '- NAME: 2', ...",
+    "No label holds 0, and the highest id is one too high. Subtract 1 from all but 255. "
+    "Or give every class its id in the class file: '- NAME: 1', '- NAME: 2', ...",
 )
 MANY_IDS = _problem(
-    "many label ids of no class, as scaling or JPEG leave",
-    "The label was scaled with interpolation, compressed, or is a grey photo. Make it again, with nearest neighbour.",
+    "many label ids that no class has",
+    "The label was scaled with interpolation, saved as JPEG, or is a grey photo. Make it again by nearest neighbour.",
 )
 STRETCHED_IDS = _problem(
     "label ids are stretched for viewing", "All are multiples of one number. Divide by it: 0, 1, 2, ..."
@@ -108,13 +136,12 @@ GREY_PALETTE = _problem(
     "A palette or RGB mask was opened as grey. Convert the original mask to ids.",
 )
 ZERO_255 = _problem(
-    "0/255 masks: white is void here, and no class but the first would be learned",
-    "Save 1 in place of 255: Image.fromarray((mask > 127).astype('uint8')). Or a class file gives both their ids: "
+    "0/255 masks: 255 means void, so only the first class would be learned",
+    "Save 1 in place of 255: Image.fromarray((mask > 127).astype('uint8')). Or give both their ids in the class file: "
     "'- background: 0' and '- white: 255'.",
 )
 PERHAPS_ZERO_255 = _warning(
-    "label holds 0 and 255 alone: a 0/255 mask?",
-    "255 is void here. If white is meant as class 1, save 1 in place of 255.",
+    "label holds 0 and 255 alone: a 0/255 mask?", "255 means void. If white is class 1, save 1 in place of 255."
 )
 SHARED_COLOR = _problem(
     "two classes share a colour, and labels are RGB", "Give each class its own colour, or save labels as ids."
@@ -129,7 +156,7 @@ SWAPPED_COLORS = _problem(
 )
 BLENDED_COLORS = _problem(
     "RGB label whose colours are nearly right",
-    "It was scaled with interpolation or stored as JPEG, which mixes colours. Make it again with nearest neighbour, as PNG.",
+    "It was scaled with interpolation or saved as JPEG, which mix colours. Make it again by nearest neighbour, as PNG.",
 )
 GREY_AS_RGB = _problem(
     "ids in three equal channels", "Expected one channel of ids. Save the first: Image.fromarray(mask[..., 0])."
@@ -139,9 +166,9 @@ PALETTE_DIFFERS = _note(
     "Ids count, not colours; but check the order of the classes.",
 )
 VOID_LABEL = _warning(
-    "label is void everywhere", "Nothing is learned from it. Take the sample out, unless it is meant."
+    "label is void everywhere", "Nothing is learned from it. Take the sample out unless it is intended."
 )
-CONSTANT_IMAGE = _warning("image of one colour", "Check it; take the sample out, unless it is meant.")
+CONSTANT_IMAGE = _warning("image of one colour", "Check it, and take the sample out unless it is intended.")
 ROTATED = _warning(
     "EXIF rotation, which is ignored", "Check that label and image agree as stored; rotate the pixels of both if not."
 )
@@ -149,7 +176,7 @@ GREY_IMAGE = _note("grey images", "They are repeated to three channels.")
 CMYK_IMAGE = _note("CMYK images", "They are converted to RGB.")
 ALPHA_IMAGE = _note("images with an alpha channel", "It is dropped.")
 PALETTE_IMAGE = _note("palette images", "They are converted to RGB.")
-OTHER_ENDING = _note("image whose name ends otherwise than its format", "It is read by its content.")
+OTHER_ENDING = _note("image whose file name has the ending of another format", "It is read by its content.")
 
 # Splits
 ALL_VOID = _problem("split without a labelled pixel", "Check the labels.")
@@ -158,7 +185,7 @@ ONE_CLASS = _problem(
 )
 ONE_CLASS_SCORED = _warning("all labels of a split hold one and the same class", "Check the labels.")
 MUCH_VOID = _warning(
-    "more than half of a split is void", "Void is neither learned nor scored. Check ids, unless it is meant."
+    "more than half of a split is void", "Void is neither learned nor scored. Check the ids unless it is intended."
 )
 ABSENT_TRAINING = _warning(
     "classes without a pixel in train", "They cannot be learned: their IoU is 0 where they are scored."
@@ -166,7 +193,7 @@ ABSENT_TRAINING = _warning(
 ABSENT_SCORED = _warning(
     "classes without a pixel in val or test", "They have no IoU there and are left out of the mean."
 )
-COPIES = _warning("equal images within a split", "They count double. Keep one, unless it is meant.")
+COPIES = _warning("equal images within a split", "They count double. Keep one unless it is intended.")
 LEAKED_COPIES = _problem(
     "equal images in two splits", "A model would be scored on what it was trained or chosen on. Remove one."
 )

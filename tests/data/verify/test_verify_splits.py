@@ -1,18 +1,20 @@
-"""What lists show before a file is opened."""
+"""Faults of lists before a file is opened, and how near is near."""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.fft import dctn
 
+from segkit.data import faults
 from segkit.data.classes import plain_classes
 from segkit.data.dataset import Pair
 from segkit.data.datasets.folder import folder
+from segkit.data.faults import Fault
 from segkit.data.layout import Layout, Listed
-from segkit.data.verify import kinds
-from segkit.data.verify.kinds import Fault
-from segkit.data.verify.lists import see_lists, see_unlisted
+from segkit.data.verify.sample import appearance
+from segkit.data.verify.splits import list_faults, near_copies, unlisted_faults
 
 CLASSES = plain_classes(["road", "sky"], np.zeros((2, 3), np.uint8))
 
@@ -30,8 +32,8 @@ def layout(train, val=("v",), test=("t",), **about):
 
 def test_a_split_with_more_images_than_the_papers_is_told_like_one_with_fewer():
     sizes = {"train": 2, "val": 2, "test": 1}
-    assert [*see_lists(layout("abc", sizes=sizes))] == [
-        Fault(kinds.OTHER_SIZE, "train", "3 images, expected 2"), Fault(kinds.OTHER_SIZE, "val", "1 images, expected 2"),
+    assert [*list_faults(layout("abc", sizes=sizes))] == [
+        Fault(faults.OTHER_SIZE, "train", "3 images, expected 2"), Fault(faults.OTHER_SIZE, "val", "1 images, expected 2"),
     ]  # fmt: skip
 
 
@@ -40,27 +42,27 @@ def test_of_a_list_that_cannot_be_used_nothing_else_is_said():
     broken = Layout(
         CLASSES, {**whole.splits, "val": Listed(Path("val.txt"), problems=("val.txt is empty",))}, sizes=whole.sizes
     )
-    assert [*see_lists(broken)] == [Fault(kinds.LIST, "val", "val.txt is empty")]
+    assert [*list_faults(broken)] == [Fault(faults.LIST, "val", "val.txt is empty")]
 
 
 @pytest.mark.parametrize(("others", "count"), [(1, 1), (2, 0)])
 def test_a_label_of_another_name_is_told_where_nine_of_ten_have_their_images(others, count):
     names = [*("x>y", "z>w")[:others], *"abcdefghi"]
-    assert len([*see_lists(layout(names))]) == count
+    assert len([*list_faults(layout(names))]) == count
 
 
 def test_test_being_val_is_told():
-    assert [*see_lists(layout("ab", "cd", "dc"))] == [Fault(kinds.TEST_IS_VAL, "test")]
+    assert [*list_faults(layout("ab", "cd", "dc"))] == [Fault(faults.TEST_IS_VAL, "test")]
 
 
 def test_two_splits_that_share_most_images_are_one_finding():
-    assert [*see_lists(layout("abcd", "bcd"))] == [
-        Fault(kinds.IN_TWO_SPLITS, "val", "3 of its 3 images are in train too, the first is", "b.jpg")
+    assert [*list_faults(layout("abcd", "bcd"))] == [
+        Fault(faults.IN_TWO_SPLITS, "val", "3 of its 3 images are in train too, the first is", "b.jpg")
     ]
-    assert [*see_lists(layout("abcd", "bcxy"))] == [
-        Fault(kinds.IN_TWO_SPLITS, f"{name}.jpg", "in train and val") for name in "bc"
+    assert [*list_faults(layout("abcd", "bcxy"))] == [
+        Fault(faults.IN_TWO_SPLITS, f"{name}.jpg", "in train and val") for name in "bc"
     ]
-    assert [*see_lists(layout("abcd", "a"))] == [Fault(kinds.IN_TWO_SPLITS, "a.jpg", "in train and val")]
+    assert [*list_faults(layout("abcd", "a"))] == [Fault(faults.IN_TWO_SPLITS, "a.jpg", "in train and val")]
 
 
 @pytest.fixture
@@ -79,19 +81,35 @@ def root(tmp_path):
 @pytest.mark.parametrize("ending", ["", ".jpg"])
 def test_names_that_begin_with_images_are_explained(root, ending):
     (root / "train.txt").write_text(f"images/a{ending}\nimages/b{ending}\n")
-    assert [*see_lists(folder(root=root))] == [
-        Fault(kinds.LIST, "train", f"{root}/train.txt: names are relative to images/. Take 'images/' from each line.")
+    assert [*list_faults(folder(root=root))] == [
+        Fault(faults.LIST, "train", f"{root}/train.txt: names are relative to images/. Take 'images/' from each line.")
     ]
     (root / "train.txt").write_text(f"images/a{ending}\nimages/nowhere{ending}\n")
-    assert [*see_lists(folder(root=root))] == []
+    assert [*list_faults(folder(root=root))] == []
 
 
 def test_a_folder_with_unlisted_files_is_one_finding(root):
-    assert [*see_unlisted(folder(root=root))] == []
+    assert [*unlisted_faults(folder(root=root))] == []
     (root / "train.txt").write_text("a")
     (root / "val.txt").write_text("c")
     (root / "labels" / "d.png").unlink()
-    assert [*see_unlisted(folder(root=root))] == [
-        Fault(kinds.UNLISTED, f"{root}/images", "2 files, the first is", "b.jpg"),
-        Fault(kinds.UNLISTED, f"{root}/labels", "1 file:", "b.png"),
+    assert [*unlisted_faults(folder(root=root))] == [
+        Fault(faults.UNLISTED, f"{root}/images", "2 files, the first is", "b.jpg"),
+        Fault(faults.UNLISTED, f"{root}/labels", "1 file:", "b.png"),
     ]
+
+
+def test_the_hash_is_the_signs_about_the_median_without_the_mean_brightness():
+    image = np.zeros((32, 32, 3), np.uint8)
+    image[0, 0], image[1, 0] = 255, 120  # all low frequencies are positive, and the mean is the least of them
+    low = dctn(image[..., 0].astype(np.float64), norm="ortho")[:8, :8].ravel()
+    assert low[0] < np.median(low)
+    expected = "".join("01"[int(value > np.sort(low[1:])[31] + 1e-4)] for value in low)  # that in the middle of 63
+    assert f"{appearance(image):064b}" == expected
+    assert expected.count("1") == 31
+
+
+def test_up_to_6_of_64_bits_may_differ():
+    ones, others = [0, (1 << 64) - 1], [0b111111, 0b1111111, (1 << 64) - 1, 0xFF << 20]
+    assert [*near_copies(ones, others)] == [(0, 0, 6), (1, 2, 0)]
+    assert [*near_copies([], others)] == []
