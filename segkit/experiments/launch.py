@@ -246,9 +246,14 @@ def submit(
         cluster: "slurm", or "local" for processes of this machine.
         parameters: of submitit, such as timeout_min, gpus_per_node or slurm_partition.
     Raises:
-        InputError: if there is no such cluster here, or a parameter is not known.
+        InputError: if submitit is not installed, there is no such cluster here, or a parameter is not known.
     """
-    import submitit
+    try:
+        import submitit
+    except ImportError:
+        raise InputError(
+            f"--launcher {cluster} needs submitit, which is not installed. Install it: pip install 'segkit[slurm]'"
+        ) from None
 
     left = _unfinished(members)
     if not left:
