@@ -17,7 +17,7 @@
 # learns nothing.
 #
 # **It needs** nothing but segkit: the road scenes are drawn by a procedure (`streets`). For data of your own, give
-# `CONFIG` another file, such as `CONFIGS / "camvid/fcn8s.yaml"`, and `CHANGES` the place: `["data.root=PATH/TO/CamVid"]`.
+# `CONFIG` another file, such as `CONFIGS / "camvid/fcn8s.yaml"`, and say where it is: `CHANGES = ["data.root=PATH"]`.
 
 # %%
 import pandas
@@ -75,8 +75,8 @@ pandas.DataFrame(rows, columns=columns).set_index("class")
 # %% [markdown]
 # ## The training
 #
-# `segkit.train` trains, resumes a run that was interrupted, or takes the result of one that is finished. The weights with
-# the best validation mean IoU are kept, and scored on the test split. `segkit train CONFIG --run RUN` does the same.
+# `segkit.train` trains, resumes a run that was interrupted, or takes the result of one that is finished. The weights
+# with the best validation mean IoU are kept, and scored on the test split. `segkit train CONFIG --run RUN` does the same.
 
 # %%
 result = segkit.train(config, RUN)
@@ -117,8 +117,8 @@ comparison.picture(images.index[:4])
 images.head(4)
 
 # %% [markdown]
-# Any RGB image can be labelled: `predictor("IMAGE.png")` does it for a file of yours, `segkit predict RUN IMAGE ... --out
-# FOLDER` for many. `predictor.probabilities(image)` and `predictor.logits(image)` give what the labels come from.
+# Any RGB image can be labelled: `predictor("IMAGE.png")` does it for a file of yours, `segkit predict RUN IMAGE ...
+# --out FOLDER` for many. `predictor.probabilities(image)` and `predictor.logits(image)` give what the labels come from.
 
 # %%
 predictor = segkit.load_model(RUN)

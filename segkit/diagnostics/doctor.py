@@ -121,9 +121,13 @@ def licence() -> Iterator[Finding]:
         version = importlib.metadata.version("albumentationsx")
     except importlib.metadata.PackageNotFoundError:
         return
-    text = f"AlbumentationsX {version} (AGPL-3.0 or commercial licence) is installed and has the import name of albumentations (MIT)"
-    way = f"Remove it: {sys.executable} -m pip uninstall albumentationsx; then install albumentations again. Or train without: "
-    yield Finding("note", "albumentations", f"{text}. {way}transforms.backend=torchvision.")
+    yield Finding(
+        "note",
+        "albumentations",
+        f"AlbumentationsX {version} (AGPL-3.0 or commercial licence) is installed and has the import name of "
+        f"albumentations (MIT). Remove it: {sys.executable} -m pip uninstall albumentationsx; then install albumentations "
+        "again. Or train without: transforms.backend=torchvision.",
+    )
 
 
 def _segkit() -> Iterator[Finding]:
