@@ -32,6 +32,16 @@ def test_every_package_that_pyproject_allows_in_a_range_is_pinned_within_it():
         assert [str(each) for each in wanted if not each.specifier.contains(pins(file).get(each.name, ""))] == []
 
 
+def test_the_configs_are_copied_into_a_new_folder(segkit, tmp_path):
+    code, _, errors = segkit("configs", tmp_path / "mine")
+    assert (code, errors) == (0, "")
+    files = {path.relative_to(tmp_path / "mine") for path in (tmp_path / "mine").rglob("*.yaml")}
+    assert files == {path.relative_to(ROOT / "configs") for path in (ROOT / "configs").rglob("*.yaml")}
+    assert segkit("show", tmp_path / "mine/streets/fcn8s.yaml")[0] == 0
+    code, _, errors = segkit("configs", tmp_path / "mine")
+    assert (code, errors.count("exists; nothing was written.")) == (2, 1)
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """A wheel of the working tree, built from a copy of it."""
