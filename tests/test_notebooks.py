@@ -54,7 +54,7 @@ def execute(tmp_path, monkeypatch):
         manager = AsyncKernelManager(
             kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
         )  # none on disk: ipykernel's own is left
-        client = NotebookClient(notebook, km=manager, timeout=300, resources={"metadata": {"path": str(copies)}})
+        client = NotebookClient(notebook, km=manager, timeout=900, resources={"metadata": {"path": str(copies)}})
         asyncio.run(client.async_execute(env={**os.environ, **settings}, cleanup_kc=True))
         return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
