@@ -179,7 +179,7 @@ def _accelerators() -> Iterator[Finding]:
         yield Finding("ok", "mps", "Apple's GPU")
     elif not count:
         said = "".join(f": {' '.join(str(each.message).split())}" for each in caught)
-        yield Finding("note", "accelerator", f"none; {built}{said}. Training runs on the processor.")
+        yield Finding("note", "accelerator", f"none; {built}{said}. Training runs on the CPU.")
 
 
 def _memory() -> Iterator[Finding]:
