@@ -1,12 +1,13 @@
 # make demo   set everything up, train three decoders on the embedded dataset, compare them
-# make test   set everything up, run the tests
-# make check  lint, types and import rules;  make test-slow  the long tests;  make clean  remove what these made
+# make test   set everything up, run the tests;  make test-slow  the long tests
+# make check  lint, types and import rules;      make docs  the documentation as a site
+# make clean  remove what these made
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 DEMO := fcn32s fcn8s segnet
 
-.PHONY: demo test test-slow check clean
+.PHONY: demo test test-slow check docs clean
 
 demo: $(READY)
 	@for decoder in $(DEMO); do \
@@ -26,6 +27,11 @@ check: $(READY)
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+docs: $(READY)
+	$(BIN)/mkdocs build --quiet --strict
+	@echo "open site/index.html"
+
+# the lock first, then segkit as it is here
 $(READY): requirements.txt requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "segkit needs Python 3.11 or newer; set PYTHON=python3.12 or the like"; exit 1; }
 	$(PYTHON) -m venv .venv
@@ -34,4 +40,4 @@ $(READY): requirements.txt requirements-dev.txt pyproject.toml
 	@touch $(READY)
 
 clean:
-	rm -rf .venv runs/demo .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv site runs/demo .pytest_cache .ruff_cache .hypothesis

@@ -17,32 +17,26 @@
 # learns nothing.
 #
 # **It needs** nothing but segkit: the road scenes are drawn by a procedure (`streets`). For data of your own, give
-# `CONFIG` another file, such as `configs/camvid/fcn8s.yaml`, and `SETTINGS` the place: `["data.root=PATH/TO/CamVid"]`.
+# `CONFIG` another file, such as `CONFIGS / "camvid/fcn8s.yaml"`, and say where it is: `CHANGES = ["data.root=PATH"]`.
 
 # %%
-import os
-from pathlib import Path
-
 import pandas
 from PIL import Image, ImageOps
-from segkit.comparison import open_comparison
-from segkit.predict import Predictor
-from segkit.run import complete_run
-from segkit.tables import class_weight_rows, shown_values
+from segkit.compare.pictures import samples_picture
+from segkit.diagnostics.tables import class_weight_rows
+from settings import CHANGES, CONFIGS, RUNS
 
 import segkit
-from segkit import notebooks
-from segkit.build import build_dataset, load_experiment
+from segkit.build import build_dataset
 from segkit.compare.figures import training_history
-from segkit.compare.pictures import samples_picture
 from segkit.compare.tables import class_table, image_table, score_table
-from segkit.tracking.run_dir import RunDir
+from segkit.config.resolve import dump
+from segkit.config.schema import config_values
 from segkit.viz.overlay import overlay
 
-os.chdir(Path(segkit.__file__).parents[1])  # paths start at the root of the repository
-CONFIG = Path("configs/streets/fcn8s.yaml")
-SETTINGS = notebooks.settings()  # changes to the config, such as "training.epochs=8"; none unless SEGKIT_FAST is set
-RUN = notebooks.runs_folder() / "first_run"  # runs/notebooks/first_run, or any other new folder
+CONFIG = CONFIGS / "streets/fcn8s.yaml"  # or the path of any other config
+RUN = RUNS / "first_run"  # runs/notebooks/first_run, or any other new folder
+# CHANGES are changes to the config, such as ["training.epochs=8"]: none, unless SEGKIT_FAST is set
 
 # %% [markdown]
 # ## The config
@@ -53,11 +47,11 @@ RUN = notebooks.runs_folder() / "first_run"  # runs/notebooks/first_run, or any 
 print(CONFIG.read_text())
 
 # %% [markdown]
-# What they come to is checked as a whole, and each value knows where it was set. `segkit show CONFIG` prints the same.
+# The whole of them is checked, and every value has its place. `segkit show CONFIG` also says where each one was set.
 
 # %%
-experiment, resolved = load_experiment(CONFIG, SETTINGS)
-print("\n".join(shown_values(experiment, resolved.sources)))
+config = segkit.load_config(CONFIG, CHANGES)
+print(dump(config_values(config)))
 
 # %% [markdown]
 # ## The data
@@ -66,7 +60,7 @@ print("\n".join(shown_values(experiment, resolved.sources)))
 # count nowhere.
 
 # %%
-training = build_dataset(experiment, "train")
+training = build_dataset(config, "train")
 samples_picture(training, [0, 1, 2])
 
 # %% [markdown]
@@ -75,27 +69,26 @@ samples_picture(training, [0, 1, 2])
 # what another normalizer of the loss would do to the learning rate.
 
 # %%
-columns, rows = class_weight_rows(experiment)
+columns, rows = class_weight_rows(config)
 pandas.DataFrame(rows, columns=columns).set_index("class")
 
 # %% [markdown]
 # ## The training
 #
-# `complete_run` trains, goes on with a run that was interrupted, or takes what is there if the run is finished. The
-# weights with the best validation mean IoU are kept, and scored on the test split. `segkit train CONFIG --run RUN` does
-# the same.
+# `segkit.train` trains, resumes a run that was interrupted, or takes the result of one that is finished. The weights
+# with the best validation mean IoU are kept, and scored on the test split. `segkit train CONFIG --run RUN` does the same.
 
 # %%
-result = complete_run(experiment, RunDir(RUN))
+result = segkit.train(config, RUN)
 print(f"{result['parameters']:,} parameters, {result['seconds']:.0f} s, best weights at step {result['best_step']}")
 
 # %% [markdown]
 # A run is a folder, and everything below is read from it. The loss should fall and the validation score should rise and
-# flatten; a score that falls again while the loss goes on falling says that the network learns the training images by
+# flatten; a score that falls again while the loss keeps falling says that the network learns the training images by
 # heart.
 
 # %%
-comparison = open_comparison([RUN])
+comparison = segkit.compare_runs([RUN])
 training_history(comparison.methods)
 
 # %% [markdown]
@@ -124,19 +117,19 @@ comparison.picture(images.index[:4])
 images.head(4)
 
 # %% [markdown]
-# Any RGB image can be labelled. `segkit.data.dataset.read_image(PATH)` reads your own; `segkit predict RUN IMAGE ...
-# --out FOLDER` writes pictures of many.
+# Any RGB image can be labelled: `predictor("IMAGE.png")` does it for a file of yours, `segkit predict RUN IMAGE ...
+# --out FOLDER` for many. `predictor.probabilities(image)` and `predictor.logits(image)` give what the labels come from.
 
 # %%
-predictor = Predictor(RUN)
-image = build_dataset(experiment, "test")[0].image
+predictor = segkit.load_model(RUN)
+image = build_dataset(config, "test")[0].image
 labelled = Image.fromarray(overlay(image, predictor(image), predictor.palette))
 ImageOps.contain(labelled, (512, 512), method=Image.Resampling.NEAREST)
 
 # %% [markdown]
 # ## What next
 #
-# * Change something: set `SETTINGS = ["training.epochs=32"]` and `RUN` to another folder, and run all cells again.
+# * Change something: set `CHANGES = ["training.epochs=32"]` and `RUN` to another folder, and run all cells again.
 # * `02_compare_decoders` trains four decoders with three seeds each and asks which differences are real.
 # * `03_look_inside_a_run` looks for what this network gets wrong, and where.
 # * `segkit train configs/camvid/fcn8s.yaml data.root=PATH/TO/CamVid` trains on real images; see the README.

@@ -13,33 +13,26 @@
 # differences from noise.
 #
 # **It takes** about a quarter of an hour on two idle CPU cores the first time (twelve runs of about a minute), and
-# seconds after that: what is finished is not trained again, and what was interrupted goes on. With `SEGKIT_FAST=1` in
+# seconds after that: what is finished is not trained again, and what was interrupted resumes. With `SEGKIT_FAST=1` in
 # the environment it takes half a minute, and the networks learn nothing.
 #
 # **It needs** nothing but segkit: the road scenes are drawn by a procedure (`streets`). For runs of your own, skip the
-# training and give
-# `open_comparison` their folders; for another experiment, give `EXPERIMENT` another file.
+# training and give `segkit.compare_runs` their folders; for another experiment, change the file that is written below.
 
 # %%
-import os
-from pathlib import Path
-
 import pandas
-from segkit.comparison import finished_runs, open_comparison
-from segkit.experiment import prepare, read_experiment, select
-from segkit.launch import run_members
-from segkit.treatment import check_treatment
+from settings import CHANGES, CONFIGS, MEMBERS, RUNS
 
 import segkit
-from segkit import notebooks
 from segkit.compare.ledger import cost_tables, legend
 from segkit.compare.tables import class_table, difference_table, score_table
+from segkit.experiments.experiment import prepare, read_experiment, select
+from segkit.experiments.launch import run_members
+from segkit.experiments.treatment import check_treatment
 
-os.chdir(Path(segkit.__file__).parents[1])  # paths start at the root of the repository
-EXPERIMENT = Path("experiments/decoders_on_streets/experiment.yaml")
-SETTINGS = notebooks.settings()  # changes to every config, such as "training.epochs=8"; none unless SEGKIT_FAST is set
-MEMBERS = notebooks.members()  # such as "decoder=fcn8s,segnet"; empty for all, unless SEGKIT_FAST is set
-RUNS = notebooks.runs_folder()  # runs/notebooks, or any other folder
+EXPERIMENT = RUNS / "decoders_on_streets.yaml"
+# Unless SEGKIT_FAST is set, CHANGES to every config, such as ["training.epochs=8"], are none, and MEMBERS, such as
+# ["decoder=fcn8s,segnet"], are all.
 
 # %% [markdown]
 # ## The experiment
@@ -48,8 +41,19 @@ RUNS = notebooks.runs_folder()  # runs/notebooks, or any other folder
 # is a member: here one run per decoder and seed.
 
 # %%
-print(EXPERIMENT.read_text())
-members = select(read_experiment(EXPERIMENT, SETTINGS, runs=RUNS), MEMBERS)
+RUNS.mkdir(parents=True, exist_ok=True)
+EXPERIMENT.write_text(f"""
+name: decoders-on-streets
+set: {{training: {{epochs: 12}}}}
+axes:
+  decoder:
+    fcn32s: {CONFIGS}/streets/fcn32s.yaml
+    fcn16s: {CONFIGS}/streets/fcn16s.yaml
+    fcn8s: {CONFIGS}/streets/fcn8s.yaml
+    segnet: {CONFIGS}/streets/segnet.yaml
+  seed: [0, 1, 2]
+""")
+members = select(read_experiment(EXPERIMENT, CHANGES, runs=RUNS), MEMBERS)
 prepare(members)
 print(len(members), "runs, the first in", members[0].run.path)
 
@@ -73,7 +77,7 @@ pandas.DataFrame(treatment.rows(), columns=["what differs", *treatment.methods])
 # `segkit experiment run EXPERIMENT --jobs 2` does the same.
 
 # %%
-failures = run_members(members, EXPERIMENT, SETTINGS, RUNS, jobs=2, say=print)
+failures = run_members(members, EXPERIMENT, CHANGES, RUNS, jobs=2, say=print)
 
 # %% [markdown]
 # ## The scores
@@ -81,8 +85,7 @@ failures = run_members(members, EXPERIMENT, SETTINGS, RUNS, jobs=2, say=print)
 # Runs that differ in their seed alone are repetitions of one method: the mean, and ± the standard deviation over seeds.
 
 # %%
-finished, unfinished = finished_runs([EXPERIMENT], runs=RUNS)
-comparison = open_comparison(finished)
+comparison = segkit.compare_runs([EXPERIMENT], runs=RUNS)
 score_table(comparison.methods, comparison.statistics).frame()
 
 # %%
@@ -95,7 +98,7 @@ class_table(comparison.methods).frame()
 # points of mean IoU, and between which bounds the difference lies if other test images are drawn (95%). It stands only
 # if the difference is larger than what other images *and* other seeds would change, after a correction for the number
 # of pairs. *Not distinguishable* does not mean equal: it means that noise alone could have made this difference. And
-# where a verdict rests on *images only* (fewer than three seeds in common), another training may turn it round.
+# where a verdict rests on *images only* (fewer than three seeds in common), training again may reverse it.
 
 # %%
 print("\n".join(comparison.verdicts()))
@@ -144,8 +147,8 @@ comparison.write(RUNS / "report")
 # %% [markdown]
 # ## What next
 #
-# * Compare other decoders or losses: copy the experiment file, change its axes, and give `EXPERIMENT` your copy.
+# * Compare other decoders or losses: change the axes of the experiment, and its name.
 # * `03_look_inside_a_run` looks for what one network gets wrong, and where.
-# * `open_comparison(finished, measure=True)` also measures time and memory on this machine.
-# * Frames of one drive are not independent: `open_comparison(finished, block=10)` draws ten in a row together, and is
+# * `segkit compare EXPERIMENT --measure` also measures time and memory on this machine.
+# * Frames of one drive are not independent: `segkit.compare_runs(..., block=10)` draws ten in a row together, and is
 # more careful.

@@ -20,31 +20,23 @@
 # folder.
 
 # %%
-import os
-from pathlib import Path
-
 import pandas
-from segkit.comparison import open_comparison
-from segkit.run import complete_run
-from segkit.tables import BoundaryMeasures, class_weight_rows
-from segkit.trained import evaluate_trained, open_trained
+from segkit.diagnostics.tables import BoundaryMeasures, class_weight_rows
+from settings import CHANGES, CONFIGS, RUNS
 
 import segkit
-from segkit import notebooks
-from segkit.build import load_experiment
 from segkit.compare.figures import draw, training_history
 from segkit.compare.tables import image_table
-from segkit.tracking.run_dir import RunDir
+from segkit.runs.trained import evaluate_trained, open_trained
 
-os.chdir(Path(segkit.__file__).parents[1])  # paths start at the root of the repository
-RUN = notebooks.runs_folder() / "first_run"  # runs/notebooks/first_run, or a finished run of yours
+RUN = RUNS / "first_run"  # runs/notebooks/first_run, or a finished run of yours
 
 # %% [markdown]
 # The run of `01_first_run`; nothing is trained if it is finished.
 
 # %%
-experiment, _ = load_experiment(Path("configs/streets/fcn8s.yaml"), notebooks.settings())
-result = complete_run(experiment, RunDir(RUN))
+config = segkit.load_config(CONFIGS / "streets/fcn8s.yaml", CHANGES)
+result = segkit.train(config, RUN)
 
 # %% [markdown]
 # ## How the training went
@@ -53,7 +45,7 @@ result = complete_run(experiment, RunDir(RUN))
 # the end asks for more steps.
 
 # %%
-comparison = open_comparison([RUN])
+comparison = segkit.compare_runs([RUN])
 training_history(comparison.methods)
 
 # %% [markdown]
@@ -117,14 +109,13 @@ boundary
 # scores badly and has few pixels may need a larger weight; one that is predicted too often, a smaller one.
 
 # %%
-columns, rows = class_weight_rows(trained.experiment)
+columns, rows = class_weight_rows(trained.config)
 pandas.DataFrame(rows, columns=columns).set_index("class")
 
 # %% [markdown]
 # ## What next
 #
-# * Look inside a run of `02_compare_decoders`: set `RUN` to `notebooks.runs_folder() /
-# "decoders-on-streets/segnet-seed0"`.
-# * Train with other class weights, `loss.class_weights=none`, and compare: give `open_comparison` both folders.
+# * Look inside a run of `02_compare_decoders`: set `RUN` to `RUNS / "decoders-on-streets/segnet-seed0"`.
+# * Train with other class weights, `loss.class_weights=none`, and compare: give `segkit.compare_runs` both folders.
 # * `segkit evaluate RUN --split val --boundary` looks at another split, `segkit predict RUN IMAGE ... --out FOLDER` at
 # other images.

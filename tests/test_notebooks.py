@@ -5,6 +5,7 @@ import asyncio
 import base64
 import io
 import os
+import runpy
 import shutil
 from pathlib import Path
 
@@ -17,11 +18,10 @@ from jupytext.cli import jupytext as jupytext_command
 from nbclient import NotebookClient
 from PIL import Image
 
-from segkit import notebooks
 from segkit.data.datasets.road_classes import CLASS_NAMES
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
+SOURCES = sorted((ROOT / "notebooks").glob("0*.py"))
 CALLS = (
     ast.Module, ast.Import, ast.ImportFrom, ast.alias, ast.Assign, ast.Expr, ast.Call, ast.keyword, ast.Attribute, ast.Name, ast.Constant,
     ast.List, ast.Tuple, ast.Dict, ast.Starred, ast.Subscript, ast.Slice, ast.JoinedStr, ast.FormattedValue, ast.UnaryOp, ast.USub,
@@ -31,8 +31,7 @@ CALLS = (
 
 @pytest.fixture
 def execute(tmp_path, monkeypatch):
-    """Executes a notebook in a kernel of this interpreter, in a folder outside of the repository: the outputs of its
-    cells.
+    """Executes a copy of a notebook outside of the repository, in a kernel of this interpreter: the outputs of its cells.
 
     Another machine's `python3` kernel may come first on Jupyter's path: here one does that cannot start.
     """
@@ -49,12 +48,13 @@ def execute(tmp_path, monkeypatch):
         "OMP_NUM_THREADS": "1",
     }
 
-    def run(path: Path) -> list[nbformat.NotebookNode]:
-        notebook = jupytext.read(path)
+    def run(name: str) -> list[nbformat.NotebookNode]:
+        copies = shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("runs"))
+        notebook = jupytext.read(copies / f"{name}.py")
         manager = AsyncKernelManager(
             kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
         )  # none on disk: ipykernel's own is left
-        client = NotebookClient(notebook, km=manager, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
+        client = NotebookClient(notebook, km=manager, timeout=900, resources={"metadata": {"path": str(copies)}})
         asyncio.run(client.async_execute(env={**os.environ, **settings}, cleanup_kc=True))
         return [output for cell in notebook.cells for output in cell.get("outputs", [])]
 
@@ -76,23 +76,19 @@ def run_folders(folder):
     return sorted(str(path.parent.relative_to(folder)) for path in folder.rglob("result.json"))
 
 
-def notebook(name):
-    return ROOT / "notebooks" / f"{name}.py"
-
-
 def test_a_first_run_shows_samples_weights_curves_scores_and_predictions(execute, tmp_path):
-    outputs = execute(notebook("01_first_run"))
+    outputs = execute("01_first_run")
     assert run_folders(tmp_path / "runs") == ["first_run"]
     assert len(pictures(outputs)) == 4
     assert min(pictures(outputs)) > 10
     shown = words(outputs)
     assert all(shown.count(f"<th>{name}</th>") == 2 for name in CLASS_NAMES)  # weights, and scores
-    assert "# configs/streets/fcn8s.yaml:" in shown
+    assert "head_width: 256" in shown  # of the resolved config
     assert "step 4/4" in shown
 
 
 def test_decoders_are_trained_compared_and_shown_with_their_browser(execute, tmp_path):
-    outputs = execute(notebook("02_compare_decoders"))
+    outputs = execute("02_compare_decoders")
     members = [f"{decoder}-seed{seed}" for decoder in ("fcn32s", "fcn8s") for seed in (0, 1)]
     assert run_folders(tmp_path / "runs") == [f"decoders-on-streets/{name}" for name in members]
     shown = words(outputs)
@@ -106,7 +102,7 @@ def test_decoders_are_trained_compared_and_shown_with_their_browser(execute, tmp
 
 
 def test_a_look_inside_a_run_shows_its_mistakes(execute, tmp_path):
-    outputs = execute(notebook("03_look_inside_a_run"))
+    outputs = execute("03_look_inside_a_run")
     assert run_folders(tmp_path / "runs") == ["first_run"]
     assert len(pictures(outputs)) == 6
     assert min(pictures(outputs)) > 10
@@ -117,7 +113,7 @@ def test_a_look_inside_a_run_shows_its_mistakes(execute, tmp_path):
 def test_every_notebook_is_executed_here():
     tests = Path(__file__).read_text()
     assert len(SOURCES) == 3
-    assert all(f'execute(notebook("{path.stem}"))' in tests for path in SOURCES)
+    assert all(f'execute("{path.stem}")' in tests for path in SOURCES)
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
@@ -137,9 +133,9 @@ def test_what_jupyter_opens_has_no_outputs(path):
 
 def test_both_files_of_a_notebook_say_the_same(tmp_path):
     copies = shutil.copytree(
-        ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints")
+        ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "runs")
     )
-    jupytext_command(["--sync", "--quiet", *map(str, copies.glob("*.py"))])
+    jupytext_command(["--sync", "--quiet", *map(str, copies.glob("0*.py"))])
     for path in SOURCES:
         for file in (path, path.with_suffix(".ipynb")):
             assert (copies / file.name).read_bytes() == file.read_bytes(), f"run: jupytext --sync notebooks/{path.name}"
@@ -151,7 +147,8 @@ def test_segkit_fast_makes_the_notebooks_short_and_keeps_their_runs_apart(monkey
     monkeypatch.delenv("SEGKIT_FAST", raising=False)
     if value is not None:
         monkeypatch.setenv("SEGKIT_FAST", value)
-    assert (bool(notebooks.settings()), bool(notebooks.members())) == (fast, fast)
-    assert notebooks.runs_folder() == Path("runs/notebooks-fast" if fast else "runs/notebooks")
+    settings = runpy.run_path(str(ROOT / "notebooks/settings.py"))
+    assert (bool(settings["CHANGES"]), bool(settings["MEMBERS"])) == (fast, fast)
+    assert settings["RUNS"] == Path("runs/notebooks-fast" if fast else "runs/notebooks")
     monkeypatch.setenv("SEGKIT_NOTEBOOK_RUNS", "elsewhere")
-    assert notebooks.runs_folder() == Path("elsewhere")
+    assert runpy.run_path(str(ROOT / "notebooks/settings.py"))["RUNS"] == Path("elsewhere")

@@ -218,6 +218,22 @@ def show(config: Config, overrides: Overrides = None) -> None:
         print(line)
 
 
+@app.command()
+def configs(
+    out: Annotated[Path, typer.Argument(help="Folder to write; it must not exist yet.")] = Path("configs"),
+) -> None:
+    """Copy the configs that come with segkit into a folder of yours, to train and to change them."""
+    import shutil
+
+    from segkit.system.machine import require_writable
+
+    if out.exists():
+        raise InputError(f"{out} exists; nothing was written. Choose another folder: segkit configs FOLDER")
+    require_writable(out.parent, "FOLDER")
+    shutil.copytree(Path(__file__).parents[1] / "configs", out)
+    print(f"{out}: try 'segkit train {out}/streets/fcn8s.yaml', which needs no data.")
+
+
 @app.command(name="class-weights")
 def class_weights(config: Config, overrides: Overrides = None) -> None:
     """Count the pixels of each class in the training labels, and print variants of class weights.

@@ -1,23 +1,22 @@
-"""`segkit doctor`: whether training would work here, and what to write into a report about it. Loads torch only to look
-at it."""
+"""Checks of `segkit doctor`: would training work here, and what belongs into a report of a problem. Loads torch only to
+look at it."""
 
 import importlib.metadata
 import platform
 import shutil
 import sys
+import tomllib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from packaging.requirements import Requirement
-from packaging.version import Version
 
 from segkit import __version__
 from segkit.diagnostics.findings import Finding, looked_at
 from segkit.system.machine import SHARED_MEMORY, cores, memory, require_writable, shared_memory, size
 
-REQUIREMENTS = Path(__file__).parents[2] / "requirements.txt"  # of a checkout; an installed package holds its own
-SAFE_TORCH = Version("2.10")  # below: CVE-2025-32434, CVE-2026-24747
+CHECKOUT = Path(__file__).parents[2]  # holds pyproject.toml and requirements.txt, unless segkit was installed
 OPTIONAL = {"wandb"}  # training works without
 LITTLE_MEMORY, LITTLE_DISK, LITTLE_SHARED, FEW_FILES = 2e9, 1e9, 1e9, 1024
 
@@ -25,7 +24,7 @@ LITTLE_MEMORY, LITTLE_DISK, LITTLE_SHARED, FEW_FILES = 2e9, 1e9, 1e9, 1024
 def examine(
     config: Path | None, overrides: Sequence[str] = (), *, runs: Path = Path("runs"), step: bool = True
 ) -> Iterator[Finding]:
-    """Everything that training rests on, one after the other.
+    """Yield everything that training rests on, one after the other.
 
     Args:
         config: also look at what this one needs, such as its data; None: train a built-in one.
@@ -36,7 +35,7 @@ def examine(
     looks: dict[str, Callable[[], Iterator[Finding]]] = {
         "segkit": _segkit,
         "commit": _commit,
-        "packages": lambda: packages(requirements()),
+        "packages": lambda: packages(requirements(), locked()),
         "albumentations": licence,
         "processor": _processor,
         "accelerator": _accelerators,
@@ -57,7 +56,7 @@ def _rehearsed(config: Path | None, overrides: Sequence[str], runs: Path, step: 
 
 
 def advice(found: Sequence[Finding], command: str | None) -> str:
-    """The one line of what to do next.
+    """Say in one line what to do next.
 
     Args:
         command: that trains what was looked at; None: there was no config.
@@ -74,58 +73,61 @@ def advice(found: Sequence[Finding], command: str | None) -> str:
 
 
 def requirements() -> list[Requirement]:
-    """What segkit needs, in the versions that are known to work together."""
-    if REQUIREMENTS.is_file():
-        lines = [line.split("#")[0].strip() for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines()]
+    """What segkit needs: the ranges of a checkout's pyproject.toml, or of the installed package."""
+    if (CHECKOUT / "pyproject.toml").is_file():
+        lines = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     else:
         lines = [line for line in importlib.metadata.requires("segkit") or [] if "extra ==" not in line]
-    return [Requirement(line) for line in lines if line]
+    return [Requirement(line) for line in lines]
 
 
-def packages(wanted: Sequence[Requirement]) -> Iterator[Finding]:
-    """Versions of packages beside those that are asked for."""
-    fitting = []
+def locked() -> dict[str, str]:
+    """Name -> version that the tests run with, from a checkout's requirements.txt; empty for an installed package."""
+    if not (CHECKOUT / "requirements.txt").is_file():
+        return {}
+    lines = [line.split("#")[0].strip() for line in (CHECKOUT / "requirements.txt").read_text("utf-8").splitlines()]
+    return {line.partition("==")[0]: line.partition("==")[2] for line in lines if line}
+
+
+def packages(wanted: Sequence[Requirement], tested: Mapping[str, str]) -> Iterator[Finding]:
+    """Installed versions beside the ranges that segkit needs and the versions that its tests run with."""
+    fitting, other = [], []
     for each in wanted:
         if each.marker is not None and not each.marker.evaluate():
             continue
+        install = f"Install it: {sys.executable} -m pip install '{each}'"
         try:
             version = importlib.metadata.version(each.name)
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(
-                "note" if each.name in OPTIONAL else "problem",
-                each.name,
-                f"not installed; expected {each}. Install it: {_install(each)}",
-            )
+            level = "note" if each.name in OPTIONAL else "problem"
+            yield Finding(level, each.name, f"not installed; expected {each}. {install}")
             continue
-        if each.specifier.contains(version, prereleases=True):
-            fitting.append(f"{each.name} {version}")
+        if not each.specifier.contains(version, prereleases=True):
+            yield Finding("problem", each.name, f"version {version}; expected {each.specifier}. {install}")
+        elif version.split("+")[0] != tested.get(each.name, version.split("+")[0]):
+            other.append(f"{each.name} {version} ({tested[each.name]})")
         else:
-            yield Finding(
-                "problem", each.name, f"version {version}; expected {each.specifier}. Install it: {_install(each)}"
-            )
-        if each.name == "torch" and Version(version) < SAFE_TORCH:
-            yield Finding(
-                "problem",
-                "torch",
-                f"version {version} runs code that a weight file may hold; expected {SAFE_TORCH} or newer. Update it.",
-            )
+            fitting.append(f"{each.name} {version}")
     if fitting:
         yield Finding("ok", "packages", f"as required: {', '.join(fitting)}")
+    if other:
+        advice = f"Install the tested versions: {sys.executable} -m pip install -r requirements.txt"
+        yield Finding("note", "packages", f"allowed, but not the tested versions: {', '.join(other)}. {advice}")
 
 
 def licence() -> Iterator[Finding]:
-    """Whether `import albumentations` may give AlbumentationsX, which is not MIT-licensed."""
+    """Yield a note if `import albumentations` may give AlbumentationsX, which is not MIT-licensed."""
     try:
         version = importlib.metadata.version("albumentationsx")
     except importlib.metadata.PackageNotFoundError:
         return
-    text = f"AlbumentationsX {version} (AGPL-3.0 or commercial licence) is installed and has the import name of albumentations (MIT)"
-    way = f"Remove it: {sys.executable} -m pip uninstall albumentationsx; then install albumentations again. Or train without: "
-    yield Finding("note", "albumentations", f"{text}. {way}transforms.backend=torchvision.")
-
-
-def _install(wanted: Requirement) -> str:
-    return f"{sys.executable} -m pip install '{wanted}'"
+    yield Finding(
+        "note",
+        "albumentations",
+        f"AlbumentationsX {version} (AGPL-3.0 or commercial licence) is installed and has the import name of "
+        f"albumentations (MIT). Remove it: {sys.executable} -m pip uninstall albumentationsx; then install albumentations "
+        "again. Or train without: transforms.backend=torchvision.",
+    )
 
 
 def _segkit() -> Iterator[Finding]:
@@ -192,14 +194,14 @@ def _memory() -> Iterator[Finding]:
 
 
 def shared(place: Path) -> Iterator[Finding]:
-    """Memory that data workers hand their batches over in."""
+    """Yield how much shared memory data workers have for their batches."""
     found = shared_memory(place)
     if found is None:
         yield Finding("ok", "shared memory", f"no limit of its own (no {place})")
     elif found[0] < LITTLE_SHARED:
         text = f"{size(found[0])} of {size(found[1])} free in {place}, which is little for data workers"
         yield Finding(
-            "note", "shared memory", f"{text}. Set training.workers=0, or enlarge it: docker run --shm-size=8g."
+            "note", "shared memory", f"{text}. Set training.workers=0, or raise it: docker run --shm-size=8g."
         )
     else:
         yield Finding("ok", "shared memory", f"{size(found[0])} of {size(found[1])} free in {place}")
@@ -222,7 +224,7 @@ def _open_files() -> Iterator[Finding]:
 
 
 def folder(runs: Path) -> Iterator[Finding]:
-    """Whether run folders can be written, and the room that they have."""
+    """Yield whether run folders can be written, and the space there is for them."""
     require_writable(runs, "--runs")
     above = next(each for each in (runs, *runs.absolute().parents) if each.exists())
     free = shutil.disk_usage(above).free

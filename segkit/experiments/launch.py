@@ -213,9 +213,14 @@ def submit_members(
         slurm: parameters of submitit, KEY=VALUE, such as timeout_min=600, gpus_per_node=1 or slurm_partition=NAME.
         cluster: "slurm", or "local" for processes of this machine.
     Raises:
-        InputError: if there is no such cluster here, or a parameter is not known.
+        InputError: if submitit is not installed, there is no such cluster here, or a parameter is not known.
     """
-    import submitit
+    try:
+        import submitit
+    except ImportError:
+        raise InputError(
+            f"--launcher {cluster} needs submitit, which is not installed. Install it: pip install 'segkit[slurm]'"
+        ) from None
 
     parameters = {}
     for setting in slurm:

@@ -112,39 +112,39 @@ def test_another_licence_under_the_name_of_albumentations_is_noted(tmp_path, mon
     assert found.text.endswith("Or train without: transforms.backend=torchvision.")
 
 
-def test_packages_of_other_versions_are_problems_with_a_command():
-    version = importlib.metadata.version("numpy")
-    wanted = ["numpy==1.0", "no-such-package==2.5", "pillow>=1", "torch==0.1; sys_platform == 'none'"]
-    numpy, missing, fitting = packages([Requirement(line) for line in wanted])
-    assert numpy == Finding(
-        "problem",
-        "numpy",
-        f"version {version}; expected ==1.0. Install it: {sys.executable} -m pip install 'numpy==1.0'",
+def test_a_version_out_of_range_is_a_problem_with_a_command_and_an_untested_one_a_note():
+    numpy, pillow = (importlib.metadata.version(name) for name in ("numpy", "pillow"))
+    wanted = ["numpy==1.0", "no-such-package==2.5", "pillow>=1", "scipy>=1", "torch==0.1; sys_platform == 'none'"]
+    tested = {"numpy": "1.0", "pillow": pillow, "scipy": "1.0"}
+    out_of_range, missing, fitting, untested = packages([Requirement(line) for line in wanted], tested)
+    command = f"{sys.executable} -m pip install"
+    assert out_of_range == Finding(
+        "problem", "numpy", f"version {numpy}; expected ==1.0. Install it: {command} 'numpy==1.0'"
     )
-    assert (missing.level, missing.topic) == ("problem", "no-such-package")
-    assert missing.text.startswith("not installed; expected no-such-package==2.5. Install it: ")
-    assert fitting == Finding("ok", "packages", f"as required: pillow {importlib.metadata.version('pillow')}")
+    assert missing == Finding(
+        "problem",
+        "no-such-package",
+        f"not installed; expected no-such-package==2.5. Install it: {command} 'no-such-package==2.5'",
+    )
+    assert fitting == Finding("ok", "packages", f"as required: pillow {pillow}")
+    assert (untested.level, untested.topic) == ("note", "packages")
+    assert f"scipy {importlib.metadata.version('scipy')} (1.0)" in untested.text
+    assert untested.text.endswith(f"{command} -r requirements.txt")
 
 
-def test_an_unsafe_torch_is_a_problem_even_where_it_is_asked_for(tmp_path, monkeypatch):
-    for version, unsafe in (("2.9.1", 1), ("2.10.0", 0)):
-        about = tmp_path / version / f"torch-{version}.dist-info"
-        about.mkdir(parents=True)
-        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
-        monkeypatch.syspath_prepend(str(tmp_path / version))
-        problems = [each.text for each in packages([Requirement("torch>=2")]) if each.level == "problem"]
-        assert problems == unsafe * [
-            f"version {version} runs code that a weight file may hold; expected 2.10 or newer. Update it."
-        ]
+def test_torch_that_runs_code_from_weight_files_is_out_of_range():
+    (torch_range,) = (each.specifier for each in doctor.requirements() if each.name == "torch")
+    assert [torch_range.contains(version) for version in ("2.9.1", "2.10.0")] == [False, True]
 
 
-def test_what_is_required_is_the_checkouts_list_or_the_installed_packages(monkeypatch, tmp_path):
-    listed = {each.name for each in doctor.requirements()}
-    assert {"torch", "wandb", "psutil"} <= listed
-    monkeypatch.setattr(doctor, "REQUIREMENTS", tmp_path / "none")
+def test_ranges_and_tested_versions_are_the_checkouts_or_ranges_alone_the_installed_packages(monkeypatch, tmp_path):
+    ranges = {each.name: each for each in doctor.requirements()}
+    assert {"torch", "wandb", "psutil"} <= ranges.keys() <= doctor.locked().keys()
+    monkeypatch.setattr(doctor, "CHECKOUT", tmp_path)
     installed = {each.name for each in doctor.requirements()}
     assert {"torch", "wandb"} <= installed
-    assert "pytest" not in listed | installed
+    assert "pytest" not in installed | ranges.keys()
+    assert doctor.locked() == {}
 
 
 def test_without_torch_there_are_problems_and_no_traceback(segkit, monkeypatch, tmp_path):
@@ -175,7 +175,8 @@ def test_little_shared_memory_is_said(little_shared_memory, tmp_path):
     (said,) = found((ran.returncode, ran.stdout, ran.stderr))["shared memory"]
     assert said["level"] == "note"
     assert said["text"] == (
-        "0 MB of 0 MB free in /dev/shm, which is little for data workers. Set training.workers=0, or enlarge it: docker run --shm-size=8g."
+        "0 MB of 0 MB free in /dev/shm, which is little for data workers. Set training.workers=0, or raise it: "
+        "docker run --shm-size=8g."
     )
 
 

@@ -158,6 +158,16 @@ def test_without_slurm_the_launcher_is_refused(segkit, write, tmp_path):
     assert (code, errors) == (2, "segkit: --slurm ten: expected KEY=VALUE, such as timeout_min=600.\n")
 
 
+def test_without_submitit_the_launcher_says_what_to_install(segkit, write, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    options = ("--launcher", "slurm", "--runs", tmp_path / "runs")
+    code, _, errors = segkit("experiment", "run", write("axes: {seed: [0]}\n"), *options)
+    assert (code, errors) == (
+        2,
+        "segkit: --launcher slurm needs submitit, which is not installed. Install it: pip install 'segkit[slurm]'\n",
+    )
+
+
 def test_what_the_cluster_refuses_is_said(segkit, write, tmp_path, monkeypatch):
     for name, text in {
         "sbatch": "echo 'sbatch: error: invalid partition' >&2; exit 1",
