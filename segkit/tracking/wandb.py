@@ -1,5 +1,6 @@
 """A run in Weights & Biases: the same W&B run for each run folder, holding what metrics.jsonl holds and no more."""
 
+import gc
 import json
 import math
 import os
@@ -9,11 +10,11 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from subprocess import Popen
 from threading import Thread
 from typing import Any, Literal
 
 import numpy as np
-import psutil
 import wandb
 from wandb.plot.custom_chart import CustomChart
 
@@ -208,12 +209,12 @@ class WandbTracker:
 
 
 def _kill_services() -> None:
-    """Kill W&B's service processes that this process started: there is one for all of its sessions."""
-    for child in psutil.Process().children():
-        with suppress(psutil.Error):  # such as a data worker that ends meanwhile
-            if child.name() == "wandb-core":
-                child.kill()
-                child.wait(10)
+    """Kill W&B's service process, one for all sessions of this process. W&B has no public way to it."""
+    processes = [each for each in gc.get_objects() if type(each) is Popen and isinstance(each.args, list)]
+    for process in processes:
+        if os.path.basename(process.args[0]).startswith("wandb-core"):
+            process.kill()
+            process.wait()
 
 
 def _within(seconds: float, call: Callable[[], object]) -> None:
