@@ -325,12 +325,12 @@ def build_steps(
 
 def build_training_transform(config: RunConfig, model: Segmenter) -> TrainingTransform:
     """The transform of training samples."""
-    return TrainingTransform(config.transforms, mean=model.normalization.mean, std=model.normalization.deviation)
+    return TrainingTransform(config.transforms, mean=model.normalization.mean, std=model.normalization.std)
 
 
 def build_evaluation_transform(config: RunConfig, model: Segmenter) -> EvaluationTransform:
     """The transform of images outside of training."""
-    return EvaluationTransform(config.transforms, mean=model.normalization.mean, std=model.normalization.deviation)
+    return EvaluationTransform(config.transforms, mean=model.normalization.mean, std=model.normalization.std)
 
 
 def build_evaluation_batches(

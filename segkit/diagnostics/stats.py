@@ -78,7 +78,7 @@ def stats_values(config: RunConfig, found: dict[str, SplitStatistics]) -> dict[s
         "splits": {split: _split_values(statistics, names) for split, statistics in found.items()},
         "class_weights": weights,
         "normalizations": {
-            name: {"mean": list(each.mean), "std": list(each.deviation)} for name, each in NORMALIZATIONS.items()
+            name: {"mean": list(each.mean), "std": list(each.std)} for name, each in NORMALIZATIONS.items()
         },
     }
 

@@ -17,15 +17,18 @@ from segkit.tensors import Size
 
 @dataclass(frozen=True)
 class Normalization:
-    """RGB mean and deviation on the 0..255 scale: network input = (image - mean) / deviation."""
+    """RGB mean and standard deviation on the 0..255 scale: network input = (image - mean) / std."""
 
     mean: tuple[float, float, float]
-    deviation: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __str__(self) -> str:
+        return f"Normalization(mean={self.mean}, deviation={self.std})"  # the words of stored weight files
 
 
 NormalizationName = Literal["caffe", "fcn", "torchvision", "inception", "raw"]
 # Source: the means of VGG's authors (BGR 103.939, 116.779, 123.68); FCN's for VOC (infer.py); torchvision's mean and
-# deviation, times 255; timm's IMAGENET_INCEPTION_MEAN and _STD, times 255: -1 to 1.
+# std, times 255; timm's IMAGENET_INCEPTION_MEAN and _STD, times 255: -1 to 1.
 NORMALIZATIONS = {
     "caffe": Normalization((123.68, 116.779, 103.939), (1.0, 1.0, 1.0)),
     "fcn": Normalization((122.67891434, 116.66876762, 104.00698793), (1.0, 1.0, 1.0)),

@@ -110,7 +110,7 @@ def test_the_parameters_that_came_with_weights_are_named(write):
 
 def test_a_model_to_be_restored_reads_no_weights_but_remembers_them():
     encoder = VGG16(True, width=WIDTH, weights="nowhere.safetensors")
-    assert encoder.normalization.deviation == (1, 1, 1)
+    assert encoder.normalization.std == (1, 1, 1)
     assert len(encoder.pretrained_names) == 26
 
 
@@ -154,13 +154,13 @@ def test_a_name_that_torchvision_does_not_know_is_refused_with_those_it_knows(re
 def test_files_mean_that_images_stay_in_0_to_255_less_the_mean(write):
     normalization = VGG16(width=WIDTH, weights=write(named(torchvision_features()))).normalization
     assert normalization.mean == (123.68, 116.779, 103.939)
-    assert normalization.deviation == (1, 1, 1)
+    assert normalization.std == (1, 1, 1)
 
 
 def test_without_weights_images_are_divided_by_the_deviation():
     normalization = VGG16(width=WIDTH).normalization
     assert normalization.mean == pytest.approx([255 * m for m in (0.485, 0.456, 0.406)])
-    assert normalization.deviation == pytest.approx([255 * d for d in (0.229, 0.224, 0.225)])
+    assert normalization.std == pytest.approx([255 * d for d in (0.229, 0.224, 0.225)])
 
 
 @pytest.mark.parametrize(
@@ -168,14 +168,14 @@ def test_without_weights_images_are_divided_by_the_deviation():
     [("IMAGENET1K_V1", 58.395), ("IMAGENET1K_FEATURES", 1), ("x.pt", 1), ("x.safetensors", 1), (None, 58.395)],
 )
 def test_each_source_of_weights_has_its_normalization(weights, deviation):
-    assert VGG16(True, width=WIDTH, weights=weights).normalization.deviation[0] == deviation
+    assert VGG16(True, width=WIDTH, weights=weights).normalization.std[0] == deviation
 
 
 @pytest.mark.parametrize(("normalization", "deviation"), [("caffe", 1), ("torchvision", 58.395)])
 @pytest.mark.parametrize("weights", [None, "x.pt"])
 def test_a_stated_normalization_wins(normalization, deviation, weights):
     assert (
-        VGG16(True, width=WIDTH, weights=weights, normalization=normalization).normalization.deviation[0] == deviation
+        VGG16(True, width=WIDTH, weights=weights, normalization=normalization).normalization.std[0] == deviation
     )
 
 

@@ -83,7 +83,7 @@ def import_caffe(path: Path, model: Segmenter, *, backbone_only: bool = False) -
         InputError: if the file cannot be read, or listing everything that does not fit.
     Source: see the module.
     """
-    deviation = model.normalization.deviation
+    deviation = model.normalization.std
     if deviation != (1, 1, 1):
         raise InputError(
             f"{path} expects images of 0..255 minus a mean, and the config divides them by "

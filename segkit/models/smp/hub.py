@@ -125,5 +125,5 @@ def require_fit(settings: dict[str, Any], normalization: NormalizationName, *, k
 
 
 def _alike(known: Normalization, mean: tuple[float, ...], deviation: tuple[float, ...]) -> bool:
-    pairs = zip((*known.mean, *known.deviation), (*mean, *deviation), strict=True)
+    pairs = zip((*known.mean, *known.std), (*mean, *deviation), strict=True)
     return all(abs(ours - theirs) < 0.05 for ours, theirs in pairs)
