@@ -8,13 +8,12 @@ from segkit import build
 from segkit.config.resolve import flat
 from segkit.config.schema import RunConfig, config_values
 from segkit.config.signatures import show
-from segkit.data.class_weights import ClassCounts, MedianFrequency, SegNetPublished
+from segkit.data.class_weights import ClassCounts, MedianFrequency, SegNetPublished, cached_count
 from segkit.metrics import boundary
 from segkit.metrics.boundary import TRIMAP_WIDTHS
 from segkit.metrics.confusion import scores
 from segkit.metrics.conventions import CONVENTIONS, convention_scores
-from segkit.runs.train import count_labels
-from segkit.tracking.console import percent
+from segkit.tracking.console import percent, progress_bar
 
 PUBLISHED = "SegNet"  # name of the variant with the weights of its prototxts
 
@@ -64,7 +63,10 @@ def class_weight_rows(config: RunConfig, counts: ClassCounts | None = None) -> t
     Args:
         counts: of the training labels; None: they are counted.
     """
-    counts = counts or count_labels(build.build_dataset(config, "train"), "train")
+    if counts is None:
+        training = build.build_dataset(config, "train")
+        with progress_bar("reading train labels", len(training)) as advance:
+            counts = cached_count(training, lambda _: advance(1))
     variants, names = class_weight_variants(config, counts), build.build_classes(config).names
     rows = []
     for index, name in enumerate([*names, "void"]):

@@ -14,10 +14,8 @@ from segkit.config.plugins import plugin_copies
 from segkit.config.resolve import config_hash, dump, load
 from segkit.config.schema import Package, RunConfig, config_values
 from segkit.config.signatures import show
-from segkit.data.class_weights import ClassCounts, cached_count
-from segkit.data.dataset import Dataset
 from segkit.data.datasets.class_file import classes_text
-from segkit.data.verify.verify import require_sound
+from segkit.data.verify.verify import check_and_count
 from segkit.engine.batch_norm import absorb_batch_norm
 from segkit.engine.checkpoint import BEST, Checkpoints
 from segkit.engine.device import choose_device, choose_precision, deterministic
@@ -102,9 +100,8 @@ def preflight(config: RunConfig, *, restore: bool, processes: Processes) -> buil
     choose_precision(settings.precision, device)
     layout = build.build_layout(config)
     splits = build.build_splits(config, layout)
-    if layout is not None:
-        require_sound(layout)
-    counts = require_labels(**splits)
+    with progress_bar("reading labels", sum(map(len, splits.values()))) as advance:
+        counts = check_and_count(layout, splits, advance)
     parts = build.build_parts(config, splits, counts["train"], device, restore=restore, processes=processes)
     processes.seed(config.seed)
     return parts
@@ -282,25 +279,3 @@ def complete_run(config: RunConfig, run: RunDir) -> dict[str, Any]:
     if not run.finished:
         train_run(config, run)
     return run.result()
-
-
-def count_labels(dataset: Dataset, split: str) -> ClassCounts:
-    """Count the pixels of each class, with a progress bar."""
-    with progress_bar(f"reading {split} labels", len(dataset)) as advance:
-        return cached_count(dataset, lambda _: advance(1))
-
-
-def require_labels(**splits: Dataset) -> dict[str, ClassCounts]:
-    """Decode every label of some splits, unless the same files were decoded before; pixels of each class.
-
-    Raises:
-        InputError: if a label is missing, damaged or out of range, or a whole split is void.
-    """
-    counts = {}
-    for split, dataset in splits.items():
-        counts[split] = count_labels(dataset, split)
-        if not any(counts[split].pixels[:-1]):
-            raise InputError(
-                f"the '{split}' split has no labelled pixel: all {len(dataset)} label maps are void. Check the labels."
-            )
-    return counts

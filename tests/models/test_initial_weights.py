@@ -174,9 +174,7 @@ def test_each_source_of_weights_has_its_normalization(weights, deviation):
 @pytest.mark.parametrize(("normalization", "deviation"), [("caffe", 1), ("torchvision", 58.395)])
 @pytest.mark.parametrize("weights", [None, "x.pt"])
 def test_a_stated_normalization_wins(normalization, deviation, weights):
-    assert (
-        VGG16(True, width=WIDTH, weights=weights, normalization=normalization).normalization.std[0] == deviation
-    )
+    assert VGG16(True, width=WIDTH, weights=weights, normalization=normalization).normalization.std[0] == deviation
 
 
 # --- stages hand on ---

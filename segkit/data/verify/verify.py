@@ -151,8 +151,3 @@ def check_and_count(
         if not any(each.pixels[:-1]):
             raise DataError(Fault(faults.ALL_VOID, split, f"all {each.total_images} label maps are void"))
     return {split: counts[split] for split in splits}
-
-
-def require_sound(layout: Layout) -> None:
-    """Check the files of a dataset before training, see `check_and_count`."""
-    check_and_count(layout, {})
