@@ -13,7 +13,7 @@ from segkit import build
 from segkit.viz.figures import side_by_side
 
 DECODERS = {"FCN-32s": "fcn32s", "FCN-8s": "fcn8s", "SegNet": "segnet"}
-IMAGES = (4, 35)  # of the test split
+IMAGES = (33, 17)  # of the test split
 
 runs, out = map(Path, sys.argv[1:])
 loaded = build.load_config(runs / "fcn8s/config.yaml")
