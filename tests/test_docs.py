@@ -40,7 +40,9 @@ def test_a_command_that_a_page_shows_has_these_options(words):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_files_that_a_page_names_exist(page):
-    places = re.findall(r"(?<![\w./])(?:configs|experiments|segkit|tests|notebooks)/[\w./-]*\w(?![*\w])", page.read_text())
+    places = re.findall(
+        r"(?<![\w./])(?:configs|experiments|segkit|tests|notebooks)/[\w./-]*\w(?![*\w])", page.read_text()
+    )
     assert [place for place in places if "NAME" not in place and not (ROOT / place).exists()] == []
 
 
