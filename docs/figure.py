@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from segkit.viz.figures import side_by_side
+from segkit.viz.side_by_side import side_by_side
 
 from segkit import build
 
 DECODERS = {"FCN-32s": "fcn32s", "FCN-8s": "fcn8s", "SegNet": "segnet"}
-IMAGES = (4, 35)  # of the test split
+IMAGES = (33, 17)  # of the test split
 
 runs, out = map(Path, sys.argv[1:])
 loaded = build.load_config(runs / "fcn8s/config.yaml")

@@ -22,8 +22,8 @@
 # %%
 import pandas
 from PIL import Image, ImageOps
-from segkit.compare.pictures import samples_picture
-from segkit.diagnostics.tables import class_weight_rows
+from segkit.compare.figures import samples_picture
+from segkit.diagnostics.printed_tables import class_weight_rows
 from settings import CHANGES, CONFIGS, RUNS
 
 import segkit

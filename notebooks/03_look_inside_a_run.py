@@ -21,7 +21,7 @@
 
 # %%
 import pandas
-from segkit.diagnostics.tables import BoundaryMeasures, class_weight_rows
+from segkit.diagnostics.printed_tables import BoundaryMeasures, class_weight_rows
 from settings import CHANGES, CONFIGS, RUNS
 
 import segkit

@@ -36,7 +36,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
         return getattr(torch, name)
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-    found = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    found = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}  # torch 2.10 has none
     return torch.bfloat16 if found.get("avx512_bf16") or found.get("amx_tile") else torch.float32
 
 
