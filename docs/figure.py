@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from segkit.viz.side_by_side import side_by_side
 
 from segkit import build
+from segkit.viz.side_by_side import side_by_side
 
 DECODERS = {"FCN-32s": "fcn32s", "FCN-8s": "fcn8s", "SegNet": "segnet"}
 IMAGES = (33, 17)  # of the test split

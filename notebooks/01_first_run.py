@@ -22,16 +22,15 @@
 # %%
 import pandas
 from PIL import Image, ImageOps
-from segkit.compare.figures import samples_picture
-from segkit.diagnostics.printed_tables import class_weight_rows
 from settings import CHANGES, CONFIGS, RUNS
 
 import segkit
 from segkit.build import build_dataset
-from segkit.compare.figures import training_history
+from segkit.compare.figures import samples_picture, training_history
 from segkit.compare.tables import class_table, image_table, score_table
 from segkit.config.resolve import dump
 from segkit.config.schema import config_values
+from segkit.diagnostics.printed_tables import class_weight_rows
 from segkit.viz.overlay import overlay
 
 CONFIG = CONFIGS / "streets/fcn8s.yaml"  # or the path of any other config

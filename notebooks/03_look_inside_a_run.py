@@ -21,12 +21,12 @@
 
 # %%
 import pandas
-from segkit.diagnostics.printed_tables import BoundaryMeasures, class_weight_rows
 from settings import CHANGES, CONFIGS, RUNS
 
 import segkit
 from segkit.compare.figures import draw, training_history
 from segkit.compare.tables import image_table
+from segkit.diagnostics.printed_tables import BoundaryMeasures, class_weight_rows
 from segkit.runs.trained import evaluate_trained, open_trained
 
 RUN = RUNS / "first_run"  # runs/notebooks/first_run, or a finished run of yours

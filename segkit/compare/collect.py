@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from segkit.config.identity import distinct_names, method_name, recipe
+from segkit.config.renamed import with_new_names
 from segkit.config.yaml import load
 from segkit.errors import InputError
 from segkit.metrics.confusion import Scores, mean_iou, scores
@@ -116,7 +117,7 @@ def read_methods(paths: Sequence[Path]) -> list[Method]:
 
 def _read_run(path: Path) -> Run:
     folder = RunDir(path).require()
-    values, result = load(folder.config_text(), str(path / CONFIG)), folder.result()
+    values, result = with_new_names(load(folder.config_text(), str(path / CONFIG))), folder.result()
     missing = [key for key in ("class_names", "parameters", "seconds") if key not in result] + [
         key for key in ("seed", "model") if key not in values
     ]

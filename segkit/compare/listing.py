@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from segkit.config.identity import method_name
+from segkit.config.renamed import with_new_names
 from segkit.config.yaml import load
 from segkit.errors import InputError
 from segkit.tracking.console import percent
@@ -74,7 +75,7 @@ def run_state(path: Path) -> RunState:
     age = time.time() - max(written, default=time.time())
     run = RunDir(path)
     try:
-        config = load(run.config_text(), str(path / CONFIG))
+        config = with_new_names(load(run.config_text(), str(path / CONFIG)))
         records = run.records()
         validations = [record for record in records if record["kind"] == "validation"]
         test = [record["mean_iou"] for record in records if record["kind"] == "test"]

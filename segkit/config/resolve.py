@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from segkit.config.renamed import with_new_names
 from segkit.config.schema import COMPONENTS
 from segkit.config.signatures import show
 from segkit.config.yaml import MAX_DEPTH, Leaf, Tree, dump, leaves, load, mapping_of, parse, values_of
@@ -82,6 +83,8 @@ def _load_file(path: Path, wanted_by: str, above: tuple[Path, ...], read: list[P
     if same:
         raise InputError(f"{wanted_by}: the base '{path}' leads back to itself. Remove one of the `base:` lines.")
     tree = mapping_of(parse(text, str(path)), str(path))
+    if path.name == "config.yaml" and (path.parent / "environment.json").is_file():
+        tree = with_new_names(tree)  # a run of an earlier version
     base = tree.pop("base", Leaf([], ""))
     names, source = values_of(base), base.source if isinstance(base, Leaf) else str(path)
     names = [names] if isinstance(names, str) else names

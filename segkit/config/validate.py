@@ -7,17 +7,11 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from segkit.config.ranges import Positive
+from segkit.config.renamed import RENAMED_KEYS
 from segkit.config.schema import COMPONENTS, Component, RunConfig, Section, Tables
 from segkit.config.signatures import Terms, bounds, check_options, expected, show, signature_options
 from segkit.errors import InputError, nearest
 
-RENAMED_KEYS = {
-    "transforms.resolution": "transforms.input_scale",
-    "schedule.rise": "schedule.pct_start",
-    "schedule.start_divisor": "schedule.div_factor",
-    "schedule.end_divisor": "schedule.final_div_factor",
-    "model.name": "model.whole.name",
-}
 _MOST_SHOWN = 50  # problems in one message
 
 _SECTIONS: dict[str, type[Section]] = {"": RunConfig} | {

@@ -72,6 +72,9 @@ def train_run(
         if not overwrite:
             processes.lead(lambda: _require_as_it_was(config, run, resumes=resumes))
         checkpoints = open_run(parts, run, resumes=resumes)
+        if not parts.loss.exact and config.training.accumulation * processes.count > 1:
+            size = config.training.batch_size // (config.training.accumulation * processes.count)
+            print(f"note: loss.function = {config.loss.function.name} is the mean over micro-batches of {size} images")
         tracker = stack.enter_context(nullcontext(NoTracker()) if processes.rank else tracked(config, run))
         train_parts(parts, run, checkpoints, tracker, stop)
         return processes.lead(lambda: conclude(parts, run, tracker))
