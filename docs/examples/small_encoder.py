@@ -41,7 +41,7 @@ class SmallEncoder(nn.Module):
         )
         # The layers from the image to each stage's map: decoders compute from them where its pixels are.
         halving = (geometry.convolution(3, padding=1), geometry.pooling(2, 2))
-        paths = [geometry.Path(halving * depth) for depth in range(1, stages + 1)]
+        paths = [geometry.LayerPath(halving * depth) for depth in range(1, stages + 1)]
         self.stages = Stages(tuple(channels), tuple(paths), has_indices=True)
         self.normalization = NORMALIZATIONS[normalization]
         self.pretrained_names: frozenset[str] = frozenset()  # parameters that came with weights, for their own rate
