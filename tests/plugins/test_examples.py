@@ -11,7 +11,7 @@ from segkit.config.plugins import load_plugin, plugin_files
 from segkit.data.outside import OutsideDataset
 from segkit.errors import InputError
 from segkit.losses.cross_entropy import CrossEntropy
-from segkit.models.decoders.fcn import fcn8s
+from segkit.models.decoders.fcn import FCN8s
 from segkit.models.decoders.segnet import SegNet
 from segkit.models.encoders.googlenet import GoogLeNet
 from segkit.models.encoders.vgg import VGG16
@@ -32,10 +32,10 @@ NpyFolder, SmallEncoder = example("npy_folder.py").NpyFolder, example("small_enc
 
 
 @pytest.mark.parametrize("size", [(32, 48), (33, 65), (1, 1)])
-@pytest.mark.parametrize("decoder", [fcn8s, SegNet, UNet])
+@pytest.mark.parametrize("decoder", [FCN8s, SegNet, UNet])
 def test_decoders_on_the_small_encoder_give_logits_of_the_size_of_the_image(decoder, size):
     encoder = SmallEncoder(width=4)
-    options = {"head_width": 8} if decoder is fcn8s else {}
+    options = {"head_width": 8} if decoder is FCN8s else {}
     model = Segmenter(encoder, decoder(encoder.stages, K, **options)).eval()
     assert model(torch.randn(1, 3, *size)).shape == (1, K, *size)
 

@@ -156,7 +156,7 @@ def test_options_reach_smp():
         ),
         (
             {"architecture": "Unet", "encoder": SMALL, "output_stride": 8},
-            "model.output_stride = 8: Unet has no such option",
+            "model.whole.output_stride = 8: Unet has no such option",
         ),
         (
             {"architecture": "Unet", "encoder": SMALL, "decoder_channels": 8},
