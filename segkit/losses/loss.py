@@ -1,7 +1,7 @@
 """The contract between a loss and the training loop, and what several losses share."""
 
 from collections.abc import Callable
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -54,7 +54,7 @@ class Loss(Protocol):
         """Return what `total` is divided by, of the same shape; positive, if tiny where no pixel is labelled."""
         ...
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> "Loss":
         """Move the class weights; nn.Module has it."""
         ...
 
