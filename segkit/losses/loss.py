@@ -65,7 +65,7 @@ def batch_loss(loss: Loss, logits: Logits | AuxiliaryLogits, labels: Labels) -> 
 
 
 def with_auxiliary(total: Callable[[Logits], Tensor], logits: Logits | AuxiliaryLogits) -> Tensor:
-    """Return `total` of the logits plus, by their weight, that of auxiliary ones; without autocast, at least float32."""
+    """Return `total` of the logits plus, by their weight, that of auxiliary ones; at least float32, no autocast."""
     if isinstance(logits, AuxiliaryLogits):
         extra = torch.stack([with_auxiliary(total, each) for each in logits.auxiliary]).sum(0)
         return with_auxiliary(total, logits.logits) + logits.weight * extra
