@@ -1,7 +1,7 @@
 """The contract between a loss and the training loop, and what several losses share."""
 
 from collections.abc import Callable
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -54,7 +54,7 @@ class Loss(Protocol):
         """Return what `total` is divided by, of the same shape; positive, if tiny where no pixel is labelled."""
         ...
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> "Loss":
         """Move the class weights; nn.Module has it."""
         ...
 
@@ -65,7 +65,7 @@ def batch_loss(loss: Loss, logits: Logits | AuxiliaryLogits, labels: Labels) -> 
 
 
 def with_auxiliary(total: Callable[[Logits], Tensor], logits: Logits | AuxiliaryLogits) -> Tensor:
-    """Return `total` of the logits plus, times their weight, that of auxiliary ones; in float32 or more, no autocast."""
+    """Return `total` of the logits plus, by their weight, that of auxiliary ones; at least float32, no autocast."""
     if isinstance(logits, AuxiliaryLogits):
         extra = torch.stack([with_auxiliary(total, each) for each in logits.auxiliary]).sum(0)
         return with_auxiliary(total, logits.logits) + logits.weight * extra

@@ -1,4 +1,4 @@
-"""Cross-entropy against its formula in double precision, for each normalizer; what holds for every loss is elsewhere."""
+"""Cross-entropy against its formula in double precision, for each normalizer."""
 
 import numpy as np
 import pytest
