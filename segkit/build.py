@@ -92,8 +92,11 @@ WHOLE_MODELS = {"smp": smp_model}
 
 
 def weighted_sum(class_weights: torch.Tensor | None, *, terms: Terms) -> WeightedSum:
-    """The sum of several losses of the table, each built with its options and multiplied by its weight."""
-    table = TABLES["loss.function"]
+    """Return the sum of several losses of the table, each built with its options and multiplied by its weight."""
+    return _sum_of(terms, class_weights, TABLES["loss.function"])
+
+
+def _sum_of(terms: Terms, class_weights: torch.Tensor | None, table: Mapping[str, Any]) -> WeightedSum:
     options = {name: {key: value for key, value in term.items() if key != "weight"} for name, term in terms.items()}
     return WeightedSum([(terms[name]["weight"], table[name](class_weights, **options[name])) for name in terms])
 
@@ -272,6 +275,8 @@ def build_loss(config: RunConfig, class_names: tuple[str, ...], counts: ClassCou
     if not isinstance(weighting, NoWeights):
         counts = counts or ClassCounts(*[(1,) * (len(class_names) + 1)] * 4, total_images=1)
         weights = torch.tensor(weighting(counts, class_names), dtype=torch.float32)
+    if config.loss.function.name == "weighted_sum":  # of losses from outside, too
+        return _sum_of(config.loss.function.options["terms"], weights, tables_of(config)["loss.function"])
     return make(config, "loss.function", weights)
 
 
