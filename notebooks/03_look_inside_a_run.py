@@ -99,7 +99,7 @@ pandas.DataFrame(measures.rows(), columns=["measure", "per cent"]).set_index("me
 
 # %%
 method = comparison.methods[0]
-cost, boundary, learning, class_iou, confusion = draw([method], costs={}, near={method.title: measures.trimaps[None]})
+cost, boundary, learning, class_iou, confusion = draw([method], costs={}, near=[measures.trimaps[None]])
 boundary
 
 # %% [markdown]
