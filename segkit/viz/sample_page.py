@@ -1,4 +1,4 @@
-"""Samples under the colours of their labels as one HTML file that needs no network."""
+"""Samples overlaid with their labels, as one HTML file that needs no network."""
 
 import base64
 import io
@@ -17,11 +17,11 @@ from segkit.viz.contact_sheet import OPACITY, Row, Tile, layer_colors, swatches
 def sample_page(
     title: str, subtitle: str, rows: Sequence[Row], *, class_names: Sequence[str], palette: np.ndarray, style: str
 ) -> str:
-    """The page's text; labels can be switched off, and their opacity set. All that is given is text, never HTML.
+    """Return the HTML of the page, with controls to hide labels and set their opacity; all names are escaped.
 
     Args:
         palette: uint8 [K, 3], RGB.
-        style: CSS that the page begins with.
+        style: CSS at the beginning of the page.
     """
     colors = layer_colors(palette)
     legend = [
@@ -55,7 +55,7 @@ def _figure(name: str, tile: Tile, colors: np.ndarray) -> str:
 
 def _png(ids: RawLabels, colors: np.ndarray) -> str:
     picture = Image.fromarray(ids)
-    picture.putpalette(colors.tobytes())  # turns mode L into P
+    picture.putpalette(colors.tobytes())  # changes mode L to P
     return _address(picture, "png", optimize=True)
 
 
