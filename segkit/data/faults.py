@@ -1,7 +1,7 @@
-"""All that can be wrong, suspicious or worth knowing about a dataset: one vocabulary for readers, training and
-`segkit data verify`.
+"""Everything that can be wrong, suspicious or worth knowing about a dataset.
 
-A file, list or label that cannot be used raises `DataError`, which holds the fault; `verify` collects the same faults.
+Readers, training and `segkit data verify` share these faults. A file, list or label that cannot be used raises
+`DataError`, which holds the fault; `verify` collects the same faults.
 """
 
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ class Kind:
     """One kind of fault.
 
     Attributes:
-        level: `problem`: training is refused or would go wrong; `warning`: it works, but may not be meant; `note`:
+        level: `problem`: training would be refused or go wrong; `warning`: it works, but may not be intended; `note`:
             worth knowing.
-        title: what is the matter.
-        advice: what was expected, and the next step.
+        title: description of the fault.
+        advice: expected state, and the next step.
     """
 
     level: Literal["problem", "warning", "note"]
@@ -32,8 +32,8 @@ class Fault:
     """A finding at one place: a file, a list or a split.
 
     Attributes:
-        detail: what was found there, or empty.
-        other: a second path, with which `detail` ends, or empty.
+        detail: specific finding, or empty.
+        other: second path, printed at the end of `detail`, or empty.
     """
 
     kind: Kind
@@ -47,7 +47,7 @@ class Fault:
 
 
 class DataError(InputError):
-    """Data that cannot be used. The message is the first fault and how many more there are."""
+    """Data that cannot be used. The message has the first fault and the number of others."""
 
     def __init__(self, *faults: Fault):
         super().__init__(*faults)
@@ -62,7 +62,7 @@ class DataError(InputError):
 
 
 def data_error(kind: Kind, place: Path | str, detail: str = "") -> DataError:
-    """A `DataError` of one fault."""
+    """Return a `DataError` with one fault."""
     return DataError(Fault(kind, str(place), detail))
 
 
