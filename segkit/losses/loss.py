@@ -1,4 +1,4 @@
-"""The contract between a loss and the training loop, and what several losses share."""
+"""Contract between a loss and the training loop, and functions that losses share."""
 
 from collections.abc import Callable
 from typing import Protocol, Self, runtime_checkable

@@ -36,14 +36,14 @@ class OhemCrossEntropy(nn.Module):
 
         def of_pixels(logits: Logits) -> Tensor:
             pixels = F.cross_entropy(logits, labels, weight=self.class_weights, ignore_index=IGNORE, reduction="none")
-            hardest_first = pixels.flatten(1).sort(dim=1, descending=True).values  # ignored ones, which have 0, last
+            hardest_first = pixels.flatten(1).sort(dim=1, descending=True).values  # ignored pixels have 0 and come last
             counts = torch.arange(hardest_first.shape[1], device=labels.device) < self.kept(labels)[:, None]
             return hardest_first.where(counts, 0).sum()
 
         return with_auxiliary(of_pixels, logits)
 
     def kept(self, labels: Labels) -> Tensor:
-        """Return [B]: how many pixels of each image count."""
+        """Return [B]: the number of pixels of each image that count."""
         valid = (labels != IGNORE).sum((1, 2))
         return (self.fraction * valid).round().clamp(min=1).minimum(valid)
 

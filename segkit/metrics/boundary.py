@@ -184,7 +184,7 @@ def trimap_matrices(
     Raises:
         ValueError: if a shape or type is wrong, shapes differ, ids are out of range, or a width is below 1.
 
-    Source: Kohli et al. 2009 (IJCV 82), Krähenbühl and Koltun 2011 (arXiv:1210.5644) and Csurka et al. (BMVC 2013), who
+    Source: Kohli et al. 2009 (IJCV 82), Krähenbühl and Koltun 2011 (arXiv:1210.5644) and Csurka et al. (BMVC 2013)
         score the pixels in a band around object boundaries. DeepLab (arXiv:1606.00915) puts its band around void
         instead, because VOC draws void along boundaries.
     """

@@ -16,7 +16,7 @@ class Convention:
 
     Attributes:
         iou_absent: IoU of a class in neither labels nor predictions.
-        iou_predicted: IoU of a class in the predictions alone.
+        iou_predicted: IoU of a class only in the predictions.
         accuracy_absent: accuracy of a class that the labels lack.
         has_class_average: False if the system does not report class average accuracy.
         source: the code that the rule comes from.
@@ -80,7 +80,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def explain(matrix: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    """Explain why the conventions differ on an int64 confusion matrix [K, K]: a sentence per class without labels."""
+    """Explain the conventions' differences on an int64 confusion matrix [K, K]: a sentence per class without labels."""
     labelled, predicted = matrix.sum(1) > 0, matrix.sum(0) > 0
     sentences = []
     for index, name in enumerate(class_names):

@@ -1,4 +1,4 @@
-"""Messages for errors that come from what the user gave or from the machine: ours, torch's and the system's."""
+"""Messages for errors caused by the user's input or the machine, raised by segkit, torch or the system."""
 
 import errno
 import re

@@ -48,7 +48,8 @@ def _figure(name: str, tile: Tile, colors: np.ndarray) -> str:
     height, width = tile.layer.shape
     caption = "".join(f"<span>{escape(line)}</span>" for line in tile.caption)
     alt = escape(f"{name}, {tile.caption[0]}")
-    image = f'<img alt="{alt}" width="{width}" height="{height}" src="{_jpeg(tile.image)}">'
+    jpeg = _data_url(Image.fromarray(tile.image), "jpeg", quality=90)
+    image = f'<img alt="{alt}" width="{width}" height="{height}" src="{jpeg}">'
     labels = f'<img class="labels" alt="{escape(f"labels: {tile.holds}")}" src="{_png(tile.layer, colors)}">'
     return f'<figure><div class="stack">{image}{labels}</div><figcaption>{caption}</figcaption></figure>'
 
@@ -56,14 +57,10 @@ def _figure(name: str, tile: Tile, colors: np.ndarray) -> str:
 def _png(ids: RawLabels, colors: np.ndarray) -> str:
     picture = Image.fromarray(ids)
     picture.putpalette(colors.tobytes())  # changes mode L to P
-    return _address(picture, "png", optimize=True)
+    return _data_url(picture, "png", optimize=True)
 
 
-def _jpeg(image: np.ndarray) -> str:
-    return _address(Image.fromarray(image), "jpeg", quality=90)
-
-
-def _address(picture: Image.Image, kind: str, **settings: int) -> str:
+def _data_url(picture: Image.Image, kind: str, **settings: int) -> str:
     file = io.BytesIO()
     picture.save(file, kind, **settings)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

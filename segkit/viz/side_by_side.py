@@ -1,4 +1,4 @@
-"""Pictures of labels beside their images."""
+"""Pictures of images, labels and predictions side by side."""
 
 from collections.abc import Mapping, Sequence
 

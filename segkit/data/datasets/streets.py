@@ -34,9 +34,7 @@ from segkit.tensors import IGNORE, RawImage, RawLabels, Size
 GENERATOR_VERSION = 1  # increase it whenever a label of any scene changes
 SPLITS = ("train", "val", "test")
 Side = Annotated[int, Ge(32), Le(2048)]  # pixels
-Seed = Annotated[
-    int, Ge(0), Le(2**32 - 1)
-]  # one word of a seed sequence; a larger seed could equal another split's stream
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]  # one word of a seed sequence; more could equal another split's stream
 FAR, NEAR = 80.0, 1.0  # things are drawn between these distances in metres
 
 
@@ -48,8 +46,8 @@ class Streets:
     Args:
         split: "train", "val" or "test"; their scenes come from separate random streams.
         size: (height, width) in pixels, each from 32 to 2048.
-        train_images: number of scenes in the train split; likewise for `val_images` and `test_images`.
-        seed: 0 to 2**32 - 1.
+        train_images, val_images, test_images: number of scenes in each split.
+        seed: seed of the random streams, 0 to 2**32 - 1.
     """
 
     class_names: tuple[str, ...] = CLASS_NAMES

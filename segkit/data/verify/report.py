@@ -1,4 +1,4 @@
-"""The report on a dataset, as text and as JSON."""
+"""Report on a dataset, as text and as JSON."""
 
 import json
 import textwrap
