@@ -5,6 +5,7 @@ Readers, training and `segkit data verify` share these faults. A file, list or l
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -66,18 +67,7 @@ def data_error(kind: Kind, place: Path | str, detail: str = "") -> DataError:
     return DataError(Fault(kind, str(place), detail))
 
 
-def _problem(title: str, advice: str) -> Kind:
-    return Kind("problem", title, advice)
-
-
-def _warning(title: str, advice: str) -> Kind:
-    return Kind("warning", title, advice)
-
-
-def _note(title: str, advice: str) -> Kind:
-    return Kind("note", title, advice)
-
-
+_problem, _warning, _note = partial(Kind, "problem"), partial(Kind, "warning"), partial(Kind, "note")
 _AGAIN = "Copy it again from its source, or take the sample out."
 
 # Lists
