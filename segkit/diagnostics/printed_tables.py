@@ -15,7 +15,7 @@ from segkit.metrics.confusion import scores
 from segkit.metrics.conventions import CONVENTIONS, convention_scores
 from segkit.tracking.console import percent, progress_bar
 
-PUBLISHED = "SegNet"  # name of the variant with the weights of its prototxts
+PUBLISHED = "SegNet"  # name of the variant with the weights of SegNet's prototxts
 
 
 def shown_values(config: RunConfig, sources: dict[str, str]) -> list[str]:
@@ -99,7 +99,7 @@ class BoundaryMeasures:
     """Boundary measures, collected image by image; pass `add` to `evaluate_trained` as its observer.
 
     Attributes:
-        trimaps: confusion matrices near boundaries, int64 [D, K, K], summed over images.
+        trimaps: confusion matrices near boundaries for D widths, int64 [D, K, K], summed over images.
     """
 
     def __init__(self, num_classes: int):

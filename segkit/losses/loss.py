@@ -8,16 +8,16 @@ from torch import Tensor
 
 from segkit.tensors import IGNORE, AuxiliaryLogits, Labels, Logits
 
-TINY = torch.finfo(torch.float32).tiny  # a divisor in place of 0
+TINY = torch.finfo(torch.float32).tiny  # divisor instead of 0
 
 
 @runtime_checkable
 class Loss(Protocol):
     """A loss that is computed piece by piece: an nn.Module built by `(class_weights: Tensor | None, *, OPTIONS)`.
 
-    A batch is cut into micro-batches (`training.accumulation`) and shared out over processes. Each piece gives a total
-    and a normalizer; the loss of the batch is `(sum of totals / sum of normalizers).sum()`. So a loss consists of a sum
-    over pixels and a divisor that depends on the labels only:
+    A batch is split into micro-batches (`training.accumulation`) and over processes. Each piece gives a total and a
+    normalizer; the loss of the batch is `(sum of totals / sum of normalizers).sum()`. So a loss consists of a sum over
+    pixels and a divisor that depends on the labels only:
 
         class Brier(nn.Module):
             exact = True

@@ -57,9 +57,9 @@ class Lovasz(nn.Module):
     Args:
         class_weights: [K] or None for 1, for a weighted mean over classes.
         per_image: compute the loss of each image separately, which makes it independent of `accumulation`.
-    Source: Berman, Triki and Blaschko 2018 (arXiv:1705.08790), eq. 9 and algorithm 1. smp.losses.LovaszLoss is their
-        code; differs: class weights; each step of 1 - IoU is written out instead of taken as a difference of two almost
-        equal numbers; float64 is possible; a batch without a labelled pixel has loss 0.
+    Source: Berman, Triki and Blaschko 2018 (arXiv:1705.08790), eq. 9 and algorithm 1. Differs from their code, which is
+        smp.losses.LovaszLoss: there are class weights; each step of 1 - IoU is computed directly instead of as a
+        difference of two almost equal numbers; float64 is possible; a batch without a labelled pixel has loss 0.
     """
 
     def __init__(self, class_weights: Tensor | None, *, per_image: bool = False):

@@ -31,7 +31,7 @@ def memory(system: Path = Path("/")) -> tuple[int, int]:
         whole = min(whole, int(limit[0]))
         if used:
             figures = _words(folder, "memory.stat")
-            files = dict(zip(figures[::2], figures[1::2], strict=False)).get("inactive_file", 0)  # dropped when needed
+            files = dict(zip(figures[::2], figures[1::2], strict=False)).get("inactive_file", 0)  # freed when needed
             free = min(free, max(0, int(limit[0]) - int(used[0]) + int(files)))
     return free, whole
 

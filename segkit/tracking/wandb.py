@@ -23,7 +23,7 @@ from segkit.system.files import write_text
 from segkit.tracking.run_dir import WANDB, WANDB_ID, RunDir
 from segkit.tracking.tracker import Outcome, Picture
 
-INIT_SECONDS, FINISH_SECONDS = 20.0, 300.0  # unless WANDB_INIT_TIMEOUT and WANDB_FINISH_TIMEOUT say otherwise
+INIT_SECONDS, FINISH_SECONDS = 20.0, 300.0  # defaults of WANDB_INIT_TIMEOUT and WANDB_FINISH_TIMEOUT
 SCORES = ("mean_iou", "global_accuracy", "class_average_accuracy", "frequency_weighted_iou")
 
 
@@ -35,7 +35,7 @@ class About:
         name, group: names of the run and of the experiment that it belongs to.
         tags: at most 64 characters of each are used.
         config: nested plain values.
-        project, entity: where a new run goes; a run that W&B knows stays where it is.
+        project, entity: those of a new run; a run that W&B already has keeps its own.
         mode: online or offline.
     """
 
@@ -105,7 +105,7 @@ class WandbTracker:
             dir=str(self.run.path),
             mode=self.about.mode,
             resume="allow",
-            reinit="create_new",  # not this process's wandb.run, which a failure would leave to the next run
+            reinit="create_new",  # else the next run could continue the wandb.run of a failed one
             name=self.about.name,
             group=self.about.group,
             job_type="train",
@@ -184,13 +184,13 @@ class WandbTracker:
                 artifact.add_file(str(file), policy="immutable", skip_cache=True)  # uploaded without a copy
             self.session.log_artifact(artifact, aliases=["latest", "best"])
 
-        _within(self.finish_seconds, log_weights)  # asks the server
+        _within(self.finish_seconds, log_weights)  # waits for the server
 
     def close(self, exit_code: int) -> None:
-        """End the session; 0: the run is complete. Wait for the upload, but no longer than `finish_timeout`.
+        """End the session (exit code 0: the run is complete) and wait for the upload, at most for `finish_timeout`.
 
         Raises:
-            TimeoutError: if not all was sent by then.
+            TimeoutError: if the upload is not complete by then.
         """
         try:
             if exit_code == 0:

@@ -24,7 +24,7 @@ from segkit.system.files import write_atomically
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "osD^vPX*"
 LINES = ("-", "--", "-.", ":")
-LARGEST_SIDE, MOST_NAMES = 8.0, 40  # of a confusion matrix: inches, and names along an axis
+LARGEST_SIDE, MOST_NAMES = 8.0, 40  # of a confusion matrix: side in inches, and names along an axis
 DPI = 144
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -42,7 +42,7 @@ STYLE: dict[Any, Any] = {
     "lines.markersize": 6,
     "errorbar.capsize": 2.5,
     "text.parse_math": False,  # a name may hold a dollar sign
-    "pdf.fonttype": 42,  # text stays text: publishers refuse Type 3 fonts
+    "pdf.fonttype": 42,  # embed TrueType fonts: publishers reject Type 3 fonts
 }
 Curve = tuple[Sequence[float] | np.ndarray, np.ndarray]  # [T] steps, and values [S, T]
 

@@ -15,7 +15,7 @@ from segkit.viz.charts import DPI, STYLE, short
 DARK, LIGHT = 254, 255  # ids in a layer: the two greys of stripes and dots
 GREYS = ((40, 40, 40), (235, 235, 235))
 OPACITY = 0.55
-LARGEST_SIDE = 2**16  # pixels that matplotlib draws
+LARGEST_SIDE = 2**16  # pixels; limit of matplotlib
 # inches: width of a tile, gap between tiles, height of the lines above a row, height of the title
 WIDTH, GAP, ABOVE, TITLE = 2.2, 0.08, 0.6, 0.3
 

@@ -56,7 +56,7 @@ def download(file: SourceFile, path: Path, *, unpacked: int, show: Show) -> None
     Args:
         unpacked: bytes of space that must be free in addition to the file.
     Raises:
-        RunError: if the file cannot be downloaded, is not the published one, or has no space.
+        RunError: if the file cannot be downloaded, is not the published one, or there is too little space.
     """
     part = path.with_name(f"{path.name}.part")
     reached, failures = 0, 0

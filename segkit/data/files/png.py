@@ -10,9 +10,9 @@ from dataclasses import dataclass
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6  # colour types, byte 25 of a file
 HEADER_BYTES = 33  # signature and first chunk
-MAX_CHUNKS = 100_000  # writers start a new one every 8 kB or later
+MAX_CHUNKS = 100_000  # writers make chunks of 8 kB or more
 _CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
-_WHOLE = ((0, 0, 1, 1),)  # first x and y, steps
+_WHOLE = ((0, 0, 1, 1),)  # of each pass: first x and y, steps in x and y
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 

@@ -103,7 +103,7 @@ class _Drawn:
     """The random numbers of one sample."""
 
     view: View  # of the first crop window
-    jitter: tuple[float, float, float, float, list[int]] | None  # as `Backend.jitter` takes it
+    jitter: tuple[float, float, float, float, list[int]] | None  # arguments of `Backend.jitter`
     noise: np.ndarray | None  # RGB, 0..255 scale
     sigma: float  # of the blur, in network pixels; 0 = no blur
     more: random.Random  # for further crop windows
