@@ -1,1 +1,1 @@
-"""Datasets, transforms, order, class counts."""
+"""Datasets, transforms, order of samples, class counts."""

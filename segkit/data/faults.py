@@ -1,10 +1,11 @@
-"""All that can be wrong, suspicious or worth knowing about a dataset: one vocabulary for readers, training and
-`segkit data verify`.
+"""Everything that can be wrong, suspicious or worth knowing about a dataset.
 
-A file, list or label that cannot be used raises `DataError`, which holds the fault; `verify` collects the same faults.
+Readers, training and `segkit data verify` share these faults. A file, list or label that cannot be used raises
+`DataError`, which holds the fault; `verify` collects the same faults.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,10 +17,10 @@ class Kind:
     """One kind of fault.
 
     Attributes:
-        level: `problem`: training is refused or would go wrong; `warning`: it works, but may not be meant; `note`:
+        level: `problem`: training would be refused or go wrong; `warning`: it works, but may not be intended; `note`:
             worth knowing.
-        title: what is the matter.
-        advice: what was expected, and the next step.
+        title: description of the fault.
+        advice: expected state, and the next step.
     """
 
     level: Literal["problem", "warning", "note"]
@@ -32,8 +33,8 @@ class Fault:
     """A finding at one place: a file, a list or a split.
 
     Attributes:
-        detail: what was found there, or empty.
-        other: a second path, with which `detail` ends, or empty.
+        detail: specific finding, or empty.
+        other: second path, printed at the end of `detail`, or empty.
     """
 
     kind: Kind
@@ -47,7 +48,7 @@ class Fault:
 
 
 class DataError(InputError):
-    """Data that cannot be used. The message is the first fault and how many more there are."""
+    """Data that cannot be used. The message has the first fault and the number of others."""
 
     def __init__(self, *faults: Fault):
         super().__init__(*faults)
@@ -62,22 +63,11 @@ class DataError(InputError):
 
 
 def data_error(kind: Kind, place: Path | str, detail: str = "") -> DataError:
-    """A `DataError` of one fault."""
+    """Return a `DataError` with one fault."""
     return DataError(Fault(kind, str(place), detail))
 
 
-def _problem(title: str, advice: str) -> Kind:
-    return Kind("problem", title, advice)
-
-
-def _warning(title: str, advice: str) -> Kind:
-    return Kind("warning", title, advice)
-
-
-def _note(title: str, advice: str) -> Kind:
-    return Kind("note", title, advice)
-
-
+_problem, _warning, _note = partial(Kind, "problem"), partial(Kind, "warning"), partial(Kind, "note")
 _AGAIN = "Copy it again from its source, or take the sample out."
 
 # Lists

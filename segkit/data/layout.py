@@ -1,4 +1,4 @@
-"""The files of a dataset as its lists and folders name them, and what these must be before a file is opened."""
+"""The files of a dataset, as its lists and folders name them, and checks that need no file to be opened."""
 
 import hashlib
 import os
@@ -16,7 +16,7 @@ from segkit.data.files.images import file_fault
 from segkit.errors import InputError
 
 SPLITS = ("train", "val", "test")
-_MOST = 0.5  # of a split that another has too: not single images were mixed up, but lists
+_MOST = 0.5  # share of a split; if more of its images are in another split, the lists were mixed up, not single images
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,9 @@ class Listed:
 
     Attributes:
         place: the list, or the folder.
-        pairs: a sample each.
-        lines: number of each pair's line in the list; empty: `place` is a folder.
-        problems: what is wrong with the list itself, a message each; samples that it spoils are not among `pairs`.
+        pairs: files of each sample.
+        lines: line number of each pair in the list; empty if `place` is a folder.
+        problems: a message for each error in the list; its faulty lines are not among `pairs`.
     """
 
     place: Path
@@ -36,7 +36,7 @@ class Listed:
     problems: tuple[str, ...] = ()
 
     def faults(self, split: str) -> Iterator[Fault]:
-        """Faults of the list itself; none of its files is looked at."""
+        """Yield the faults of the list itself; the files that it names are not checked."""
         for problem in self.problems:
             yield Fault(faults.LIST, split, problem)
         first: dict[str, int] = {}
@@ -49,10 +49,10 @@ class Listed:
             first.setdefault(pair.id, line)
 
     def require(self, split: str, *, labels: bool = True) -> None:
-        """Check the list and that its files are there.
+        """Check the list and that its files exist.
 
         Raises:
-            DataError: naming what is wrong.
+            DataError: if not.
         """
         if found := [*self.faults(split)]:
             raise DataError(*found)
@@ -62,11 +62,11 @@ class Listed:
 
 
 def listed(path: Path, expected: str, pairs: Callable[[str], Sequence[Pair]]) -> Listed:
-    """The samples of a list file; a byte order mark, blank lines and Windows' line ends do not matter.
+    """Read the samples of a list file; a byte order mark, blank lines and Windows line ends are ignored.
 
     Args:
-        expected: what a line should hold, for messages.
-        pairs: the samples of a line, mostly one; none: the line is malformed.
+        expected: description of a correct line, for messages.
+        pairs: returns the samples of a line, usually one; none if the line is malformed.
     """
     try:
         if path.exists() and not path.is_file():
@@ -93,22 +93,22 @@ def _unusable(path: Path, how: str, expected: str, advice: str = "") -> Listed:
 
 
 def require_root(root: Path, expected: str) -> None:
-    """Refuse a `root` that is no folder; `expected` is what it should be."""
+    """Reject a `root` that is not a folder; `expected` describes the right one."""
     if not os.path.isdir(root):
         raise InputError(f"data.root = '{root}' is no folder; expected {expected}. Set data.root=PATH.")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A dataset as its lists name it. Nothing else was looked at yet.
+    """A dataset as its lists name it, before any other file is read.
 
     Attributes:
-        classes: what labels stand for.
+        classes: classes of the labels.
         splits: train, val and test.
-        global_ids: one id in two splits means one image; otherwise one file does.
-        sizes: split -> images that the split of that name has where it was published.
+        global_ids: True if samples with the same id show the same image; otherwise, only those with the same file do.
+        sizes: split -> number of images in the published split of that name.
         reduction: file pixels per pixel of a sample, along each side.
-        editions: digest of the label files of a split -> what is known of labels that have it.
+        editions: digest of the label files of a split -> description of the published edition with that digest.
     """
 
     classes: Classes
@@ -119,11 +119,11 @@ class Layout:
     editions: Mapping[str, str] = field(default_factory=dict)
 
     def unchecked(self, split: str) -> PairDataset:
-        """The samples of a split, whose files may be missing."""
+        """Return the samples of a split, whose files may be missing."""
         return PairDataset(self.splits[split].pairs, self.classes, reduction=self.reduction)
 
     def checked(self, split: str) -> PairDataset:
-        """The samples of a split.
+        """Return the samples of a split.
 
         Raises:
             DataError: if its list has a problem or names a sample twice, a file is missing, or splits share an image.
@@ -134,7 +134,7 @@ class Layout:
         return self.unchecked(split)
 
     def shared(self) -> Iterator[Fault]:
-        """Images that two splits name: a model would be scored on what it was trained or chosen on."""
+        """Yield images that are in two splits: a model would be scored on images that it was trained or selected on."""
         for one, other in combinations(self.distinct, 2):
             ours, theirs = self._images[one], self._images[other]
             common = sorted(ours.keys() & theirs.keys())
@@ -147,21 +147,21 @@ class Layout:
 
     @cached_property
     def _images(self) -> dict[str, dict[str, Pair]]:
-        """Split -> its samples by image."""
+        """Split -> image key -> sample."""
         return {split: {self.image_key(pair): pair for pair in each.pairs} for split, each in self.splits.items()}
 
     @property
     def distinct(self) -> tuple[str, ...]:
-        """The splits, but for a test split that is the val split, as of VOC, whose test labels are secret."""
+        """The splits, without a test split that equals the val split, as for VOC, whose test labels are secret."""
         val, test = self._images["val"].keys(), self._images["test"].keys()
         return tuple(split for split in self.splits if split != "test" or not test or test != val)
 
     def image_key(self, pair: Pair) -> str:
-        """Equal for two samples that show one image."""
+        """Return a key that is equal for two samples of the same image."""
         return pair.id if self.global_ids else os.path.realpath(pair.image)
 
     def edition(self, split: str) -> str | None:
-        """The published edition of a split's labels by their digest; None: unknown. Reads every label file.
+        """Read all label files of a split and return their published edition; None if it is unknown.
 
         Raises:
             OSError: if one cannot be read.

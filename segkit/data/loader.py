@@ -1,7 +1,7 @@
 """Order of samples, and batches.
 
-The order is a function of (seed, epoch); a batch is a function of (seed, step). Nothing depends on workers or on where
-a run was interrupted.
+The order is a function of (seed, epoch); a batch is a function of (seed, step). Neither depends on the number of
+workers or on interruptions of the run.
 """
 
 from collections.abc import Iterator
@@ -29,12 +29,12 @@ class Batch:
     ids: tuple[str, ...]
 
     def pin_memory(self) -> "Batch":
-        """The same batch in page-locked memory."""
+        """Return the same batch in page-locked memory."""
         return Batch(self.image.pin_memory(), self.labels.pin_memory(), self.ids)
 
 
 class Cached:
-    """A dataset that keeps every sample that it has read, as uint8, in memory."""
+    """A dataset that keeps every sample in memory once it is read, as uint8."""
 
     def __init__(self, dataset: Dataset):
         self.dataset = dataset
@@ -50,7 +50,7 @@ class Cached:
 
 
 def steps_per_epoch(num_samples: int, batch_size: int) -> int:
-    """Complete batches in one pass over the dataset.
+    """Return the number of complete batches in one pass over the dataset.
 
     Raises:
         InputError: if there is none.
@@ -64,19 +64,19 @@ def steps_per_epoch(num_samples: int, batch_size: int) -> int:
 
 
 class Order:
-    """Which (epoch, index) pairs make up each step.
+    """Order of samples: the (epoch, index) pairs of each step.
 
-    An epoch is a permutation without its incomplete last batch; with replacement, as many independent draws (what is
-    drawn twice in an epoch is augmented alike).
+    An epoch is a permutation without its incomplete last batch or, with replacement, the same number of independent
+    draws. A sample that is drawn twice in an epoch is augmented the same way both times.
 
     Args:
         num_samples: size of the dataset.
         batch_size: samples per step.
-        seed: of the run.
+        seed: the run's seed.
         first_step: steps already done.
         last_step: step to stop after.
         replacement: draw with replacement, as FCN's released code does.
-        rank, processes: a step is given in that many contiguous, equal shares; this is the one of `rank`.
+        rank, processes: split each step into `processes` equal, contiguous shares and yield only the one of `rank`.
     Raises:
         InputError: if one epoch has no complete batch.
     """
@@ -118,7 +118,7 @@ class Order:
 
 
 class _Loader(DataLoader):
-    """A DataLoader over whole batches, whose workers fail and end as `workers` describes."""
+    """A DataLoader over whole batches; the module `workers` handles the failures and the end of its workers."""
 
     def __iter__(self) -> Iterator[Any]:
         if not self.num_workers:
@@ -127,7 +127,7 @@ class _Loader(DataLoader):
 
 
 def _name(dataset: Dataset | Cached, index: int) -> str:
-    """Name of a sample in messages: its id and file, if it has one."""
+    """Return a sample's name for messages: its id and file or, without files, its index."""
     source = dataset.dataset if isinstance(dataset, Cached) else dataset
     if isinstance(source, PairDataset):
         return f"'{source.pairs[index].id}' ({source.pairs[index].image})"
@@ -178,10 +178,10 @@ def training_batches(
     workers: int = 0,
     pin_memory: bool = False,
 ) -> DataLoader:
-    """Steps of `order`, in order: a list of `parts` batches of equal length, whose gradients are added up.
+    """Return a loader of the steps of `order`; each is a list of `parts` micro-batches of equal length.
 
     Raises:
-        InputError: while iterating, if a file is bad or the images of a part differ in size.
+        InputError: while iterating, if a file cannot be used or the images of a micro-batch differ in size.
         RunError: while iterating, if a worker is killed or fails.
     """
     return _Loader(
@@ -191,7 +191,7 @@ def training_batches(
         collate_fn=_unchanged,
         pin_memory=pin_memory,
         worker_init_fn=start_worker,
-        generator=torch.Generator(),  # torch would draw from the global one, and shift the masks of dropout
+        generator=torch.Generator(),  # else torch draws from the global generator, which changes dropout
     )
 
 
@@ -225,12 +225,12 @@ def evaluation_batches(
     rank: int = 0,
     processes: int = 1,
 ) -> DataLoader:
-    """Lists of (image float32 [3, H, W], sample as on disk), in the dataset's order; every sample once.
+    """Return a loader of lists of (image float32 [3, H, W], sample as on disk): every sample once, in order.
 
     Args:
-        rank, processes: of that many, this process takes every batch whose number leaves `rank`.
+        rank, processes: take only the batches whose index modulo `processes` is `rank`.
     Raises:
-        InputError: while iterating, if a file is bad.
+        InputError: while iterating, if a file cannot be used.
         RunError: while iterating, if a worker is killed or fails.
     """
     starts = range(0, len(dataset), batch_size)[rank::processes]

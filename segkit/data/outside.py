@@ -1,4 +1,4 @@
-"""Datasets that are not segkit's: checked when they are made and whenever a sample is read."""
+"""Datasets from plugins and other packages, checked when they are built and whenever a sample is read."""
 
 import pickle
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from segkit.tensors import IGNORE, RawLabels
 
 
 class OutsideDataset:
-    """A dataset of a plugin or of an installed package, held to what `Dataset` promises.
+    """A dataset of a plugin or of an installed package, checked against the protocol `Dataset`.
 
     Args:
-        dataset: what its constructor gave.
-        name: what the config calls it.
+        dataset: the dataset that its constructor returned.
+        name: its name in the config.
         prepare: loads the code of its class; called in a data worker that starts without this process's modules.
     Raises:
-        InputError: if it has no samples, class names or palette; on access, if a sample is not as promised.
+        InputError: if it has no samples, class names or palette; on access, if a sample violates the protocol.
     """
 
     def __init__(self, dataset: Dataset, name: str, prepare: Callable[[], None]):
@@ -51,11 +51,11 @@ class OutsideDataset:
         return Sample(sample.id, sample.image, self._checked(sample.labels, index))
 
     def labels(self, index: int) -> RawLabels:
-        """Labels alone, uint8 [H, W], 255 = ignored."""
+        """Return only the labels, uint8 [H, W], 255 = ignored."""
         return self._checked(self.dataset.labels(index), index)
 
     def fingerprint(self) -> str:
-        """Hex digest that changes whenever any label of the split changes."""
+        """Return a hex digest that changes whenever any label of the split changes."""
         return self.dataset.fingerprint()
 
     def _checked(self, labels: Any, index: int) -> RawLabels:
@@ -81,5 +81,5 @@ def _restored(name: str, prepare: Callable[[], None], dataset: bytes) -> Outside
 
 
 def _kind(value: Any) -> str:
-    """`uint8 [3, 4]` of an array, else its type."""
+    """Return type and shape of an array, as `uint8 [3, 4]`, or the type of another value."""
     return f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else type(value).__name__

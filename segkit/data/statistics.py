@@ -12,12 +12,12 @@ from segkit.data.threads import in_threads
 
 @dataclass(frozen=True)
 class SplitStatistics:
-    """Counts of a split of N images and K classes.
+    """Statistics of a split of N images and K classes.
 
     Attributes:
         sizes: int64 [N, 2], (height, width) of each image, pixels.
-        pixels: int64 [N, K + 1], pixels of each class in each image, and last of void.
-        levels: int64 [3, 256], how many pixels of all images have each value, per RGB channel.
+        pixels: int64 [N, K + 1], pixels of each class, then void, in each image.
+        levels: int64 [3, 256], histogram of the values of all images, per RGB channel.
     """
 
     sizes: np.ndarray
@@ -26,27 +26,27 @@ class SplitStatistics:
 
     @property
     def counts(self) -> ClassCounts:
-        """The counts that class weights are computed from."""
+        """Counts for computing class weights."""
         return class_counts(self.pixels)
 
     @property
     def median_shares(self) -> list[float | None]:
-        """[K + 1] median share of an image's pixels, over the images that hold the class; None where none does."""
+        """Median share [K + 1] of an image's pixels, over the images that hold the class; None if no image does."""
         shares = self.pixels / self.pixels.sum(1, keepdims=True)
         return [float(np.median(column[column > 0])) if column.any() else None for column in shares.T]
 
     @property
     def mean(self) -> tuple[float, ...]:
-        """RGB mean of all pixels, 0..255 scale: a quotient of exact sums."""
+        """RGB mean of all pixels, 0..255 scale, computed from exact sums."""
         return tuple(total / count for count, total, _ in self._sums())
 
     @property
     def std(self) -> tuple[float, ...]:
-        """RGB standard deviation of all pixels (not over images; divided by N), 0..255 scale."""
+        """RGB std of all pixels (not of image means; divided by N), 0..255 scale."""
         return tuple((count * squares - total**2) ** 0.5 / count for count, total, squares in self._sums())
 
     def _sums(self) -> Iterator[tuple[int, int, int]]:
-        """Number, sum and sum of squares of each channel's values, as integers without a bound."""
+        """Yield number, sum and sum of squares of each channel's values, as Python integers, which cannot overflow."""
         for channel in self.levels.tolist():
             yield (
                 sum(channel),
@@ -56,10 +56,10 @@ class SplitStatistics:
 
 
 def split_statistics(dataset: Dataset, progress: Callable[[int], None] | None = None) -> SplitStatistics:
-    """Statistics of every sample of a split, read by a thread per core; `progress` is called with each index.
+    """Read a split with a thread per core and return its statistics; `progress` is called with each index.
 
     Raises:
-        InputError: if a file is bad, as the dataset has it.
+        InputError: if a file cannot be used.
     """
     classes = len(dataset.class_names)
     sizes, pixels = np.zeros((len(dataset), 2), np.int64), np.zeros((len(dataset), classes + 1), np.int64)

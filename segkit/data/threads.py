@@ -1,4 +1,4 @@
-"""Files read by several threads: decoding does not hold Python's lock."""
+"""Reading files with several threads, which works because decoding releases Python's lock."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,11 +11,11 @@ Found = TypeVar("Found")
 
 
 def in_threads(read: Callable[[int], Found], count: int, workers: int | None = None) -> Iterator[Found]:
-    """`read(0)`, `read(1)`, ... in order. After the first error, reads that have not begun are left out.
+    """Yield `read(0)`, `read(1)`, ... in order; after the first error, reads that have not begun are cancelled.
 
     Args:
-        workers: threads; None: one per core.
+        workers: number of threads; None: one per core.
     """
-    # one filter for all, as `images` wants it: threads share filters, and would undo one another's
+    # one warning filter for all threads, as in `images`: threads share filters and would undo each other's
     with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(workers or cores()) as threads:
         yield from threads.map(read, range(count))

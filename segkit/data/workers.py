@@ -1,5 +1,7 @@
-"""Processes that load data: they end when the main one wants it or is gone, and a failure in them is one message
-there."""
+"""Processes that load data.
+
+They end when the main process ends or tells them to, and their failures become one message in the main process.
+"""
 
 import os
 import signal
@@ -21,18 +23,17 @@ from segkit.system import machine
 
 Made = TypeVar("Made")
 
-_CAN_WAIT = hasattr(signal, "sigtimedwait")  # macOS cannot: there, anybody's SIGTERM ends a worker
+_CAN_WAIT = hasattr(signal, "sigtimedwait")  # not on macOS, where a SIGTERM from any process ends a worker
 FEWER = "Set training.workers=0, or fewer"
 
 
 def started(start: Callable[[], Iterator[Made]]) -> tuple[Iterator[Made], list[BaseProcess]]:
-    """The batches of an iterator that starts workers, and these. All their threads inherit that SIGTERM is blocked, so
-    that it reaches `_end_with` alone.
+    """Call `start`, which starts workers, and return its iterator and these workers.
 
-    torch's handler of SIGCHLD is undone: it would raise wherever the main process is, such as in a tracker or a
-    checkpoint.
+    The threads of the workers inherit a mask that blocks SIGTERM, so that only `_end_with` receives it. torch's handler
+    of SIGCHLD is removed: it would raise anywhere in the main process, such as in a tracker or a checkpoint.
     """
-    handler = signal.getsignal(signal.SIGCHLD) if _hears_of_children() else None
+    handler = signal.getsignal(signal.SIGCHLD) if _can_handle_sigchld() else None
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM}) if _CAN_WAIT else None
     before = active_children()
     try:
@@ -40,16 +41,14 @@ def started(start: Callable[[], Iterator[Made]]) -> tuple[Iterator[Made], list[B
     finally:
         if mask is not None:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if _hears_of_children():
+        if _can_handle_sigchld():
             signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
 
 
 def start_worker(_: int) -> None:
-    """Make a worker deaf to signals that go to all processes of a run: the main one decides, and ends its workers by
-    SIGTERM.
+    """Make a worker ignore signals that go to all processes of a run; the main process ends its workers by SIGTERM.
 
-    torch's own watchdog does not end a worker that waits to hand over data, which nobody takes when the main process
-    was killed.
+    torch's own watchdog does not end a worker that waits to hand over data to a main process that was killed.
     """
     for name in ("SIGINT", "SIGUSR1", "SIGHUP"):
         if hasattr(signal, name):
@@ -60,13 +59,13 @@ def start_worker(_: int) -> None:
 
 
 def _report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Show an error, unless the main process was interrupted while it took a tensor over, which it reports itself."""
+    """Show an error, unless the main process was interrupted while it received a tensor, which it reports itself."""
     if not issubclass(kind, ConnectionError | EOFError):
         sys.__excepthook__(kind, error, trace)
 
 
 def _end_with(parent: int, main: int | None) -> None:
-    """End this process when it has lost its parent, or the main process sends SIGTERM."""
+    """End this process when its parent is gone or the main process sends SIGTERM."""
     while os.getppid() == parent:
         if not _CAN_WAIT:
             time.sleep(1)
@@ -76,8 +75,7 @@ def _end_with(parent: int, main: int | None) -> None:
 
 
 def shared(tensors: list[Tensor]) -> None:
-    """Move tensors of a worker into shared memory; torch would do so in a thread of its own, and only print that there
-    was no room."""
+    """Move a worker's tensors to shared memory; torch would do it in a thread and only print errors about its size."""
     if get_worker_info() is not None:
         for tensor in tensors:
             tensor.share_memory_()
@@ -85,7 +83,7 @@ def shared(tensors: list[Tensor]) -> None:
 
 @contextmanager
 def sample_named(sample: str) -> Iterator[None]:
-    """Errors inside are noted with the sample; an InputError names the file itself."""
+    """Add the sample's name as a note to errors inside the block."""
     try:
         yield
     except Exception as error:
@@ -94,8 +92,7 @@ def sample_named(sample: str) -> Iterator[None]:
 
 
 def attempt(make: Callable[[], Made]) -> Made | Exception:
-    """The result of `make`. In a worker its error is a value for `from_workers`: torch would bury it in that worker's
-    traceback."""
+    """Return the result of `make` or, in a worker, its error for `from_workers`; torch would bury it in a traceback."""
     try:
         return make()
     except Exception as error:
@@ -114,12 +111,12 @@ def attempt(make: Callable[[], Made]) -> Made | Exception:
 
 
 def from_workers(batches: Iterator[Made | Exception], workers: Sequence[BaseProcess]) -> Iterator[Made]:
-    """The batches that workers give; the workers end with the last one, or with an error.
+    """Yield the batches of workers; the workers end after the last batch or an error.
 
     Raises:
-        InputError: that a worker raised.
-        MemoryError: that a worker raised.
-        RunError: if a worker is gone, or raised anything else.
+        InputError: if a worker raised it.
+        MemoryError: if a worker raised it.
+        RunError: if a worker died, or raised any other error.
     """
     try:
         while True:
@@ -128,7 +125,7 @@ def from_workers(batches: Iterator[Made | Exception], workers: Sequence[BaseProc
                 return
             yield batch
     finally:
-        del batches  # the workers end now, not when an error that holds this frame is forgotten
+        del batches  # so that the workers end now, not when an error that refers to this frame is deleted
 
 
 def _next(batches: Iterator[Made | Exception], workers: Sequence[BaseProcess]) -> Made | None:
@@ -140,21 +137,21 @@ def _next(batches: Iterator[Made | Exception], workers: Sequence[BaseProcess]) -
             tensors = "too many files are open, as tensors of data workers are"
             raise RunError(f"{tensors}. {FEWER}, or raise the limit: ulimit -n 4096.") from None
         raise _death(workers) or error from None
-    except ConnectionError as error:  # it died while it handed a batch over
+    except ConnectionError as error:  # the worker died while it handed over a batch
         raise _death(workers) or _gone(f"a data worker is gone ({error.strerror})") from None
     if isinstance(batch, Exception):
         try:
             raise batch
         finally:
-            # nor when the cycle of an error and its own frame is found, perhaps by a thread that must send their end
+            # and not when the cycle of the error and its frame is collected, perhaps by a thread that must end them
             del batch, batches
     return batch
 
 
 @contextmanager
 def _deaths_raised(workers: Sequence[BaseProcess]) -> Iterator[None]:
-    """RunError if a worker has died or dies inside, even while the main process reads what that worker half wrote."""
-    if not _hears_of_children():
+    """Raise RunError if a worker has died or dies inside the block, even while the main process reads from it."""
+    if not _can_handle_sigchld():
         yield
         return
 
@@ -170,12 +167,12 @@ def _deaths_raised(workers: Sequence[BaseProcess]) -> Iterator[None]:
         signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
 
 
-def _hears_of_children() -> bool:
+def _can_handle_sigchld() -> bool:
     return hasattr(signal, "SIGCHLD") and threading.current_thread() is threading.main_thread()
 
 
 def _death(workers: Sequence[BaseProcess]) -> RunError | None:
-    """The end of a worker that neither finished nor was told to end."""
+    """Return the error for a worker that died by itself; None if there is none."""
     for worker in workers:
         code = worker.exitcode
         if code and code > 0:

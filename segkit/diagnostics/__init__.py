@@ -1,1 +1,1 @@
-"""Looking at a config, its data and this machine."""
+"""Checks and views of a config, its data and this machine."""

@@ -34,13 +34,13 @@ def browse(
     versions: int | None = None,
     classes: Sequence[str] = (),
 ) -> list[str]:
-    """Write a contact sheet of some samples: each as it is on disk, and as training transforms it in its first epochs.
+    """Write a contact sheet of some samples: each as it is on disk, and as training transforms it in the first epochs.
 
     Args:
         out: file to write, a page (.html) or a picture (.png).
-        samples: how many are shown, evenly spread over the split.
-        versions: epochs, 0 to versions - 1; None: 4 of the train split, and none of others, which are only scaled for
-            the network.
+        samples: number of samples, evenly spread over the split.
+        versions: number of epochs to show, from 0; None: 4 for the train split, and 0 for others, which are only scaled
+            for the network.
         classes: show only samples that hold one of these.
     Returns:
         The ids of the samples.
@@ -93,7 +93,7 @@ def browse(
 
 
 def _spread(indices: list[int], count: int) -> list[int]:
-    """`count` of them or all, at even distances: the middles of equal parts."""
+    """Return `count` of the indices, or all, at even distances: the middles of equal parts."""
     count = min(count, len(indices))
     return [indices[(2 * place + 1) * len(indices) // (2 * count)] for place in range(count)]
 
@@ -102,7 +102,7 @@ def _row(sample: Sample, transform: TrainingTransform, *, seed: int, versions: i
     tiles = [_tile("on disk", sample.image, sample.labels, np.zeros_like(sample.labels, bool), names)]
     for epoch in range(versions):
         image, labels = (tensor.numpy() for tensor in transform(sample, sample_seed(seed, epoch, sample.id)))
-        # no pixel of an image is at the mean, unless that is 0 and the pixel black
+        # no pixel of an image equals the mean exactly, except a black one if the mean is 0
         padding = (labels == IGNORE) & (image == 0).all(0)
         restored = np.rint(image.transpose(1, 2, 0) * transform.std + transform.mean).clip(0, 255).astype(np.uint8)
         tiles.append(_tile(f"epoch {epoch}", restored, labels.astype(np.uint8), padding, names))

@@ -1,5 +1,7 @@
-"""Checks of `segkit doctor`: would training work here, and what belongs into a report of a problem. Loads torch only to
-look at it."""
+"""Checks of `segkit doctor`: readiness for training, and facts for a bug report.
+
+torch is imported only inside the checks that need it.
+"""
 
 import importlib.metadata
 import platform
@@ -17,19 +19,19 @@ from segkit.diagnostics.findings import Finding, looked_at
 from segkit.system.machine import SHARED_MEMORY, cores, memory, require_writable, shared_memory, size
 
 CHECKOUT = Path(__file__).parents[2]  # holds pyproject.toml and requirements.txt, unless segkit was installed
-OPTIONAL = {"wandb"}  # training works without
+OPTIONAL = {"wandb"}  # training works without it
 LITTLE_MEMORY, LITTLE_DISK, LITTLE_SHARED, FEW_FILES = 2e9, 1e9, 1e9, 1024
 
 
 def examine(
     config: Path | None, overrides: Sequence[str] = (), *, runs: Path = Path("runs"), step: bool = True
 ) -> Iterator[Finding]:
-    """Yield everything that training rests on, one after the other.
+    """Check everything that training depends on, and yield the findings.
 
     Args:
-        config: also look at what this one needs, such as its data; None: train a built-in one.
+        config: also check the needs of this config, such as its data; None: use a built-in config.
         overrides: changes to the config, `a.b=c`.
-        runs: where run folders go.
+        runs: parent of the run folders.
         step: also do one training step.
     """
     looks: dict[str, Callable[[], Iterator[Finding]]] = {
@@ -50,16 +52,16 @@ def examine(
 
 
 def _rehearsed(config: Path | None, overrides: Sequence[str], runs: Path, step: bool) -> Iterator[Finding]:
-    from segkit.diagnostics.rehearsal import rehearse  # fails without torch and the like
+    from segkit.diagnostics.rehearsal import rehearse  # fails if torch or another package is missing
 
     yield from rehearse(config, overrides, runs=runs, step=step)
 
 
 def advice(found: Sequence[Finding], command: str | None) -> str:
-    """Say in one line what to do next.
+    """Return one line that says what to do next.
 
     Args:
-        command: that trains what was looked at; None: there was no config.
+        command: command that trains the checked config; None: there was no config.
     """
     problems = list(dict.fromkeys(finding.topic for finding in found if finding.level == "problem"))
     if problems:
@@ -73,7 +75,7 @@ def advice(found: Sequence[Finding], command: str | None) -> str:
 
 
 def requirements() -> list[Requirement]:
-    """What segkit needs: the ranges of a checkout's pyproject.toml, or of the installed package."""
+    """Return segkit's requirements, from a checkout's pyproject.toml or from the installed package."""
     if (CHECKOUT / "pyproject.toml").is_file():
         lines = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
     else:
@@ -82,7 +84,7 @@ def requirements() -> list[Requirement]:
 
 
 def locked() -> dict[str, str]:
-    """Name -> version that the tests run with, from a checkout's requirements.txt; empty for an installed package."""
+    """Return name -> version used in tests, from a checkout's requirements.txt; empty for an installed package."""
     if not (CHECKOUT / "requirements.txt").is_file():
         return {}
     lines = [line.split("#")[0].strip() for line in (CHECKOUT / "requirements.txt").read_text("utf-8").splitlines()]
@@ -90,7 +92,7 @@ def locked() -> dict[str, str]:
 
 
 def packages(wanted: Sequence[Requirement], tested: Mapping[str, str]) -> Iterator[Finding]:
-    """Installed versions beside the ranges that segkit needs and the versions that its tests run with."""
+    """Compare installed versions with the ranges that segkit needs and the versions used in its tests."""
     fitting, other = [], []
     for each in wanted:
         if each.marker is not None and not each.marker.evaluate():
@@ -116,7 +118,7 @@ def packages(wanted: Sequence[Requirement], tested: Mapping[str, str]) -> Iterat
 
 
 def licence() -> Iterator[Finding]:
-    """Yield a note if `import albumentations` may give AlbumentationsX, which is not MIT-licensed."""
+    """Yield a note if `import albumentations` may import AlbumentationsX, which is not MIT-licensed."""
     try:
         version = importlib.metadata.version("albumentationsx")
     except importlib.metadata.PackageNotFoundError:
@@ -125,8 +127,8 @@ def licence() -> Iterator[Finding]:
         "note",
         "albumentations",
         f"AlbumentationsX {version} (AGPL-3.0 or commercial licence) is installed and has the import name of "
-        f"albumentations (MIT). Remove it: {sys.executable} -m pip uninstall albumentationsx; then install albumentations "
-        "again. Or train without: transforms.backend=torchvision.",
+        f"albumentations (MIT). Remove it: {sys.executable} -m pip uninstall albumentationsx; then install "
+        "albumentations again. Or train without: transforms.backend=torchvision.",
     )
 
 
@@ -194,7 +196,7 @@ def _memory() -> Iterator[Finding]:
 
 
 def shared(place: Path) -> Iterator[Finding]:
-    """Yield how much shared memory data workers have for their batches."""
+    """Check that data workers have enough shared memory for their batches."""
     found = shared_memory(place)
     if found is None:
         yield Finding("ok", "shared memory", f"no limit of its own (no {place})")
@@ -224,7 +226,7 @@ def _open_files() -> Iterator[Finding]:
 
 
 def folder(runs: Path) -> Iterator[Finding]:
-    """Yield whether run folders can be written, and the space there is for them."""
+    """Check that run folders can be written and that there is space for them."""
     require_writable(runs, "--runs")
     above = next(each for each in (runs, *runs.absolute().parents) if each.exists())
     free = shutil.disk_usage(above).free

@@ -1,4 +1,4 @@
-"""What 'segkit doctor' finds."""
+"""Findings of `segkit doctor`."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from segkit.system.failures import explain
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
-        level: `problem`: training would not work, or not as asked.
-        topic: what was looked at.
-        text: what was found; of a problem, also what to do.
+        level: `problem`: training would not work, or not as configured.
+        topic: subject of the check.
+        text: result of the check; for a problem, also the remedy.
     """
 
     level: Literal["ok", "note", "problem"]
@@ -23,10 +23,10 @@ class Finding:
 
 
 def looked_at(topic: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
-    """What `look` finds; its error is a problem too."""
+    """Yield the findings of `look`; an error that it raises becomes a problem."""
     try:
         yield from look()
-    except Exception as error:  # of any kind: what is broken is what is looked for
+    except Exception as error:  # of any kind: anything may be broken here
         explained = explain(error)
         text = explained[1] if explained else f"{type(error).__name__}: {' '.join(str(error).split())}"
         yield Finding("problem", topic, text)

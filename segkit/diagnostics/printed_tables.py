@@ -15,11 +15,11 @@ from segkit.metrics.confusion import scores
 from segkit.metrics.conventions import CONVENTIONS, convention_scores
 from segkit.tracking.console import percent, progress_bar
 
-PUBLISHED = "SegNet"  # name of the variant with the weights of its prototxts
+PUBLISHED = "SegNet"  # name of the variant with the weights of SegNet's prototxts
 
 
 def shown_values(config: RunConfig, sources: dict[str, str]) -> list[str]:
-    """`key = value  # source` for every value of a config."""
+    """Return `key = value  # source` for every value of a config."""
     values = flat(config_values(config))
     lines = [f"{key} = {show(value)}" for key, value in values.items()]
     width = min(72, max(map(len, lines)))
@@ -28,10 +28,10 @@ def shown_values(config: RunConfig, sources: dict[str, str]) -> list[str]:
 
 
 def class_weight_variants(config: RunConfig, counts: ClassCounts) -> dict[str, np.ndarray]:
-    """Weights, float64 [K], of the config's own weighting and of others, by their names.
+    """Return name -> weights float64 [K], for the config's own class weighting and for others to compare.
 
     Args:
-        counts: of the training labels.
+        counts: pixel counts of the training labels.
     """
     names = build.build_classes(config).names
     weightings = {
@@ -48,20 +48,20 @@ def class_weight_variants(config: RunConfig, counts: ClassCounts) -> dict[str, n
 
 
 def mean_weight(weights: np.ndarray, counts: ClassCounts) -> float:
-    """Mean of class weights [K] over the labelled pixels: by so much the loss's `valid_pixels` is larger than its
-    `weight_sum`."""
+    """Return the mean of class weights [K] over labelled pixels: the ratio of `weight_sum` to `valid_pixels`."""
     labelled = np.array(counts.pixels[:-1])
     return float(weights @ labelled / labelled.sum())
 
 
 def class_weight_rows(config: RunConfig, counts: ClassCounts | None = None) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the table of class weights: a row per class, and one for void.
+    """Return columns and rows of the table of class weights: a row per class, and one for void.
 
-    Then the largest difference from SegNet's published weights, and by what a learning rate that was found with
-    `valid_pixels` is multiplied (x) or divided (/) under each other normalizer of the loss, so that steps stay as long.
+    Further rows give the largest difference from SegNet's published weights, and, for each other normalizer of the
+    loss, the factor (x) or divisor (/) for a learning rate that was tuned with `valid_pixels`, so that the length of
+    steps stays the same.
 
     Args:
-        counts: of the training labels; None: they are counted.
+        counts: pixel counts of the training labels; None: count them.
     """
     if counts is None:
         training = build.build_dataset(config, "train")
@@ -86,7 +86,7 @@ def class_weight_rows(config: RunConfig, counts: ClassCounts | None = None) -> t
 
 
 def convention_rows(matrix: np.ndarray, wanted: Iterable[str]) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the table of scores of an int64 confusion matrix [K, K] under some conventions."""
+    """Return columns and rows of the scores of an int64 confusion matrix [K, K] under some conventions."""
     rows = []
     for name in wanted:
         found = convention_scores(matrix, CONVENTIONS[name])
@@ -96,10 +96,10 @@ def convention_rows(matrix: np.ndarray, wanted: Iterable[str]) -> tuple[list[str
 
 
 class BoundaryMeasures:
-    """Boundary measures of one image after the other; pass `add` to `evaluate_trained` as its observer.
+    """Boundary measures, collected image by image; pass `add` to `evaluate_trained` as its observer.
 
     Attributes:
-        trimaps: confusion matrices near boundaries, int64 [D, K, K], summed over images.
+        trimaps: confusion matrices near boundaries for D widths, int64 [D, K, K], summed over images.
     """
 
     def __init__(self, num_classes: int):
@@ -108,7 +108,7 @@ class BoundaryMeasures:
         self.trimaps = np.zeros((len(TRIMAP_WIDTHS), num_classes, num_classes), np.int64)
 
     def add(self, _: str, predicted: np.ndarray, labels: np.ndarray) -> None:
-        """Measures one image: class ids [H, W] twice, 255 = ignored in `labels`."""
+        """Measure one image, given predicted and labelled class ids [H, W]; 255 = ignored in `labels`."""
         maps, classes = (predicted, labels), self.num_classes
         self.counts["scripted"].append(boundary.bf_counts(*maps, num_classes=classes, void="predicted"))
         self.counts["exact"].append(boundary.bf_counts(*maps, num_classes=classes))
@@ -117,8 +117,8 @@ class BoundaryMeasures:
         self.trimaps += boundary.trimap_matrices([predicted], labels, num_classes=classes, widths=TRIMAP_WIDTHS)[0]
 
     def rows(self) -> list[list[str]]:
-        """Name and value in per cent of each measure."""
-        scripted, exact, fast, bands = (  # also of no image
+        """Return name and value in per cent of each measure."""
+        scripted, exact, fast, bands = (  # works without images too
             np.array(counts).reshape(-1, self.num_classes, 2 if name == "bands" else 4)
             for name, counts in self.counts.items()
         )

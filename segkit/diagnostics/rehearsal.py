@@ -1,5 +1,4 @@
-"""What one config needs, tried out without a run folder: its data, weights, room for checkpoints, and a training
-step."""
+"""A trial of one config without a run folder: its data, weights, space for checkpoints, and a training step."""
 
 import importlib.util
 import netrc
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 import torch
 
 from segkit import build
-from segkit.config.schema import Component, RunConfig
+from segkit.config.schema import RunConfig
 from segkit.config.yaml import mapping_of, parse
 from segkit.data.dataset import Dataset
 from segkit.diagnostics.findings import Finding, looked_at
@@ -35,7 +34,7 @@ optimizer: {name: adamw, lr: 0.001}
 schedule: constant
 training: {epochs: 1, batch_size: 2}
 """
-AHEAD = 2  # batches that torch lets each worker prepare
+AHEAD = 2  # batches that each of torch's workers prefetches
 
 
 @dataclass
@@ -49,11 +48,12 @@ class _Parts:
 
 
 def rehearse(config: Path | None, overrides: Sequence[str] = (), *, runs: Path, step: bool) -> Iterator[Finding]:
-    """Try out what a config needs; None: a built-in one.
+    """Try out everything that a config needs, and yield the findings.
 
     Args:
-        overrides: changes to it, `a.b=c`.
-        runs: where its checkpoints would go.
+        config: config file; None: a built-in config.
+        overrides: changes to the config, `a.b=c`.
+        runs: parent of the run folders, which hold checkpoints.
         step: also do one training step.
     Raises:
         InputError: if the config is not valid.
@@ -74,7 +74,7 @@ def rehearse(config: Path | None, overrides: Sequence[str] = (), *, runs: Path, 
 
 
 def _wandb(asked: str) -> Iterator[Finding]:
-    """The state of the W&B login. Nothing is asked over the network, and no key is shown."""
+    """Check the W&B login, without asking the network and without showing a key."""
     mode, where = os.environ.get("WANDB_MODE"), os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
     text = f"WANDB_MODE = {mode}" if mode and asked != "disabled" else f"tracking.wandb = {asked}"
     login = _login(where)
@@ -97,7 +97,7 @@ def _wandb(asked: str) -> Iterator[Finding]:
 
 
 def _login(url: str) -> str | None:
-    """The place of the key for a W&B server."""
+    """Return a text that says where the key for a W&B server is stored; None if there is none."""
     if os.environ.get("WANDB_API_KEY"):
         return "a key in WANDB_API_KEY"
     for name in [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]:
@@ -107,22 +107,22 @@ def _login(url: str) -> str | None:
                 if netrc.netrc(os.path.expanduser(name)).authenticators(urlsplit(url).netloc)
                 else None
             )
-        except (netrc.NetrcParseError, OSError, ValueError):  # W&B passes over such a file too
+        except (netrc.NetrcParseError, OSError, ValueError):  # W&B ignores such a file too
             continue
     return None
 
 
 def _device(parts: _Parts) -> Iterator[Finding]:
-    """The device and precision of training."""
+    """Check the device and precision of training."""
     settings = parts.config.training
     parts.device = choose_device(settings.device)
     precision = str(choose_precision(settings.precision, parts.device)).removeprefix("torch.")
-    text = f"training.device = {settings.device} is {parts.device.type}, training.precision = {settings.precision} is {precision}"
-    yield Finding("ok", "device", text)
+    text = f"training.device = {settings.device} is {parts.device.type}"
+    yield Finding("ok", "device", f"{text}, training.precision = {settings.precision} is {precision}")
 
 
 def _split(parts: _Parts, split: str) -> Iterator[Finding]:
-    """One split of the dataset, and its first sample."""
+    """Check one split of the dataset, and its first sample."""
     dataset = build.build_dataset(parts.config, split)
     height, width = dataset[0].labels.shape
     if split == "train":
@@ -135,17 +135,22 @@ def _split(parts: _Parts, split: str) -> Iterator[Finding]:
 
 
 def _model(parts: _Parts, runs: Path) -> Iterator[Finding]:
-    """The model with its starting weights, and room for its checkpoints."""
-    run_config = parts.config
+    """Build the model with its initial weights, and check the space for its checkpoints."""
+    run_config, settings = parts.config, parts.config.model
     names = parts.training.class_names if parts.training is not None else build.build_classes(run_config).names
     parts.model = build.build_model(run_config, len(names))
     count = sum(parameter.numel() for parameter in parts.model.parameters())
-    sources = {key: component.options.get("weights") for key, component in _components(run_config).items()}
-    sources["model.initialize_from"] = run_config.model.initialize_from
+    components = {"whole": settings.whole, "encoder": settings.encoder, "decoder": settings.decoder}
+    sources = {
+        f"model.{key}.weights": component.options.get("weights")
+        for key, component in components.items()
+        if component is not None
+    }
+    sources["model.initialize_from"] = settings.initialize_from
     loaded = "; ".join(f"{key} = {source} fits" for key, source in sources.items() if source)
-    yield Finding("ok", "model", f"{run_config.model.title}, {count} parameters{'; ' if loaded else ''}{loaded}")
-    states, best = 3 * 4 * count, 4 * count  # bytes of float32 weights with two moments, and of weights alone
-    needed = (run_config.checkpoints.keep + 1) * states + 2 * best  # each also beside the one that it replaces
+    yield Finding("ok", "model", f"{settings.title}, {count} parameters{'; ' if loaded else ''}{loaded}")
+    states, best = 3 * 4 * count, 4 * count  # bytes of float32 weights with two moments, and of the weights
+    needed = (run_config.checkpoints.keep + 1) * states + 2 * best  # a new file is written before an old one is removed
     above = next(each for each in (runs, *runs.absolute().parents) if each.exists())
     free = disk_usage(above).free
     text = f"a run needs about {size(needed)}, {size(free)} are free at {runs}"
@@ -157,17 +162,8 @@ def _model(parts: _Parts, runs: Path) -> Iterator[Finding]:
         yield Finding("ok", "checkpoints", text)
 
 
-def _components(run_config: RunConfig) -> dict[str, Component]:
-    parts = {
-        "model.whole": run_config.model.whole,
-        "model.encoder": run_config.model.encoder,
-        "model.decoder": run_config.model.decoder,
-    }
-    return {f"{key}.weights": component for key, component in parts.items() if component is not None}
-
-
 def _workers(parts: _Parts) -> Iterator[Finding]:
-    """Shared memory that data workers would fill."""
+    """Check the number of data workers and the shared memory that they would fill."""
     settings, found = parts.config.training, shared_memory(SHARED_MEMORY)
     if not settings.workers or found is None or parts.training is None:
         return
@@ -180,7 +176,10 @@ def _workers(parts: _Parts) -> Iterator[Finding]:
             f"training.workers = {settings.workers} are more than the {cores()} cores that can be used",
         )
     needed = settings.workers * AHEAD * settings.batch_size * height * width * pixel
-    text = f"{settings.workers} of them need about {size(needed)} of shared memory, {size(found[0])} are free in {SHARED_MEMORY}"
+    text = (
+        f"{settings.workers} of them need about {size(needed)} of shared memory, "
+        f"{size(found[0])} are free in {SHARED_MEMORY}"
+    )
     if needed > found[0]:
         yield Finding(
             "problem", "workers", f"{text}. Set training.workers=0, or fewer, or enlarge it: docker run --shm-size=8g."
@@ -190,7 +189,7 @@ def _workers(parts: _Parts) -> Iterator[Finding]:
 
 
 def _step(parts: _Parts) -> Iterator[Finding]:
-    """One training step as the config has it, but for class weights that are counted."""
+    """Do one training step of the config, but without counted class weights."""
     config, training, model, device = parts.config, parts.training, parts.model, parts.device
     assert training is not None
     assert model is not None
@@ -213,7 +212,7 @@ def _step(parts: _Parts) -> Iterator[Finding]:
 
 
 class _Records:
-    """Keeps the last record of training."""
+    """Log that keeps the last record of training."""
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
         if kind == "train":

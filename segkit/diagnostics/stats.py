@@ -24,12 +24,12 @@ Rows = tuple[str, list[str], list[list[str]]]  # title, columns, rows of a table
 
 
 def read_splits(config: RunConfig, splits: Sequence[str] | None = None) -> dict[str, SplitStatistics]:
-    """Statistics of some splits, with a progress bar while they are read.
+    """Return statistics of splits; show a progress bar while they are read.
 
     Args:
-        splits: None: all, but for a test split that is the val split.
+        splits: None: all, except a test split that is the same as the val split.
     Raises:
-        InputError: if a file of them is bad.
+        InputError: if one of their files cannot be used.
     """
     layout = build.build_layout(config)
     splits = splits or (SPLITS if layout is None else layout.distinct)
@@ -41,21 +41,20 @@ def read_splits(config: RunConfig, splits: Sequence[str] | None = None) -> dict[
 
 
 def stats_values(config: RunConfig, found: dict[str, SplitStatistics]) -> dict[str, Any]:
-    """All that was counted, ready for JSON. Shares are of 1; null stands for what does not exist.
+    """Return all statistics, ready for JSON. Shares are 0..1; null stands for values that do not exist.
 
     dataset: its name in the config; class_names: [K].
     splits: split -> {
-      images: N;
-      sizes: [{height, width, images}], most frequent first;
-      height, width: {min, median, max}, pixels;
-      classes: [{name, pixels, share (of all pixels), images (that hold it), share_of_images, median_share (of an
-          image's pixels, over the
-        images that hold it)}], the last one void;
-      mean, std: RGB, of all pixels, 0..255 scale; mean_of_1, std_of_1: the same, 0..1 scale}
+        images: N;
+        sizes: [{height, width, images}], most frequent first;
+        height, width: {min, median, max}, pixels;
+        classes: [{name, pixels, share (of all pixels), images (that hold it), share_of_images, median_share (of an
+            image's pixels, over the images that hold it)}], the last one void;
+        mean, std: RGB, of all pixels, 0..255 scale; mean_of_1, std_of_1: the same, 0..1 scale}
     class_weights: null without the train split, else {
-      labelled_pixels_per_image: a learning rate for the loss's valid_pixels is divided by it for batch;
-      variants: variant -> {weights: class -> weight, mean: over labelled pixels: a rate is multiplied by it for
-          weight_sum}}
+        labelled_pixels_per_image: divisor of a learning rate for loss normalizer `batch` instead of `valid_pixels`;
+        variants: variant -> {weights: class -> weight, mean: of the weights over labelled pixels, the factor of a
+            learning rate for loss normalizer `weight_sum` instead of `valid_pixels`}}
     normalizations: name of an encoder's normalization -> {mean, std}, RGB, 0..255 scale.
     """
     names = build.build_classes(config).names
@@ -106,7 +105,7 @@ def _split_values(found: SplitStatistics, names: Sequence[str]) -> dict[str, Any
 
 
 def stats_tables(config: RunConfig, found: dict[str, SplitStatistics]) -> list[Rows]:
-    """The same as tables that fit 80 columns of a terminal while names of classes are short."""
+    """Return the statistics as tables that fit 80 columns of a terminal if class names are short."""
     values = stats_values(config, found)
     sizes = []
     for split, each in values["splits"].items():
@@ -143,7 +142,7 @@ def stats_tables(config: RunConfig, found: dict[str, SplitStatistics]) -> list[R
 
 
 def weight_table(config: RunConfig, counts: ClassCounts | None = None) -> Rows:
-    """`class_weight_rows` as a narrow table, without the shares of pixels."""
+    """Return `class_weight_rows` as a narrow table, without the shares of pixels."""
     columns, rows = class_weight_rows(config, counts)
     words = [column.replace(" ", "\n") for column in (columns[0], *columns[2:])]
     return "class weights, from the training labels", words, [[row[0], *row[2:]] for row in rows]

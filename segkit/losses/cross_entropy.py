@@ -18,12 +18,12 @@ class CrossEntropy(nn.Module):
     Args:
         class_weights: [K] or None for 1.
         normalizer: `valid_pixels`: number of valid pixels; `weight_sum`: sum of their weights; `batch`: number of
-            images; `image_means`: each image by its own valid pixels, then by the number of images.
+            images; `image_means`: each image's number of valid pixels, then the number of images.
     Source: `valid_pixels` is caffe-segnet's SoftmaxWithLoss; `weight_sum` is torch's CrossEntropyLoss; `batch` is
         FCN-VGG16's; `image_means` is FCN-AlexNet's, which averages the losses of 20 images (`iter_size`). The default
         is `valid_pixels`: its divisor does not depend on which classes a batch happens to hold, so each class keeps its
-        weight; with median-frequency weights on CamVid it is about half of `weight_sum`. Differs: Caffe shows at most
-        87.3 per pixel; the gradients are the same.
+        weight; with median-frequency weights on CamVid it is about half of `weight_sum`. Differs: Caffe clips the loss
+        at 87.3 per pixel; the gradients are the same.
     """
 
     exact = True
@@ -35,7 +35,7 @@ class CrossEntropy(nn.Module):
         self.register_buffer("class_weights", class_weights, persistent=False)
 
     def total(self, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
-        """Return the weighted sum over valid pixels (`image_means`: of means), a scalar, float32."""
+        """Return the weighted sum over valid pixels (`image_means`: over image means), a scalar, float32."""
 
         def of_pixels(logits: Logits) -> Tensor:
             pixels = F.cross_entropy(logits, labels, weight=self.class_weights, ignore_index=IGNORE, reduction="none")
@@ -46,7 +46,7 @@ class CrossEntropy(nn.Module):
         return with_auxiliary(of_pixels, logits)
 
     def normalizer(self, labels: Labels) -> Tensor:
-        """Return what `total` is divided by, a scalar > 0."""
+        """Return the divisor of `total`, a scalar > 0."""
         if self.kind in ("batch", "image_means"):
             return torch.tensor(float(len(labels)), device=labels.device)
         if self.kind == "weight_sum" and self.class_weights is not None:

@@ -1,4 +1,4 @@
-"""Focal loss: cross-entropy that fades at pixels the net is already sure of."""
+"""Focal loss: cross-entropy that fades at pixels that the network is already sure of."""
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +13,11 @@ class Focal(nn.Module):
     """Mean over valid pixels of weight[label] x (1 - p) ^ gamma x -log p, where p is the label's softmax probability.
 
     Args:
-        class_weights: [K] or None for 1; the paper's alpha. They are no part of the divisor.
-        gamma: 0 is cross-entropy; the larger, the less easy pixels count.
+        class_weights: [K] or None for 1; the paper's alpha. They do not enter the divisor.
+        gamma: 0 is cross-entropy; the larger gamma is, the less easy pixels count.
     Source: Lin et al. 2017 (arXiv:1708.02002), eq. 5, for K classes by softmax instead of 2 by sigmoid, and divided by
-        valid pixels instead of boxes. Not smp.losses.FocalLoss: it takes K sigmoids, one class against the rest, on
-        logits that are scored by softmax, and is NaN where no pixel is labelled.
+        valid pixels instead of boxes. smp.losses.FocalLoss differs: it takes K sigmoids, one class against the rest, of
+        logits that are scored by softmax, and is NaN if no pixel is labelled.
     """
 
     exact = True

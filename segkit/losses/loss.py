@@ -1,4 +1,4 @@
-"""The contract between a loss and the training loop, and what several losses share."""
+"""Contract between a loss and the training loop, and functions that losses share."""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
@@ -8,16 +8,16 @@ from torch import Tensor
 
 from segkit.tensors import IGNORE, AuxiliaryLogits, Labels, Logits
 
-TINY = torch.finfo(torch.float32).tiny  # a divisor in place of 0
+TINY = torch.finfo(torch.float32).tiny  # divisor instead of 0
 
 
 @runtime_checkable
 class Loss(Protocol):
     """A loss that is computed piece by piece: an nn.Module built by `(class_weights: Tensor | None, *, OPTIONS)`.
 
-    A batch is cut into micro-batches (`training.accumulation`) and shared out over processes. Each piece gives a total
-    and a normalizer; the loss of the batch is `(sum of totals / sum of normalizers).sum()`. So a loss is a sum over
-    pixels, and a divisor that needs the labels alone:
+    A batch is split into micro-batches (`training.accumulation`) and over processes. Each piece gives a total and a
+    normalizer; the loss of the batch is `(sum of totals / sum of normalizers).sum()`. So a loss consists of a sum over
+    pixels and a divisor that depends on the labels only:
 
         class Brier(nn.Module):
             exact = True
@@ -39,33 +39,33 @@ class Loss(Protocol):
     Ignored pixels (255) change neither value nor gradient; where no pixel is labelled, the total is 0.
 
     Attributes:
-        exact: True if cutting a batch changes nothing, as for sums over pixels or over images. False if the loss is
-            that of each micro-batch, then their mean, as for the overlap with a class in the whole micro-batch: the
-            normalizer is 1 then, and what is minimized depends on `training.accumulation` and the number of processes.
+        exact: True if micro-batches add up to the loss of the whole batch, as for sums over pixels or images. False if
+            the loss is a mean over micro-batches, as for the overlap of classes in a whole micro-batch: its normalizer
+            is 1, and the minimized value depends on `training.accumulation` and the number of processes.
     """
 
     exact: bool
 
     def total(self, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
-        """Return the sum to minimize: float32, a scalar, or [T] where the loss has T terms with a divisor each."""
+        """Return the sum to minimize: float32, a scalar, or [T] if the loss has T terms with a divisor each."""
         ...
 
     def normalizer(self, labels: Labels) -> Tensor:
-        """Return what `total` is divided by, of the same shape; positive, if tiny where no pixel is labelled."""
+        """Return the divisor of `total`, of the same shape; positive, and tiny if no pixel is labelled."""
         ...
 
-    def to(self, device: torch.device) -> "Loss":
-        """Move the class weights; nn.Module has it."""
+    def to(self, device: torch.device) -> Self:
+        """Move the class weights to a device; nn.Module implements it."""
         ...
 
 
 def batch_loss(loss: Loss, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
-    """Return the loss of one batch that is not cut, a scalar."""
+    """Return the loss of one whole batch, a scalar."""
     return (loss.total(logits, labels) / loss.normalizer(labels)).sum()
 
 
 def with_auxiliary(total: Callable[[Logits], Tensor], logits: Logits | AuxiliaryLogits) -> Tensor:
-    """Return `total` of the logits plus, by their weight, that of auxiliary ones; at least float32, no autocast."""
+    """Return `total` of the logits plus the weighted one of auxiliary logits, in float32 or more, without autocast."""
     if isinstance(logits, AuxiliaryLogits):
         extra = torch.stack([with_auxiliary(total, each) for each in logits.auxiliary]).sum(0)
         return with_auxiliary(total, logits.logits) + logits.weight * extra

@@ -10,13 +10,13 @@ from segkit.tensors import IGNORE, AuxiliaryLogits, Labels, Logits
 class Dice(nn.Module):
     """1 - 2 sum(p g) / (sum(p) + sum(g)) of each labelled class, where p is its probability and g is 1 at its pixels.
 
-    The mean over the classes that occur among the labels, of each micro-batch (or image), then the mean over those
-    that hold a labelled pixel.
+    This is averaged over the classes that occur in the labels of a micro-batch (or image), then over the micro-batches
+    (or images) that hold a labelled pixel.
 
     Args:
         class_weights: [K] or None for 1, for a weighted mean over classes.
-        squared: sum(p^2) in place of sum(p), as in the paper; most toolkits leave the squares out.
-        per_image: classes are compared in each image by itself, which makes the loss independent of `accumulation`.
+        squared: use sum(p^2) instead of sum(p), as in the paper; most toolkits leave the squares out.
+        per_image: compute the loss of each image separately, which makes it independent of `accumulation`.
     Source: Milletari, Navab and Ahmadi 2016 (arXiv:1606.04797), eq. 3, for K classes by softmax. smp.losses.DiceLoss
         differs: it counts absent classes as 0 and divides by K, so that its scale depends on what a batch holds.
     """
@@ -34,7 +34,7 @@ class Dice(nn.Module):
         def of_classes(logits: Logits) -> Tensor:
             p, truth = masked_probabilities(logits, labels, per_image=self.per_image)
             sizes = (p.square() if self.squared else p).sum(2) + truth.sum(2)
-            losses = 1 - 2 * (p * truth).sum(2) / sizes.clamp(min=1)  # below 1 for absent classes alone
+            losses = 1 - 2 * (p * truth).sum(2) / sizes.clamp(min=1)  # below 1 only for absent classes
             return mean_over_present(losses, truth, self.class_weights).sum()
 
         return with_auxiliary(of_classes, logits)
@@ -51,15 +51,15 @@ class Dice(nn.Module):
 class Lovasz(nn.Module):
     """Lovász extension of 1 - IoU of each labelled class, at the errors |g - p| of its probability p.
 
-    The mean over the classes that occur among the labels, of each micro-batch (or image), then the mean over those
-    that hold a labelled pixel.
+    This is averaged over the classes that occur in the labels of a micro-batch (or image), then over the micro-batches
+    (or images) that hold a labelled pixel.
 
     Args:
         class_weights: [K] or None for 1, for a weighted mean over classes.
-        per_image: classes are compared in each image by itself, which makes the loss independent of `accumulation`.
-    Source: Berman, Triki and Blaschko 2018 (arXiv:1705.08790), eq. 9 and algorithm 1. smp.losses.LovaszLoss is their
-        code; differs: class weights; each step of 1 - IoU is written out instead of taken as a difference of two almost
-        equal numbers; float64 is possible; a batch without a labelled pixel has loss 0.
+        per_image: compute the loss of each image separately, which makes it independent of `accumulation`.
+    Source: Berman, Triki and Blaschko 2018 (arXiv:1705.08790), eq. 9 and algorithm 1. Differs from their code, which is
+        smp.losses.LovaszLoss: there are class weights; each step of 1 - IoU is computed directly instead of as a
+        difference of two almost equal numbers; float64 is possible; a batch without a labelled pixel has loss 0.
     """
 
     def __init__(self, class_weights: Tensor | None, *, per_image: bool = False):
@@ -95,9 +95,9 @@ class Lovasz(nn.Module):
 
 
 def masked_probabilities(logits: Logits, labels: Labels, *, per_image: bool) -> tuple[Tensor, Tensor]:
-    """Return probabilities and which pixels are of the class, both [N, K, P]; 0 and False at ignored pixels.
+    """Return probabilities and a mask of each class's pixels, both [N, K, P]; 0 and False at ignored pixels.
 
-    N images of P pixels each, or N = 1 for the pixels of all images.
+    There are N images of P pixels each; N is 1 if the pixels of all images are taken together.
     """
     probabilities = logits.softmax(1) * (labels != IGNORE)[:, None]
     both = (probabilities.flatten(2), one_hot(labels, logits.shape[1]).flatten(2))

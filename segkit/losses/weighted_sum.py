@@ -10,9 +10,9 @@ from segkit.tensors import AuxiliaryLogits, Labels, Logits
 
 
 class WeightedSum(nn.Module):
-    """Sum of losses, each divided by its own normalizer and times its weight.
+    """Sum of losses, each divided by its own normalizer and multiplied by its weight.
 
-    Exact if all of them are.
+    The sum is exact if every loss in it is.
 
     Args:
         terms: weight and loss of each.

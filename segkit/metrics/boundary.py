@@ -1,9 +1,9 @@
 """Measures of how well boundaries are placed: BF, Boundary IoU, and confusion near boundaries (trimap).
 
-Each measure turns one image into a small array of counts, and scores are functions of the stacked counts of N images.
-So a split is streamed, and images can be resampled later. `predicted` and `labels` are uint8 [H, W] with ids 0..K-1;
-labels 255 = void, which is never scored, and where a prediction may be any id. Distances are Euclidean, in pixels,
-between the centres of pixels.
+Each measure reduces one image to a small array of counts, and scores are functions of the stacked counts of N images.
+So a split can be streamed, and its images can be resampled later. `predicted` and `labels` are uint8 [H, W] with ids
+0..K-1. Void pixels (label 255) are never scored, and a prediction there may be any id. Distances are Euclidean, in
+pixels, between pixel centres.
 """
 
 from collections.abc import Sequence
@@ -35,34 +35,34 @@ def bf_counts(
     matching: Matching = "one_to_one",
     void: Void = "dropped",
 ) -> np.ndarray:
-    """int64 [K, 4] of one image, per class: predicted boundary pixels, matched ones, label boundary pixels, matched
-    ones.
+    """Return int64 [K, 4] of one image: per class, predicted boundary pixels, matched ones, and the same of the labels.
 
     Pixel (i, j) is on the boundary of a class if the block (i..i+1, j..j+1) is partly inside the class and partly
-    outside; in the last row and column, the pair that is left of the block. The frame of the image is no boundary.
+    outside. In the last row and column, only the two pixels of the block inside the image count. The image border is
+    not a boundary.
 
     Args:
         predicted: uint8 [H, W].
         labels: uint8 [H, W], 255 = void.
-        tolerance: largest distance of two matched pixels, as a share of the diagonal of the image: 0.0075 is 4.5 pixels
+        tolerance: largest distance between two matched pixels, as a share of the image diagonal: 0.0075 is 4.5 pixels
             at 360x480.
-        matching: `one_to_one`: as many pairs of a predicted and a label boundary pixel as possible, each pixel in one
-            pair at most.
+        matching: `one_to_one`: as many pairs of a predicted and a label boundary pixel as possible, each pixel in at
+            most one pair.
             `distance`: a pixel is matched if the other boundary has a pixel within the tolerance. Faster, and never
             lower.
-        void: `dropped` (the default): neither prediction nor label is of any class in void, so what is predicted there
-            cannot matter. The contour of void then bounds the classes around it in both maps, and is matched for free
+        void: `dropped` (the default): in void, neither prediction nor label belongs to any class, so predictions there
+            cannot matter. The contour of void then bounds the classes around it in both maps, and matches for free
             where they are predicted.
             Source: SegNet's compute_test_results.m, which zeroes both before it counts a pixel.
-            `predicted`: the prediction stays: its boundaries in void are wrong, and the contour of void is a boundary
-            of the labels only.
+            `predicted`: the prediction stays: its boundaries in void count as wrong, and the contour of void is a
+            boundary of the labels only.
             Source: SegNet's computeBFmeasure.m, which has no rule for void. Needed for its exact numbers.
     Raises:
-        ValueError: for other shapes or types than stated, different shapes, ids out of range, or a negative tolerance.
+        ValueError: if a shape or type is wrong, the shapes differ, ids are out of range, or the tolerance is negative.
 
     Source: SegNet (arXiv:1511.00561), and its computeBFmeasure.m with seg2bdry(mask, 'imageSize') and BSDS
-        correspondPixels. The paper has F1 with a tolerance of 0.75% of the diagonal, after Csurka et al. (BMVC 2013),
-        who match by `distance`. The code has the same tolerance and matches one to one. Ours is the largest matching.
+        correspondPixels. The paper uses F1 with a tolerance of 0.75% of the diagonal, after Csurka et al. (BMVC 2013),
+        who match by `distance`. The code uses the same tolerance and matches one to one. Ours is the largest matching.
         Theirs also minimises distance (100 tolerances per unmatched pixel), so it can drop a pair that would lengthen
         many others, or that its random outlier edges exclude.
     """
@@ -82,21 +82,21 @@ def bf_counts(
 
 
 def bf_of_images(counts: np.ndarray, *, variant: Variant = "code") -> np.ndarray:
-    """float64 [N]: the mean over classes of F1 = 2PR / (P + R) in each image; F1 is 0 where P + R is 0 or P or R is
-    0/0.
+    """Return float64 [N]: the mean over classes of F1 = 2PR / (P + R) in each image.
 
-    P is the matched share of the predicted boundary, R that of the label boundary.
+    P is the matched share of the predicted boundary, R that of the label boundary. F1 is 0 where P + R is 0, or where P
+    or R is 0/0.
 
     Args:
         counts: [N, K, 4] of `bf_counts`.
-        variant: `code`: classes with a boundary in labels or prediction, so a class predicted by mistake scores 0, and
-            an image without any scores 0. `paper`: classes with a boundary in the labels, and an image without any is
-            NaN, to be left out. The paper says classes present in the ground truth; one that fills the image is, but
-            has no boundary, and not even a perfect prediction would score more than 0.
+        variant: `code`: average the classes with a boundary in labels or prediction, so a class predicted by mistake
+            scores 0, and an image without boundaries scores 0. `paper`: average the classes with a boundary in the
+            labels; an image without any is NaN, to be left out. The paper says "classes present in the ground truth".
+            A class that fills the image is present too, but has no boundary: even a perfect prediction would score 0.
     Raises:
         ValueError: if `counts` is not [N, K, 4].
-    Source: `code`: computeBFmeasure.m, whose comment says what the paper says, and whose sums do not. `paper`: SegNet,
-        arXiv:1511.00561.
+    Source: `code`: computeBFmeasure.m; its comment repeats the paper's rule, its sums do not follow it. `paper`:
+        SegNet, arXiv:1511.00561.
     """
     if counts.ndim != 3 or counts.shape[2] != 4:
         raise ValueError(f"counts are {counts.shape}: expected [images, classes, 4]")
@@ -108,8 +108,7 @@ def bf_of_images(counts: np.ndarray, *, variant: Variant = "code") -> np.ndarray
 
 
 def bf(counts: np.ndarray, *, variant: Variant = "code") -> float:
-    """BF of a split in 0..1: the mean of `bf_of_images`, of `counts` [N, K, 4], over images that are not NaN. NaN if
-    there is none."""
+    """Return the BF of a split in 0..1: the mean of `bf_of_images` over images that are not NaN; NaN without any."""
     return _mean(bf_of_images(counts, variant=variant))
 
 
@@ -117,24 +116,24 @@ def bf(counts: np.ndarray, *, variant: Variant = "code") -> float:
 
 
 def band_counts(predicted: np.ndarray, labels: np.ndarray, *, num_classes: int, width: float = 0.02) -> np.ndarray:
-    """int64 [K, 2] of one image, per class: pixels in both inner bands, and pixels in either, of prediction and labels.
+    """Return int64 [K, 2] of one image: per class, pixels in both inner bands (prediction and labels), and in either.
 
-    The inner band of a class is those of its pixels with a pixel outside the class at most d rows and d columns away.
-    The outside of the image and void are outside every class, both in prediction and labels, so their contours are
-    bands as well.
+    The inner band of a class holds its pixels that have a pixel outside the class at most d rows and d columns away.
+    Void and everything beyond the image are outside every class, in prediction and labels alike, so there are bands
+    along them too.
 
     Args:
         predicted: uint8 [H, W].
         labels: uint8 [H, W], 255 = void.
-        width: d as a share of the diagonal of the image, rounded to pixels (halves to even), and at least 1: 0.02 is 12
-            pixels at 360x480.
+        width: d as a share of the image diagonal, rounded to pixels (halves to even), and at least 1: 0.02 is 12 pixels
+            at 360x480.
     Raises:
-        ValueError: for other shapes or types than stated, different shapes, or ids out of range.
+        ValueError: if a shape or type is wrong, the shapes differ, or ids are out of range.
 
     Source: Cheng et al. 2021 (arXiv:2103.16562), mask_to_boundary of their boundary-iou-api: d erosions by 3x3 of the
-        mask in a frame of zeros, width 0.02 (0.005 for Cityscapes in their tools). d is a distance along rows and
-        columns, as there; the paper has distance in general. Theirs compares two masks of instances; ours two masks of
-        a class, without void.
+        mask in a frame of zeros, width 0.02 (0.005 for Cityscapes in their tools). Like their code, d counts rows and
+        columns; the paper leaves the distance open. Theirs compares two masks of instances, ours two masks of a class,
+        without void.
     """
     _check(predicted, labels, num_classes)
     distance = max(1, round(width * _diagonal(labels)))
@@ -144,8 +143,7 @@ def band_counts(predicted: np.ndarray, labels: np.ndarray, *, num_classes: int, 
 
 
 def boundary_iou_of_classes(counts: np.ndarray) -> np.ndarray:
-    """float64 [K] in 0..1 of `band_counts` [N, K, 2], summed over the images; NaN where a class is in neither labels
-    nor predictions.
+    """Return float64 [K] in 0..1 of `band_counts` [N, K, 2] summed over images; NaN for classes that occur nowhere.
 
     Raises:
         ValueError: if `counts` is not [N, K, 2].
@@ -157,10 +155,10 @@ def boundary_iou_of_classes(counts: np.ndarray) -> np.ndarray:
 
 
 def boundary_iou(counts: np.ndarray) -> float:
-    """Boundary IoU in 0..1 of `band_counts` [N, K, 2]: the mean over the classes that occur in labels or predictions.
-    NaN if none does.
+    """Return the Boundary IoU in 0..1 of `band_counts` [N, K, 2]: the mean over classes in labels or predictions.
 
-    As in `scores` of a confusion matrix, a class that is predicted but never labelled scores 0.
+    NaN if there is no such class. As in `scores` of a confusion matrix, a class that is predicted but never labelled
+    scores 0.
     """
     return _mean(boundary_iou_of_classes(counts))
 
@@ -171,24 +169,24 @@ def boundary_iou(counts: np.ndarray) -> float:
 def trimap_matrices(
     predictions: Sequence[np.ndarray], labels: np.ndarray, *, num_classes: int, widths: Sequence[int]
 ) -> np.ndarray:
-    """int64 [P, len(widths), K, K] of one image and P predictions: confusion matrices (rows = label) of the pixels near
-    a label boundary.
+    """Return int64 [P, len(widths), K, K] of one image and P predictions: confusion (rows = label) near boundaries.
 
-    A boundary runs between two labelled pixels of different classes that share a side; a border to void, or the frame
-    of the image, is none. A pixel is near if it is less than `width` pixels away from a pixel at a boundary, whatever
-    is between them. So a straight boundary has a band of `width` pixels on either side, and width 1 is the pixels that
-    touch it. `segkit.metrics.confusion.scores` of a matrix, summed over images, has accuracy and mean IoU.
+    A boundary runs between two labelled pixels of different classes that share a side. A border to void or the image
+    border is not a boundary. A pixel is near if it is less than `width` pixels away from a pixel at a boundary,
+    whatever is between them. So a straight boundary has a band of `width` pixels on either side, and width 1 keeps the
+    pixels that touch it. `segkit.metrics.confusion.scores` of a matrix, summed over images, gives accuracy and mean
+    IoU.
 
     Args:
-        predictions: P times uint8 [H, W].
+        predictions: P arrays uint8 [H, W].
         labels: uint8 [H, W], 255 = void.
         widths: pixels on one side of a boundary, each at least 1.
     Raises:
-        ValueError: for other shapes or types than stated, different shapes, ids out of range, or a width below 1.
+        ValueError: if a shape or type is wrong, shapes differ, ids are out of range, or a width is below 1.
 
-    Source: Kohli et al. 2009 (IJCV 82), Krähenbühl and Koltun 2011 (arXiv:1210.5644) and Csurka et al. (BMVC 2013), who
-        score the pixels in a band around object boundaries. DeepLab (arXiv:1606.00915) has its band around void
-        instead, as VOC draws void along boundaries.
+    Source: Kohli et al. 2009 (IJCV 82), Krähenbühl and Koltun 2011 (arXiv:1210.5644) and Csurka et al. (BMVC 2013)
+        score the pixels in a band around object boundaries. DeepLab (arXiv:1606.00915) puts its band around void
+        instead, because VOC draws void along boundaries.
     """
     for predicted in predictions:
         _check(predicted, labels, num_classes)
@@ -232,8 +230,7 @@ def _without_void(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def _boundaries(ids: np.ndarray, num_classes: int, *, margin: int) -> list[np.ndarray]:
-    """K arrays int64 [pixels]: where the boundary of each class is, as an index into the image with a margin,
-    flattened."""
+    """Return K arrays int64: the boundary pixels of each class, as flat indices into the image with a margin."""
     padded = np.pad(ids, (0, 1), mode="edge")
     block = np.stack([padded[:-1, :-1], padded[:-1, 1:], padded[1:, :-1], padded[1:, 1:]])
     mixed = (block != block[0]).any(0)
@@ -244,8 +241,7 @@ def _boundaries(ids: np.ndarray, num_classes: int, *, margin: int) -> list[np.nd
 
 
 def _neighbours(of_predicted: np.ndarray, of_labels: np.ndarray, shape: tuple[int, int], radius: float) -> np.ndarray:
-    """int32 [predicted pixels, D]: rank of the label boundary pixel at each of the D offsets within the radius; -1 =
-    none there."""
+    """Return int32 [predicted pixels, D]: rank of the label boundary pixel at each offset within the radius, or -1."""
     margin = int(radius)
     rows, columns = np.mgrid[-margin : margin + 1, -margin : margin + 1]
     stride = shape[1] + 2 * margin
@@ -256,7 +252,7 @@ def _neighbours(of_predicted: np.ndarray, of_labels: np.ndarray, shape: tuple[in
 
 
 def _matched(neighbours: np.ndarray, label_pixels: int, matching: Matching) -> tuple[int, int]:
-    """Matched predicted pixels and matched label pixels."""
+    """Return the numbers of matched predicted pixels and matched label pixels."""
     near = neighbours >= 0
     if matching == "distance":
         return int(near.any(1).sum()), int((np.bincount(neighbours[near]) > 0).sum())
@@ -265,15 +261,15 @@ def _matched(neighbours: np.ndarray, label_pixels: int, matching: Matching) -> t
 
 
 def _most_pairs(degrees: np.ndarray, partners: np.ndarray, label_pixels: int) -> int:
-    """Size of the largest one-to-one matching, as the largest flow from a source through predicted and label pixels to
-    a sink.
+    """Return the size of the largest one-to-one matching.
 
-    scipy's maximum_bipartite_matching finds the same number, but may take exponential time (scipy issue 26147): minutes
-    for one boundary.
+    It is the largest flow from a source through predicted and label pixels to a sink. scipy's
+    maximum_bipartite_matching finds the same number, but may take exponential time (scipy issue 26147): minutes for one
+    boundary.
 
     Args:
-        degrees: [predicted pixels], how many label pixels each may be paired with.
-        partners: ranks of these label pixels, predicted pixel by predicted pixel.
+        degrees: [predicted pixels], number of label pixels that each may be paired with.
+        partners: ranks of these label pixels, one predicted pixel after the other.
     """
     pixels = len(degrees)
     sink = pixels + label_pixels + 1  # the source is 0, predicted pixels 1.., label pixels pixels + 1..
@@ -284,8 +280,7 @@ def _most_pairs(degrees: np.ndarray, partners: np.ndarray, label_pixels: int) ->
 
 
 def _inner_bands(ids: np.ndarray, distance: int) -> np.ndarray:
-    """uint8 [H, W]: the id, or 255 where all pixels up to `distance` rows and columns away lie in the image and have
-    the same id."""
+    """Return uint8 [H, W]: the id, or 255 if all pixels up to `distance` rows and columns away exist and share it."""
     size = 2 * distance + 1
     inner = np.zeros(ids.shape, bool)
     within = np.s_[distance:-distance, distance:-distance]

@@ -10,7 +10,7 @@ from segkit.tensors import IGNORE
 
 
 def confusion_matrix(predicted: Tensor, labels: Tensor, num_classes: int) -> Tensor:
-    """int64 [K, K], rows = label, columns = prediction; pixels labelled 255 count nowhere.
+    """Return int64 [K, K], rows = label, columns = prediction; pixels labelled 255 are not counted.
 
     Args:
         predicted: integer class ids 0..K-1, any shape.
@@ -53,10 +53,10 @@ class Scores:
 
 
 def scores(matrix: np.ndarray) -> Scores:
-    """Scores of an int64 confusion matrix [K, K] (rows = label). All NaN if no pixel was counted.
+    """Return the scores of an int64 confusion matrix [K, K] (rows = label); all NaN if no pixel was counted.
 
-    Source: FCN's score.py: classes absent from labels and predictions are left out; a class absent from the labels but
-        predicted has IoU 0.
+    Source: FCN's score.py: classes absent from labels and predictions are left out; a class that is predicted but
+        absent from the labels has IoU 0.
     """
     matrix = np.asarray(matrix).astype(np.float64)
     correct, labelled = matrix.diagonal(), matrix.sum(1)
@@ -76,29 +76,29 @@ def scores(matrix: np.ndarray) -> Scores:
 
 
 def global_accuracy(matrices: np.ndarray) -> np.ndarray:
-    """float64 [...]: correct pixels / counted pixels of confusion matrices [..., K, K]; NaN without a counted pixel."""
+    """Return float64 [...]: correct / counted pixels of confusion matrices [..., K, K]; NaN without counted pixels."""
     with np.errstate(invalid="ignore"):
         return np.asarray(matrices.diagonal(axis1=-2, axis2=-1).sum(-1) / matrices.sum((-2, -1)))
 
 
 def mean_iou(matrices: np.ndarray) -> np.ndarray:
-    """float64 [...]: mean IoU, as `scores` has it, of confusion matrices [..., K, K] (rows = label)."""
+    """Return float64 [...]: the mean IoU that `scores` has, of confusion matrices [..., K, K] (rows = label)."""
     return mean_over_classes(class_iou(*intersection_and_union(matrices)))
 
 
 def intersection_and_union(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Two float64 [..., K]: pixels of each class in both labels and prediction, and in either."""
+    """Return two float64 [..., K]: pixels of each class in both labels and prediction, and in either."""
     intersection = matrices.diagonal(axis1=-2, axis2=-1).astype(np.float64)
     return intersection, matrices.sum(-1) + matrices.sum(-2) - intersection
 
 
 def class_iou(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
-    """float64 [..., K]: IoU of each class; NaN where it is in neither labels nor predictions."""
+    """Return float64 [..., K]: IoU of each class; NaN where it is in neither labels nor predictions."""
     return np.divide(intersection, union, out=np.full(union.shape, np.nan), where=union > 0)
 
 
 def mean_over_classes(values: np.ndarray) -> np.ndarray:
-    """float64 [...]: mean over the last axis of [..., K] without NaN; NaN where nothing else is there."""
+    """Return float64 [...]: mean over the last axis of [..., K] without NaN; NaN where all values are NaN."""
     rows = np.ascontiguousarray(values).reshape(-1, values.shape[-1])
     means = rows.mean(1)
     for index in np.flatnonzero(np.isnan(means)):

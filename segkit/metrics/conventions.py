@@ -12,14 +12,14 @@ NAN = float("nan")
 
 @dataclass(frozen=True)
 class Convention:
-    """Values of a class that is absent from the labels. None: it is left out of the mean; NaN: the mean is undefined.
+    """Values of a class that is absent from the labels; None leaves it out of the mean, NaN makes the mean undefined.
 
     Attributes:
         iou_absent: IoU of a class in neither labels nor predictions.
-        iou_predicted: IoU of a class in the predictions alone.
+        iou_predicted: IoU of a class only in the predictions.
         accuracy_absent: accuracy of a class that the labels lack.
-        has_class_average: whether the system reports class average accuracy at all.
-        source: where it was read.
+        has_class_average: False if the system does not report class average accuracy.
+        source: the code that the rule comes from.
     """
 
     iou_absent: float | None
@@ -56,7 +56,7 @@ class ConventionScores:
 
 
 def convention_scores(matrix: np.ndarray, convention: Convention) -> ConventionScores:
-    """Scores of an int64 confusion matrix [K, K] (rows = label, void counted nowhere) as one system computes them."""
+    """Return the scores of an int64 confusion matrix [K, K] (rows = label, no void) as one system computes them."""
     ours, labelled, predicted = scores(matrix), matrix.sum(1) > 0, matrix.sum(0) > 0
     iou = [
         value if in_labels else convention.iou_predicted if in_predictions else convention.iou_absent
@@ -80,7 +80,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def explain(matrix: np.ndarray, class_names: Sequence[str]) -> list[str]:
-    """Explain why the conventions differ on an int64 confusion matrix [K, K]: a sentence per class without labels."""
+    """Explain the conventions' differences on an int64 confusion matrix [K, K]: a sentence per class without labels."""
     labelled, predicted = matrix.sum(1) > 0, matrix.sum(0) > 0
     sentences = []
     for index, name in enumerate(class_names):

@@ -1,4 +1,4 @@
-"""Messages for errors that come from what the user gave or from the machine: ours, torch's and the system's."""
+"""Messages for errors caused by the user's input or the machine, raised by segkit, torch or the system."""
 
 import errno
 import re
@@ -12,7 +12,7 @@ WRONG_PATH = {
 
 
 def explain(error: Exception) -> tuple[int, str] | None:
-    """Return the exit code and the message of an error: 2 for wrong input, 1 for a failure outside; None: a bug."""
+    """Return the exit code (2 for wrong input, 1 for an outside failure) and message of an error; None for a bug."""
     if isinstance(error, InputError):
         return 2, str(error)
     if isinstance(error, RunError):

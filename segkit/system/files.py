@@ -1,4 +1,4 @@
-"""Writing files: whole or not at all, and what to say where that fails."""
+"""Atomic writes of files, and the errors to report when they fail."""
 
 import errno
 import hashlib
@@ -13,7 +13,7 @@ _FREE = "Free some space, then repeat the command."
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write` with a temporary path beside `path`, then rename: `path` is the old file or the whole new one."""
+    """Write to a temporary path with `write`, then rename: `path` is always the old file or the complete new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -48,7 +48,7 @@ def remove_partials(folder: Path) -> None:
 
 
 def require_space(folder: Path, size: int) -> None:
-    """Check that a folder is there and its disk has `size` free bytes.
+    """Check that a folder exists and its disk has `size` free bytes.
 
     Raises:
         RunError: if not.

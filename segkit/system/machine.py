@@ -16,7 +16,7 @@ SHARED_MEMORY = Path("/dev/shm")  # through which data workers send batches on L
 
 
 def memory(system: Path = Path("/")) -> tuple[int, int]:
-    """Return (free, all) bytes of memory, within the limits of control groups.
+    """Return (free, total) bytes of memory, within the limits of control groups.
 
     Args:
         system: root of the file system.
@@ -31,13 +31,13 @@ def memory(system: Path = Path("/")) -> tuple[int, int]:
         whole = min(whole, int(limit[0]))
         if used:
             figures = _words(folder, "memory.stat")
-            files = dict(zip(figures[::2], figures[1::2], strict=False)).get("inactive_file", 0)  # dropped when needed
+            files = dict(zip(figures[::2], figures[1::2], strict=False)).get("inactive_file", 0)  # freed when needed
             free = min(free, max(0, int(limit[0]) - int(used[0]) + int(files)))
     return free, whole
 
 
 def shared_memory(folder: Path = SHARED_MEMORY) -> tuple[int, int] | None:
-    """Return (free, all) bytes of shared memory; None where it has no folder, and so no limit of its own."""
+    """Return (free, total) bytes of shared memory; None if it has no folder and therefore no limit of its own."""
     if not folder.is_dir():
         return None
     usage = shutil.disk_usage(folder)
@@ -45,7 +45,7 @@ def shared_memory(folder: Path = SHARED_MEMORY) -> tuple[int, int] | None:
 
 
 def cores(system: Path = Path("/")) -> int:
-    """Return the number of cores that this process may use, by its affinity and the quotas of control groups."""
+    """Return the number of cores that this process may use, given its affinity and the quotas of control groups."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     for folder in _control_groups("cpu", system):
         quota = _words(folder, "cpu.max") or _words(folder, "cpu.cfs_quota_us") + _words(folder, "cpu.cfs_period_us")
@@ -60,7 +60,7 @@ def size(count: float) -> str:
 
 
 def state() -> str:
-    """Return how much memory is free now, as words."""
+    """Return a text that says how much memory is free now."""
     free, whole = memory()
     text = f"free now: {size(free)} of {size(whole)} of memory"
     if shared := shared_memory():
@@ -69,12 +69,12 @@ def state() -> str:
 
 
 def require_writable(folder: Path, option: str) -> None:
-    """Check that files can be made in a folder, or in the nearest one above that exists; nothing stays.
+    """Check that a folder, or the nearest existing one above it, is writable, without leaving a file there.
 
     Args:
-        option: that named the folder, such as --out.
+        option: the command-line option that named the folder, such as --out.
     Raises:
-        InputError: if not.
+        InputError: if it is not writable.
     """
     above = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
     where = f"{option} {folder}" if above == folder else f"{option} {folder}: {above}"
@@ -90,7 +90,7 @@ def require_writable(folder: Path, option: str) -> None:
 
 
 def _control_groups(controller: str, system: Path) -> Iterator[Path]:
-    """Yield the folders of the control groups (Linux, version 1 or 2) of this process: its own and all above."""
+    """Yield the control group folders (Linux, version 1 or 2) of this process: its own and all above it."""
     try:
         lines = (system / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -105,7 +105,7 @@ def _control_groups(controller: str, system: Path) -> Iterator[Path]:
 
 
 def _words(folder: Path, *names: str) -> list[str]:
-    """Return the words in the first of some files that is there."""
+    """Return the words in the first of these files that exists."""
     for name in names:
         with suppress(OSError):
             return (folder / name).read_text().split()

@@ -1,4 +1,4 @@
-"""Signals: a run stops where it can be resumed."""
+"""Signals stop a run at a point from which it can be resumed."""
 
 import os
 import signal
@@ -16,10 +16,10 @@ SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal asked this process to stop.
+    """Request to stop this process, made by a signal.
 
     Args:
-        number: of the signal.
+        number: the signal's number.
     """
 
     def __init__(self, number: int):
@@ -33,17 +33,17 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """130 for Ctrl-C, else 143: the run can be resumed."""
+        """Exit code of a run that can be resumed: 130 for Ctrl-C, else 143."""
         return 130 if self.number == signal.SIGINT else 143
 
 
 class Stop:
-    """Turn signals into `Interrupted`: at once or, in a `deferred` block, where `check` is called.
+    """Handler that raises `Interrupted` for signals: at once or, in a `deferred` block, where `check` is called.
 
     A second signal ends the process.
 
     Args:
-        quiet: print nothing on the first.
+        quiet: print nothing on the first signal.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -87,9 +87,9 @@ class Stop:
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Let only `check` raise inside the block; a signal that nothing checked raises at its end.
+        """Let only `check` raise inside the block; a signal that was not checked for raises at the end of the block.
 
-        An error that leaves the block ends the run, and no signal interrupts that.
+        After an error inside the block, signals stay deferred: the run ends, and nothing interrupts its end.
         """
         self._deferred = True
         yield
@@ -98,7 +98,7 @@ class Stop:
 
 
 def _leave_terminal() -> None:
-    """Send all further output nowhere: the terminal is closed, and every print would fail."""
+    """Discard all further output: the terminal is closed, and every print would fail."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for output in (1, 2):
         if stat.S_ISCHR(os.fstat(output).st_mode):
@@ -108,9 +108,10 @@ def _leave_terminal() -> None:
 
 @contextmanager
 def stoppable(*, quiet: bool = False) -> Iterator[Stop]:
-    """Turn signals into `Interrupted` inside the block.
+    """Raise `Interrupted` for signals inside the block.
 
-    Signals that this process ignores (nohup) stay ignored; outside of the main thread Python allows no handlers.
+    Signals that this process ignores (nohup) stay ignored. Outside the main thread nothing changes, as Python allows no
+    handlers there.
     """
     stop = Stop(quiet=quiet)
     before = {}

@@ -1,1 +1,1 @@
-"""Run folders and what is written into them."""
+"""Run folders, trackers and progress."""

@@ -1,4 +1,4 @@
-"""Progress and tables on the terminal: bars where there is one, plain lines where there is none."""
+"""Progress and tables for the user: bars on a terminal, plain lines elsewhere."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ from rich.text import Text
 
 
 def _bars(console: Console, *, of_bytes: bool = False) -> Progress:
-    """Return bars that are gone afterwards, counting items or bytes."""
+    """Return progress bars that count items or bytes and disappear afterwards."""
     counts = [DownloadColumn(), TransferSpeedColumn()] if of_bytes else [MofNCompleteColumn(), TimeElapsedColumn()]
     columns = [TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn()]
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
@@ -29,7 +29,7 @@ def _bars(console: Console, *, of_bytes: bool = False) -> Progress:
 
 @contextmanager
 def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar of `total` items; call what it yields with the number of items just done."""
+    """Show a bar of `total` items; call the yielded function with the number of items just done."""
     with _bars(Console()) as bars:
         task = bars.add_task(description, total=total)
         yield lambda count: bars.advance(task, count)
@@ -37,11 +37,13 @@ def progress_bar(description: str, total: int) -> Iterator[Callable[[int], None]
 
 @contextmanager
 def byte_bar(description: str, total: int | None, done: int = 0) -> Iterator[Callable[[int], None]]:
-    """A bar of bytes; call what it yields with the number of bytes just done. Without a terminal: a line each tenth.
+    """Show a bar of bytes, or without a terminal a line for each tenth.
+
+    Call the yielded function with the number of bytes just done.
 
     Args:
-        total: None: not known.
-        done: bytes of the total that are there already.
+        total: all bytes, or None if not known.
+        done: bytes of the total that already exist.
     """
     console = Console()
     with _bars(console, of_bytes=True) as bars:
@@ -61,7 +63,7 @@ class TrainingConsole:
     """Progress of one run; use as a context manager.
 
     Args:
-        total_steps: of the whole run.
+        total_steps: steps of the whole run.
         done: steps done before.
         best: best validation mean IoU so far, or a negative number.
     """
@@ -87,13 +89,13 @@ class TrainingConsole:
 
     @contextmanager
     def validation(self, images: int) -> Iterator[Callable[[int], None]]:
-        """A second bar, as long as validation lasts."""
+        """Show a second bar during validation."""
         task = self.bar.add_task("validation", total=images)
         yield lambda count: self.bar.advance(task, count)
         self.bar.remove_task(task)
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
-        """Show a record: training on the bar; validation, and steps without a finite loss or a label, as lines."""
+        """Show a record: training on the bar; validation, and steps with a non-finite loss or no labels, as lines."""
         if kind == "train":
             self.loss = record["loss"]
             self.bar.update(self.task, description=f"loss {self.loss:.4f}")
@@ -115,7 +117,7 @@ class TrainingConsole:
 
 
 def summary(scores: dict[str, Any]) -> str:
-    """The three scores in per cent, on one line."""
+    """Format the three main scores in per cent, on one line."""
     return (
         f"global {percent(scores['global_accuracy'])}  class average {percent(scores['class_average_accuracy'])}  "
         f"mean IoU {percent(scores['mean_iou'])}"
@@ -145,5 +147,5 @@ def print_scores(title: str, scores: dict[str, Any], class_names: Sequence[str])
 
 
 def percent(value: float | None) -> str:
-    """`50.0`, or `-` for NaN and None."""
+    """Format a share as `50.0`, or as `-` for NaN and None."""
     return "-" if value is None or math.isnan(value) else f"{100 * value:.1f}"

@@ -16,8 +16,8 @@ from segkit.errors import InputError
 def locked(folder: Path) -> Iterator[None]:
     """Hold a run folder for this process.
 
-    The system drops the lock when the process ends, however it ends. The lock file is `.NAME.lock` beside the folder;
-    it says who holds the folder, and one that a killed process left is taken over.
+    The system releases the lock when the process ends, however it ends. The lock file is `.NAME.lock` beside the folder
+    and says who holds it; a lock file that a killed process left behind is taken over.
 
     Raises:
         InputError: if another process holds the folder.
@@ -35,7 +35,7 @@ def locked(folder: Path) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         holder = ""
-        with suppress(OSError):  # Windows lets nobody read a locked file
+        with suppress(OSError):  # a locked file cannot be read on Windows
             holder = path.read_text(encoding="utf-8")
         raise InputError(
             f"{folder} is in use by {holder or 'another process'}. Wait for it, or end it and repeat the command."
@@ -43,20 +43,20 @@ def locked(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(PermissionError):  # Windows keeps a file that is open
+        with suppress(PermissionError):  # an open file cannot be removed on Windows
             path.unlink(missing_ok=True)
         lock.release()
 
 
 def in_use(folder: Path) -> bool:
-    """Return whether a process holds a run folder."""
+    """Return True if a process holds a run folder."""
     path = _lock_file(folder)
     if not path.is_file():
         return False
     try:
         with FileLock(path, blocking=False):
             return False
-    except OSError:  # held, or a file of another user
+    except OSError:  # held, or owned by another user
         return True
 
 

@@ -1,4 +1,4 @@
-"""A run's folder, RUN = runs/NAME: which file is written when.
+"""The folder of a run, RUN = runs/NAME, and its files in the order in which they are written.
 
 | when | file |
 |---|---|
@@ -9,10 +9,10 @@
 | every `log_every` steps, first and last | a line of `RUN/metrics.jsonl`, kind `train`; at once: `void`, `nonfinite` |
 | every `evaluation.every_epochs`, end | a line of kind `validation`; `RUN/checkpoints/best.safetensors` if better |
 | epoch, `every_minutes`, signal, error | `RUN/checkpoints/step_N_epoch_M.pt` and `.json`; the last `keep` stay |
-| NaN or Inf once too often | `RUN/checkpoints/nonfinite_step_N.safetensors` (images and labels of the step) |
+| one NaN or Inf too many | `RUN/checkpoints/nonfinite_step_N.safetensors` (images and labels of the step) |
 | end | `RUN/predictions/test/ID.png`, `confusion_test.npz`, a line of kind `test` and, last, `result.json` |
 
-`metrics.jsonl` is the truth about the run: each line is on disk before the next checkpoint.
+`metrics.jsonl` is the authoritative record of the run: each line is on disk before the next checkpoint.
 """
 
 import json
@@ -38,7 +38,7 @@ from segkit.system.files import sync_folder, write_atomically, write_failure, wr
 CONFIG, CLASSES, ENVIRONMENT = "config.yaml", "classes.yaml", "environment.json"
 METRICS, RESULT, PREDICTIONS = "metrics.jsonl", "result.json", "predictions"
 WANDB, WANDB_ID = "wandb", "wandb.json"
-# CONFIG makes a folder a run, so that it is removed first
+# CONFIG makes a folder a run, so it is removed first
 FILES = (CONFIG, RESULT, METRICS, "confusion_*.npz", ".*.partial", WANDB_ID, ENVIRONMENT, CLASSES)
 FOLDERS = ("plugins", "checkpoints", PREDICTIONS, WANDB)
 RESULT_KEYS = {"test", "best_step", "class_names"}
@@ -74,12 +74,12 @@ class RunDir:
 
     @property
     def finished(self) -> bool:
-        """True if the run came to its end."""
+        """True if the run is complete."""
         return self.exists and (self.path / RESULT).is_file()
 
     @property
     def precious(self) -> bool:
-        """True if there is more than a run that was cut off before its first checkpoint.
+        """True if there is anything to lose: a result, a checkpoint, or best weights after more than one validation.
 
         The best weights are written before the checkpoint of their epoch.
         """
@@ -111,15 +111,15 @@ class RunDir:
         processes: int = 1,
         packages: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Make the folder, in place of the run that it holds, and write `texts` and the environment.
+        """Create the folder, replacing the run that it holds, and write `texts` and the environment.
 
         Args:
             texts: file name -> content; one of them is the config.
-            start_weights: SHA-256 of the file that the weights come from.
-            processes: how many train together.
+            start_weights: SHA-256 of the file that the initial weights come from.
+            processes: number of processes that train together.
             packages: version of each installed package that components come from.
         Raises:
-            InputError: if the folder cannot be made, or holds something else than a run.
+            InputError: if the folder cannot be created, or holds something other than a run.
         """
         more = {"start_weights": start_weights, "processes": processes, "packages": dict(packages)}
         about = json.dumps(environment() | more, indent=2) + "\n"
@@ -140,7 +140,7 @@ class RunDir:
             ) from None
 
     def remove(self) -> None:
-        """Delete what a run writes, and nothing else; from the first file on it is no run any more."""
+        """Delete only files that a run writes; without the first one, the folder is no longer a run."""
         for pattern in FILES:
             for file in self.path.glob(pattern):
                 file.unlink()
@@ -148,7 +148,7 @@ class RunDir:
             shutil.rmtree(self.path / folder, ignore_errors=True)
 
     def _is_remnant(self) -> bool:
-        """Return whether there is nothing, or only what an interrupted start or removal leaves: no config."""
+        """Return True if there is nothing, or only files of an interrupted start or removal, without a config."""
         if not self.path.exists():
             return True
         names = [path.name for path in self.path.iterdir()] if self.path.is_dir() else [CONFIG]
@@ -160,18 +160,18 @@ class RunDir:
 
     @property
     def start_weights(self) -> str | None:
-        """SHA-256 of the file that the weights came from, as given to `start`; None if there was none."""
+        """SHA-256 of the file of the initial weights, as given to `start`; None if there was none."""
         try:
             return json.loads((self.path / ENVIRONMENT).read_text(encoding="utf-8")).get("start_weights")
         except (OSError, ValueError, AttributeError):
             return None
 
     def config_text(self) -> str:
-        """The saved config."""
+        """Return the saved config."""
         return (self.path / CONFIG).read_text(encoding="utf-8")
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
-        """Append one record to metrics.jsonl; it is on disk when this returns, so no checkpoint can be ahead of it.
+        """Append one record to metrics.jsonl and wait until it is on disk, so no checkpoint can be ahead of it.
 
         Raises:
             RunError: if it cannot be written.
@@ -186,7 +186,7 @@ class RunDir:
             raise write_failure(self.path / METRICS, len(line), error) from None
 
     def records(self, kind: str | None = None) -> list[dict[str, Any]]:
-        """Return the records of metrics.jsonl, of one kind or all, without lines that a crash left incomplete."""
+        """Return the records of metrics.jsonl, all or of one kind, without lines that a crash left incomplete."""
         try:
             lines = (self.path / METRICS).read_text(encoding="utf-8", errors="replace").splitlines()
         except FileNotFoundError:
@@ -207,10 +207,10 @@ class RunDir:
         write_text(self.path / METRICS, "".join(json.dumps(record) + "\n" for record in kept))
 
     def write_matrices(self, split: str, ids: tuple[str, ...], matrices: np.ndarray, fingerprint: str) -> Path:
-        """Store one confusion matrix per image, [N, K, K] with rows = label: no comparison runs the model again.
+        """Store one confusion matrix per image, [N, K, K] with rows = label, so comparisons need not rerun the model.
 
         Args:
-            fingerprint: of the labels.
+            fingerprint: the dataset's fingerprint of the labels.
         """
         path = self.path / f"confusion_{split}.npz"
 
@@ -233,7 +233,7 @@ class RunDir:
         return tuple(stored["ids"].tolist()), stored["matrices"].astype(np.int64)
 
     def fingerprint(self, split: str) -> str | None:
-        """Return that of the labels behind the matrices of a split; None if it was not noted."""
+        """Return the fingerprint of the labels that a split's matrices were made with; None if it was not stored."""
         stored = self._stored(split)
         return str(stored["fingerprint"]) if "fingerprint" in stored else None
 
@@ -254,15 +254,15 @@ class RunDir:
         return found
 
     def prediction(self, split: str, name: str) -> Path:
-        """Return the file of the predicted labels of the image `name` of a split (palette PNG)."""
+        """Return the path of the predicted labels (palette PNG) of the image `name` of a split."""
         return self.path / PREDICTIONS / split / f"{name}.png"
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write result.json: the mark of a finished run."""
+        """Write result.json, which marks the run as finished."""
         write_text(self.path / RESULT, json.dumps(_without_nan(result), indent=2, allow_nan=False) + "\n")
 
     def result(self) -> dict[str, Any]:
-        """Return what `finish` wrote.
+        """Return the result that `finish` wrote.
 
         Raises:
             InputError: if the run has not finished, or the file is damaged.
@@ -284,7 +284,7 @@ class RunDir:
 
 
 def _without_nan(value: Any) -> Any:
-    """Return the value with null for every number that JSON does not have."""
+    """Return the value with None in place of NaN and infinite numbers, which JSON lacks."""
     if isinstance(value, dict):
         return {key: _without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -293,7 +293,7 @@ def _without_nan(value: Any) -> Any:
 
 
 def environment() -> dict[str, Any]:
-    """Return versions and machine, for the record."""
+    """Return the versions of packages and the machine, for the record."""
     import torch
 
     return {
@@ -310,7 +310,7 @@ def environment() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """Return the commit of the checkout that holds this package, with `+changes` if it is not clean; else None."""
+    """Return the commit of this package's checkout, with `+changes` if it is not clean; None if there is none."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

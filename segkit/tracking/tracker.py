@@ -1,4 +1,4 @@
-"""Trackers: who else sees a run, behind a guard that keeps their failures away from training."""
+"""Trackers, which log a run elsewhere, and a guard that keeps their failures away from training."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from segkit.tensors import RawImage, RawLabels
 
 @dataclass(frozen=True)
 class Picture:
-    """One image with its labels and what was predicted.
+    """One image with its labels and prediction.
 
     Attributes:
         name: id of the image.
@@ -31,13 +31,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a tracker logs of a finished run.
+    """Outcome of a finished run, for a tracker to log.
 
     Attributes:
-        result: as in result.json.
-        matrix: int64 [K, K] of the test split, rows = label.
-        pictures: of the validation split.
-        files: best weights, and what is needed to use them.
+        result: content of result.json.
+        matrix: confusion matrix int64 [K, K] of the test split, rows = label.
+        pictures: predictions on the validation split.
+        files: best weights, and the files that are needed to use them.
     """
 
     result: dict[str, Any]
@@ -47,10 +47,10 @@ class Outcome:
 
 
 class Tracker(Protocol):
-    """A session of a run; a resumed run has a new one.
+    """One session of a run; resuming the run begins a new session.
 
-    `place` says where the run can be seen (None: nowhere), `write` takes a record of metrics.jsonl, `conclude` the
-    outcome of a finished run, and `close` ends the session (0: the run is complete).
+    `place` is the address at which the run can be seen, or None. `write` logs a record of metrics.jsonl, `conclude` the
+    outcome of a finished run, and `close` ends the session (exit code 0: the run is complete).
     """
 
     @property
@@ -79,8 +79,8 @@ class Guarded:
     """A tracker that never raises: the first failure is one line on standard error, and nothing is logged after it.
 
     Args:
-        start: makes the tracker.
-        again: the end of that line: how to log the run later.
+        start: builds the tracker.
+        again: end of that line, which says how to log the run later.
     """
 
     def __init__(self, start: Callable[[], Tracker], *, again: str):
@@ -98,25 +98,25 @@ class Guarded:
             self._attempt(lambda: self.tracker.write(kind, record))
 
     def conclude(self, outcome: Callable[[], Outcome]) -> None:
-        """Pass the outcome on; a failure to make it counts as the tracker's."""
+        """Log the outcome; an error while computing it counts as a failure of the tracker."""
         if not self.failed:
             self._attempt(lambda: self.tracker.conclude(outcome))
 
     def close(self, exit_code: int) -> None:
-        """Close the tracker, also after a failure: then with a code that says that the run is incomplete there."""
+        """Close the tracker; after a failure, with a code that marks its copy of the run as incomplete."""
         self._attempt(lambda: self.tracker.close(exit_code or int(self.failed)))
 
     def _attempt(self, call: Callable[[], object]) -> None:
         try:
             call()
-        except Exception as error:  # of any kind: no failure of a tracker is worth a run
+        except Exception as error:  # of any kind: a tracker must never stop a run
             if not self.failed:
                 print(f"segkit: W&B is off for the rest of this run: {reason(error)}. {self.again}", file=sys.stderr)
             self.failed = True
 
 
 def reason(error: Exception) -> str:
-    """Return an error in one line of at most 300 characters."""
+    """Return an error as one line of at most 300 characters."""
     text = " ".join(str(error).split()).rstrip(".")
     if isinstance(error, InputError):
         return text

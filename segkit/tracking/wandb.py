@@ -1,4 +1,4 @@
-"""A run in Weights & Biases: the same W&B run for each run folder, holding what metrics.jsonl holds and no more."""
+"""A run in Weights & Biases: each run folder has one W&B run, which holds the content of metrics.jsonl and no more."""
 
 import gc
 import json
@@ -23,19 +23,19 @@ from segkit.system.files import write_text
 from segkit.tracking.run_dir import WANDB, WANDB_ID, RunDir
 from segkit.tracking.tracker import Outcome, Picture
 
-INIT_SECONDS, FINISH_SECONDS = 20.0, 300.0  # unless WANDB_INIT_TIMEOUT and WANDB_FINISH_TIMEOUT say otherwise
+INIT_SECONDS, FINISH_SECONDS = 20.0, 300.0  # defaults of WANDB_INIT_TIMEOUT and WANDB_FINISH_TIMEOUT
 SCORES = ("mean_iou", "global_accuracy", "class_average_accuracy", "frequency_weighted_iou")
 
 
 @dataclass(frozen=True)
 class About:
-    """What W&B shows of a run before it has a score.
+    """Description of a run that W&B shows before there are scores.
 
     Attributes:
-        name: of the run; `group`: of the experiment that it belongs to.
+        name, group: names of the run and of the experiment that it belongs to.
         tags: at most 64 characters of each are used.
         config: nested plain values.
-        project, entity: where a new run goes; a run that W&B knows stays where it is.
+        project, entity: those of a new run; a run that W&B already has keeps its own.
         mode: online or offline.
     """
 
@@ -50,11 +50,11 @@ class About:
 
 
 class WandbTracker:
-    """One session of a W&B run. It first logs all that metrics.jsonl holds, so each session is complete by itself.
+    """One session of a W&B run. It first logs all of metrics.jsonl, so each session is complete by itself.
 
     W&B's own step is the training step. Online, the SDK drops steps up to the last one that the server has, so logging
-    a run twice changes nothing. A step's records are sent together, when a later step comes or the run ends well. The
-    run folder holds one session: the next one replaces it.
+    a run twice changes nothing. The records of a step are sent together, when a later step begins or the run ends
+    successfully. The run folder holds one session; the next one replaces it.
 
     Raises:
         Exception: of any kind, from any method: use it within `Guarded`.
@@ -66,13 +66,13 @@ class WandbTracker:
         self.finish_seconds = float(os.environ.get("WANDB_FINISH_TIMEOUT", FINISH_SECONDS))
         folder = run.path / WANDB
         self.data_folder = os.environ.get("WANDB_DATA_DIR")
-        os.environ["WANDB_DATA_DIR"] = self.data_folder or str(folder.resolve())  # tables wait there for their upload
+        os.environ["WANDB_DATA_DIR"] = self.data_folder or str(folder.resolve())  # tables wait there until uploaded
         hooks = sys.exit, sys.excepthook
         try:
             try:
                 self.session = self._start()
             finally:
-                sys.exit, sys.excepthook = hooks  # W&B puts its own there
+                sys.exit, sys.excepthook = hooks  # W&B installs its own
             self._define_metrics()
             for record in run.records():
                 self.write(record["kind"], record)
@@ -86,7 +86,7 @@ class WandbTracker:
         if self.about.mode == "online" and not wandb.login(prompt=False, verify=False):
             raise InputError("there is no W&B login; run 'wandb login', or set WANDB_API_KEY")
         folder = self.run.path / WANDB
-        shutil.rmtree(folder, ignore_errors=True)  # an earlier session: all of it is logged again
+        shutil.rmtree(folder, ignore_errors=True)  # an earlier session; everything is logged again
         folder.mkdir(exist_ok=True)
         run_id, project, entity = self._identity()
         settings = wandb.Settings(
@@ -105,7 +105,7 @@ class WandbTracker:
             dir=str(self.run.path),
             mode=self.about.mode,
             resume="allow",
-            reinit="create_new",  # not this process's wandb.run, which a failure would leave to the next run
+            reinit="create_new",  # else the next run could continue the wandb.run of a failed one
             name=self.about.name,
             group=self.about.group,
             job_type="train",
@@ -115,7 +115,7 @@ class WandbTracker:
         )
 
     def _identity(self) -> tuple[str, str, str | None]:
-        """Return id, project and entity of the folder's W&B run; a new one takes those of a sweep's agent."""
+        """Return id, project and entity of the folder's W&B run; a new run takes those of a sweep's agent."""
         path = self.run.path / WANDB_ID
         if path.is_file():
             known = json.loads(path.read_text(encoding="utf-8"))
@@ -128,7 +128,7 @@ class WandbTracker:
         return run_id, project, entity
 
     def _define_metrics(self) -> None:
-        """State the axes, and which value of a curve is the run's."""
+        """Define the axes, and the value of each curve that summarizes the run."""
         self.session.define_metric("step", hidden=True)
         self.session.define_metric("train/*", step_metric="step")
         self.session.define_metric("train/loss", step_metric="step", summary="min")
@@ -184,13 +184,13 @@ class WandbTracker:
                 artifact.add_file(str(file), policy="immutable", skip_cache=True)  # uploaded without a copy
             self.session.log_artifact(artifact, aliases=["latest", "best"])
 
-        _within(self.finish_seconds, log_weights)  # asks the server
+        _within(self.finish_seconds, log_weights)  # waits for the server
 
     def close(self, exit_code: int) -> None:
-        """End the session; 0: the run is complete. Wait for the upload, but no longer than `finish_timeout`.
+        """End the session (exit code 0: the run is complete) and wait for the upload, at most for `finish_timeout`.
 
         Raises:
-            TimeoutError: if not all was sent by then.
+            TimeoutError: if the upload is not complete by then.
         """
         try:
             if exit_code == 0:
@@ -200,7 +200,7 @@ class WandbTracker:
             self._stop()
 
     def _stop(self) -> None:
-        """End W&B's service process, so that nothing of it is left at the exit of this process."""
+        """End W&B's service process, so that it does not outlive this process."""
         with suppress(Exception, SystemExit):
             _within(10, wandb.teardown)
         _kill_services()
@@ -209,20 +209,20 @@ class WandbTracker:
 
 
 def _kill_services() -> None:
-    """Kill W&B's service process, one for all sessions of this process. W&B has no public way to it."""
+    """Kill W&B's service process, which all sessions of this process share; W&B has no public function for that."""
     processes = [each for each in gc.get_objects() if type(each) is Popen and isinstance(each.args, list)]
     for process in processes:
-        if os.path.basename(process.args[0]).startswith("wandb-core"):
+        if os.path.basename(str(process.args[0])).startswith("wandb-core"):
             process.kill()
             process.wait()
 
 
 def _within(seconds: float, call: Callable[[], object]) -> None:
-    """Call in a thread. If it hangs, kill W&B's service, since everything that waits for it would hang.
+    """Run `call` in a thread; if it hangs, kill W&B's service, because everything that waits for it would hang too.
 
     Raises:
-        TimeoutError: if it took longer.
-        BaseException: what the call raised.
+        TimeoutError: if the call took longer than `seconds`.
+        BaseException: any error that the call raised.
     """
     raised: list[BaseException] = []
 
@@ -243,7 +243,7 @@ def _within(seconds: float, call: Callable[[], object]) -> None:
 
 
 def _class_table(class_names: Sequence[str], scores: dict[str, Any]) -> wandb.Table:
-    """IoU and accuracy of each class, 0..1; empty where a class does not occur."""
+    """Return a table of the IoU and accuracy of each class, 0..1; empty where a class does not occur."""
     rows = zip(class_names, scores["iou"], scores["accuracy"], strict=True)
     data: list[Any] = [
         [name, *(None if value is None or math.isnan(value) else value for value in values)] for name, *values in rows
@@ -252,9 +252,9 @@ def _class_table(class_names: Sequence[str], scores: dict[str, Any]) -> wandb.Ta
 
 
 def _confusion_chart(class_names: Sequence[str], matrix: np.ndarray) -> CustomChart:
-    """W&B's chart of a confusion matrix [K, K] (rows = label), in per cent of the label's pixels.
+    """Return W&B's chart of a confusion matrix [K, K] (rows = label), in per cent of the label's pixels.
 
-    wandb.plot.confusion_matrix wants a pair of class ids for every pixel; this is the table that it would make of them.
+    wandb.plot.confusion_matrix needs a pair of class ids for every pixel; this builds the table that it would make.
     """
     shares = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     data: list[Any] = [
@@ -271,9 +271,9 @@ def _confusion_chart(class_names: Sequence[str], matrix: np.ndarray) -> CustomCh
 
 
 def _masked_image(picture: Picture, class_names: Sequence[str]) -> wandb.Image:
-    """The image under switchable masks of prediction and label, in W&B's colours.
+    """Return the image with masks of prediction and label that can be switched on and off, in W&B's colours.
 
-    A mask holds class id + 1, and 0 is void: W&B's viewer has treated 0 as nothing to show (wandb #977).
+    A mask holds class id + 1, and 0 is void, because W&B's viewer has not shown the id 0 (wandb #977).
     """
     names = {0: "void"} | dict(enumerate(class_names, start=1))
     masks = {

@@ -1,8 +1,8 @@
-"""Charts of a comparison: numbers in, a matplotlib Figure out. `write_figure` makes the files.
+"""Charts of a comparison, as matplotlib figures; `write_figure` saves them.
 
-A method has one colour, marker and line style in every chart, by its place in the mappings: colours that colour-blind
-readers can tell apart, and shapes that are left in grey print. Its repetitions are the first axis of its arrays, [S,
-...]: the mean is drawn, with what the axis says about the spread. Scores are per cent.
+A method has the same colour, marker and line style in every chart, by its place in the mappings. Colour-blind readers
+can tell the colours apart, and markers and line styles remain in grey print. The first axis of a method's arrays,
+[S, ...], holds its repetitions; charts show their mean and spread. Scores are per cent.
 """
 
 import io
@@ -24,7 +24,7 @@ from segkit.system.files import write_atomically
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = "osD^vPX*"
 LINES = ("-", "--", "-.", ":")
-LARGEST_SIDE, MOST_NAMES = 8.0, 40  # of a confusion matrix: inches, and names along an axis
+LARGEST_SIDE, MOST_NAMES = 8.0, 40  # of a confusion matrix: side in inches, and names along an axis
 DPI = 144
 STYLE: dict[Any, Any] = {
     "font.size": 9,
@@ -42,13 +42,13 @@ STYLE: dict[Any, Any] = {
     "lines.markersize": 6,
     "errorbar.capsize": 2.5,
     "text.parse_math": False,  # a name may hold a dollar sign
-    "pdf.fonttype": 42,  # text stays text: publishers refuse Type 3 fonts
+    "pdf.fonttype": 42,  # embed TrueType fonts: publishers reject Type 3 fonts
 }
 Curve = tuple[Sequence[float] | np.ndarray, np.ndarray]  # [T] steps, and values [S, T]
 
 
 def write_figure(figure: Figure, path: Path) -> list[Path]:
-    """Writes PATH.png and PATH.pdf, the same bytes for the same figure; the files."""
+    """Write PATH.png and PATH.pdf, with equal bytes for equal figures, and return these paths."""
     files = [path.with_name(f"{path.name}.{kind}") for kind in ("png", "pdf")]
     for file in files:
         write_atomically(file, lambda partial, kind=file.suffix[1:]: _save(figure, partial, kind))
@@ -56,7 +56,7 @@ def write_figure(figure: Figure, path: Path) -> list[Path]:
 
 
 def png(figure: Figure) -> bytes:
-    """The bytes that `write_figure` writes into PATH.png."""
+    """Return the bytes that `write_figure` writes into PATH.png."""
     file = io.BytesIO()
     _save(figure, file, "png")
     return file.getvalue()
@@ -64,19 +64,18 @@ def png(figure: Figure) -> bytes:
 
 def _save(figure: Figure, file: Path | IO[bytes], kind: str) -> None:
     stamp = {"CreationDate": None} if kind == "pdf" else {}
-    with rc_context(STYLE), warnings.catch_warnings(action="ignore", category=UserWarning):  # letters that no font has
+    with rc_context(STYLE), warnings.catch_warnings(action="ignore", category=UserWarning):  # missing letters
         figure.savefig(file, format=kind, dpi=DPI, metadata=stamp)
 
 
 @rc_context(STYLE)
 def accuracy_against_cost(mean_iou: Mapping[str, np.ndarray], costs: Mapping[str, Mapping[str, float]]) -> Figure:
-    """Mean IoU over each cost: one panel per cost, one point per method, bars of one standard deviation over its
-    repetitions.
+    """Draw mean IoU over each cost: a panel per cost, a point per method with the std over its repetitions.
 
     Args:
         mean_iou: name -> [S].
         costs: label of the axis with its unit -> name -> cost. A method without a cost is left out of that panel. An
-            axis is logarithmic where costs differ tenfold.
+            axis is logarithmic if costs differ tenfold.
     """
     columns = 2 if len(costs) == 4 else 3
     figure, panels = _panels(len(costs), columns=columns, size=(2.9, 2.7))
@@ -99,7 +98,7 @@ def accuracy_against_cost(mean_iou: Mapping[str, np.ndarray], costs: Mapping[str
 
 @rc_context(STYLE)
 def class_iou(iou: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Figure:
-    """IoU of each class: a row per class, a point per method, bars of one standard deviation over its repetitions.
+    """Draw the IoU of each class: a row per class, a point per method with the std over its repetitions.
 
     Args:
         iou: name -> [S, K], NaN where a class is in neither labels nor predictions of a repetition.
@@ -124,11 +123,11 @@ def class_iou(iou: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Figu
 
 @rc_context(STYLE)
 def accuracy_near_boundaries(panels: Mapping[str, Mapping[str, np.ndarray]], widths: Sequence[int]) -> Figure:
-    """Scores of the pixels within some distance of a boundary in the labels: one panel per score, a line per method.
+    """Draw scores of the pixels near label boundaries over the distance: a panel per score, a line per method.
 
     Args:
         panels: label of the axis -> name -> [S, D + 1]: scores within each of the D widths, and of all pixels.
-        widths: pixels on one side of a boundary, [D], rising.
+        widths: pixels on one side of a boundary, [D], ascending.
     """
     figure, axes_of = _panels(len(panels), columns=2, size=(3.3, 2.8))
     places = np.log2(widths)
@@ -148,12 +147,10 @@ def accuracy_near_boundaries(panels: Mapping[str, Mapping[str, np.ndarray]], wid
 
 @rc_context(STYLE)
 def learning_curves(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
-    """Values over training steps: one panel per kind, a line per method with a band from the lowest to the highest
-    repetition.
+    """Draw values over training steps: a panel per kind, a line per method in a band from lowest to highest repetition.
 
     Args:
-        panels: label of the axis -> name -> (steps [T], values [S, T]). A method without steps is left out of the
-            panel.
+        panels: label of the axis -> name -> (steps [T], values [S, T]). A method without steps is left out.
     """
     figure, axes_of = _panels(len(panels), columns=2, size=(3.3, 2.8))
     for axes, (label, of_method) in zip(axes_of, panels.items(), strict=True):
@@ -173,11 +170,10 @@ def learning_curves(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
 
 @rc_context(STYLE)
 def confusion(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) -> Figure:
-    """Confusion matrices: a panel per method, rows = label, each row in per cent of its labelled
-    pixels.
+    """Draw confusion matrices: a panel per method, rows = label, each row in per cent of its labelled pixels.
 
-    Numbers are printed for up to 15 classes, every name for up to 40, and every second, third, ... for more. The row of
-    a class without labelled pixels stays white.
+    Numbers are printed for up to 15 classes. All names are printed for up to 40 classes; for more, every second, third,
+    and so on. The row of a class without labelled pixels stays white.
 
     Args:
         matrices: name -> int [K, K].
@@ -210,8 +206,7 @@ def confusion(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) ->
 
 
 def mean_and_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Mean over the first axis without NaN, and the standard deviation (n - 1), 0 where one value is left; None for one
-    repetition."""
+    """Return mean and std (n - 1) over the first axis without NaN; std is 0 of one value, None for one repetition."""
     kept = ~np.isnan(values)
     count = kept.sum(0)
     filled = np.where(kept, values, 0)
@@ -226,7 +221,7 @@ def mean_and_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
 
 
 def _panels(count: int, *, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels, filled row by row; `size` is that of a panel, (width, height) in inches."""
+    """Return a figure with `count` panels, row by row; `size` is (width, height) of a panel in inches."""
     columns = min(columns, max(count, 1))
     rows = -(-max(count, 1) // columns)
     figure = Figure(figsize=(size[0] * columns + 0.3, size[1] * rows + 0.4), layout="constrained")
@@ -237,7 +232,7 @@ def _panels(count: int, *, columns: int, size: tuple[float, float]) -> tuple[Fig
 
 
 def _marks(index: int, *, line: bool = True, size: float = 5) -> dict:
-    """Style of the method at this place."""
+    """Return the style of the method at this index."""
     return {
         "color": COLORS[index % len(COLORS)],
         "marker": MARKERS[index % len(MARKERS)],
@@ -248,7 +243,7 @@ def _marks(index: int, *, line: bool = True, size: float = 5) -> dict:
 
 def _legend(figure: Figure, names: Sequence[str], *, line: bool = True) -> None:
     handles = [Line2D([], [], **_marks(index, line=line)) for index in range(len(names))]
-    labels = [f" {short(name, 40)}" for name in names]  # matplotlib leaves out labels that open with an underscore
+    labels = [f" {short(name, 40)}" for name in names]  # matplotlib leaves out labels that begin with _
     length = 2.8 if line else 1
     figure.legend(handles, labels, loc="outside lower center", ncols=min(4, len(names)), handlelength=length)
 
@@ -259,6 +254,6 @@ def _label_left(panels: Sequence[Axes], columns: int, label: str) -> None:
 
 
 def short(name: str, length: int = 20) -> str:
-    """The name on one line, cut off after `length` letters."""
+    """Return the name on one line, truncated to `length` characters."""
     line = " ".join(name.split())
     return line if len(line) <= length else line[: length - 1] + "…"

@@ -1,4 +1,4 @@
-"""Samples under the colours of their labels, row by row, as one picture. Void is striped, padding is dotted."""
+"""Samples overlaid with their labels, row by row, as one picture. Void is striped, padding is dotted."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from segkit.viz.charts import DPI, STYLE, short
 DARK, LIGHT = 254, 255  # ids in a layer: the two greys of stripes and dots
 GREYS = ((40, 40, 40), (235, 235, 235))
 OPACITY = 0.55
-LARGEST_SIDE = 2**16  # pixels that matplotlib draws
-# inches: of a tile, between tiles, for the lines above a row, of the title
+LARGEST_SIDE = 2**16  # pixels; limit of matplotlib
+# inches: width of a tile, gap between tiles, height of the lines above a row, height of the title
 WIDTH, GAP, ABOVE, TITLE = 2.2, 0.08, 0.6, 0.3
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture: `image` uint8 [H, W, 3], what `layer` makes of its labels [H, W], and the lines below it.
+    """A picture: `image` uint8 [H, W, 3], the `layer` of its labels [H, W], and the lines below it.
 
-    `holds` says in words what the labels hold.
+    `holds` describes the content of the labels in words.
     """
 
     image: RawImage
@@ -42,8 +42,7 @@ class Row:
 
 
 def layer(labels: RawLabels, padding: np.ndarray | None = None) -> RawLabels:
-    """Labels uint8 [H, W], 255 = ignored, with void as stripes and `padding` (bool [H, W]) as dots, of the ids DARK and
-    LIGHT."""
+    """Return labels uint8 [H, W] with stripes in void and dots in `padding` (bool [H, W]), of ids DARK and LIGHT."""
     height, width = labels.shape
     y, x = np.ogrid[:height, :width]
     side = max(2, min(height, width) // 50)
@@ -53,7 +52,7 @@ def layer(labels: RawLabels, padding: np.ndarray | None = None) -> RawLabels:
 
 
 def layer_colors(palette: np.ndarray) -> np.ndarray:
-    """uint8 [256, 3]: the colours of a layer's ids.
+    """Return uint8 [256, 3]: the colours of a layer's ids.
 
     Args:
         palette: uint8 [K, 3], RGB.
@@ -65,7 +64,7 @@ def layer_colors(palette: np.ndarray) -> np.ndarray:
 
 
 def swatches(class_names: Sequence[str], size: int) -> list[tuple[str, RawLabels]]:
-    """Name and layer [size, size] of each entry of the legend: classes, void, padding."""
+    """Return name and layer [size, size] of each entry of the legend: classes, void, padding."""
     ignored = np.full((size, size), IGNORE, np.uint8)
     plain = [(name, np.full((size, size), index, np.uint8)) for index, name in enumerate(class_names)]
     return [*plain, ("void", layer(ignored)), ("padding", layer(ignored, ignored == IGNORE))]
@@ -73,15 +72,15 @@ def swatches(class_names: Sequence[str], size: int) -> list[tuple[str, RawLabels
 
 @rc_context(STYLE)
 def contact_sheet(title: str, rows: Sequence[Row], *, class_names: Sequence[str], palette: np.ndarray) -> Figure:
-    """The rows over a legend of the classes, each tile 2.2 inches wide.
+    """Draw the rows above a legend of the classes, each tile 2.2 inches wide.
 
     Args:
         palette: uint8 [K, 3], RGB.
     Raises:
-        InputError: if so many rows cannot be drawn.
+        InputError: if there are too many rows to draw.
     """
     colors, columns = layer_colors(palette), max(2, *(len(row.tiles) for row in rows))
-    # matplotlib leaves out names that open with an underscore
+    # the leading space: matplotlib leaves out names that begin with an underscore
     names = [f" {short(name)}" for name in (*class_names, "void", "padding")]
     patches = [Patch(facecolor=f"#{bytes(color.tolist()).hex()}", edgecolor="#888888") for color in palette]
     patches += [Patch(facecolor="white", edgecolor="black", hatch=hatch) for hatch in ("//////", "...")]

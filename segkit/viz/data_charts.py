@@ -1,4 +1,4 @@
-"""Charts of what a dataset holds: numbers in, a matplotlib Figure out."""
+"""Charts of a dataset's statistics, as matplotlib figures."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,14 +15,13 @@ from segkit.viz.charts import COLORS, MARKERS, STYLE, short
 
 @rc_context(STYLE)
 def dataset_figure(splits: Mapping[str, Mapping[str, Any]]) -> Figure:
-    """Per split: share of pixels of each class (logarithmic), share of images that hold it, and sizes, where images
-    differ in size.
+    """Draw for each split the share of pixels of each class (log), the share of images that hold it, and image sizes.
 
-    A class without a pixel in a split has no mark there.
+    A class without a pixel in a split has no mark there. Sizes are drawn only if images differ in size.
 
     Args:
-        splits: split -> {classes: [{name, share, share_of_images}], sizes: [{height, width, images}]}; equal names in
-            all splits.
+        splits: split -> {classes: [{name, share, share_of_images}], sizes: [{height, width, images}]}, with the same
+            names in all splits.
     """
     names = [short(each["name"]) for each in next(iter(splits.values()))["classes"]]
     differ = len({(size["height"], size["width"]) for each in splits.values() for size in each["sizes"]}) > 1
@@ -41,7 +40,7 @@ def dataset_figure(splits: Mapping[str, Mapping[str, Any]]) -> Figure:
 
 
 def _by_class(axes: Axes, splits: Mapping[str, Mapping[str, Any]], key: str, names: list[str]) -> None:
-    """A row per class, a mark per split."""
+    """Draw a row per class, with a mark per split."""
     rows = np.arange(len(names))
     for place, each in enumerate(splits.values()):
         shares = np.array([100 * one[key] for one in each["classes"]])
@@ -56,7 +55,7 @@ def _by_class(axes: Axes, splits: Mapping[str, Mapping[str, Any]], key: str, nam
 
 
 def _sizes(axes: Axes, splits: Mapping[str, Mapping[str, Any]]) -> None:
-    """A mark per size; its area grows with the number of images of that size."""
+    """Draw a mark per image size; its area grows with the number of images of that size."""
     for place, each in enumerate(splits.values()):
         width, height, images = (
             np.array([size[key] for size in each["sizes"]]) for key in ("width", "height", "images")

@@ -7,7 +7,7 @@ from segkit.tensors import IGNORE, RawImage, RawLabels
 
 
 def palette_image(labels: RawLabels, palette: np.ndarray) -> Image.Image:
-    """An 8-bit palette image whose indices are the class ids; 255 is black.
+    """Return an 8-bit palette image whose indices are the class ids; 255 is black.
 
     Args:
         labels: uint8 [H, W].
@@ -16,12 +16,12 @@ def palette_image(labels: RawLabels, palette: np.ndarray) -> Image.Image:
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette
     image = Image.fromarray(labels)
-    image.putpalette(table.tobytes())  # turns mode L into P
+    image.putpalette(table.tobytes())  # changes mode L to P
     return image
 
 
 def colorize(labels: RawLabels, palette: np.ndarray) -> RawImage:
-    """uint8 [H, W, 3] colours of labels [H, W]; 255 is black."""
+    """Return the colours, uint8 [H, W, 3], of labels [H, W]; 255 is black."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette
     table[IGNORE] = 0

@@ -1,4 +1,4 @@
-"""Samples under the colours of their labels as one HTML file that needs no network."""
+"""Samples overlaid with their labels, as one HTML file that needs no network."""
 
 import base64
 import io
@@ -17,11 +17,11 @@ from segkit.viz.contact_sheet import OPACITY, Row, Tile, layer_colors, swatches
 def sample_page(
     title: str, subtitle: str, rows: Sequence[Row], *, class_names: Sequence[str], palette: np.ndarray, style: str
 ) -> str:
-    """The page's text; labels can be switched off, and their opacity set. All that is given is text, never HTML.
+    """Return the HTML of the page, with controls to hide labels and set their opacity; all names are escaped.
 
     Args:
         palette: uint8 [K, 3], RGB.
-        style: CSS that the page begins with.
+        style: CSS at the beginning of the page.
     """
     colors = layer_colors(palette)
     legend = [
@@ -48,22 +48,19 @@ def _figure(name: str, tile: Tile, colors: np.ndarray) -> str:
     height, width = tile.layer.shape
     caption = "".join(f"<span>{escape(line)}</span>" for line in tile.caption)
     alt = escape(f"{name}, {tile.caption[0]}")
-    image = f'<img alt="{alt}" width="{width}" height="{height}" src="{_jpeg(tile.image)}">'
+    jpeg = _data_url(Image.fromarray(tile.image), "jpeg", quality=90)
+    image = f'<img alt="{alt}" width="{width}" height="{height}" src="{jpeg}">'
     labels = f'<img class="labels" alt="{escape(f"labels: {tile.holds}")}" src="{_png(tile.layer, colors)}">'
     return f'<figure><div class="stack">{image}{labels}</div><figcaption>{caption}</figcaption></figure>'
 
 
 def _png(ids: RawLabels, colors: np.ndarray) -> str:
     picture = Image.fromarray(ids)
-    picture.putpalette(colors.tobytes())  # turns mode L into P
-    return _address(picture, "png", optimize=True)
+    picture.putpalette(colors.tobytes())  # changes mode L to P
+    return _data_url(picture, "png", optimize=True)
 
 
-def _jpeg(image: np.ndarray) -> str:
-    return _address(Image.fromarray(image), "jpeg", quality=90)
-
-
-def _address(picture: Image.Image, kind: str, **settings: int) -> str:
+def _data_url(picture: Image.Image, kind: str, **settings: int) -> str:
     file = io.BytesIO()
     picture.save(file, kind, **settings)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"

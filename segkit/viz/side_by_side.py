@@ -1,4 +1,4 @@
-"""Pictures of labels beside their images."""
+"""Pictures of images, labels and predictions side by side."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,16 +18,15 @@ def side_by_side(
     class_names: Sequence[str],
     palette: np.ndarray,
 ) -> Figure:
-    """One row per sample: image, labels, and the prediction of each model, over a legend of the classes. A column is
-    2.4 inches wide.
+    """Draw a row per sample (image, labels, prediction of each model), above a legend; columns are 2.4 inches wide.
 
     Args:
-        rows: (image, labels, {model: predicted labels}) of each sample; equal models in all rows.
+        rows: (image, labels, {model: predicted labels}) of each sample, with the same models in all rows.
     """
     titles = ["image", "label", *rows[0][2]]
     height, width = rows[0][0].shape[:2]
     inches = 2.4
-    names = [f" {name}" for name in (*class_names, "void")]  # matplotlib leaves out names that open with an underscore
+    names = [f" {name}" for name in (*class_names, "void")]  # matplotlib leaves out names that begin with an underscore
     columns = min(6, int(inches * len(titles) / 1.15))
     below = 0.25 + 0.15 * -(-len(names) // columns)  # inches of the legend
     figure = Figure(figsize=(inches * len(titles), inches * height / width * len(rows) + 0.35 + below))

@@ -1,1 +1,1 @@
-"""One dataset, one file."""
+"""Datasets, one per file."""

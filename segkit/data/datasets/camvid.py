@@ -23,10 +23,10 @@ EDITIONS = {
 
 
 def camvid(*, root: Path) -> Layout:
-    """CamVid; label 11 (void) becomes 255, and so does black in RGB masks of the 11 classes' colours.
+    """Return CamVid; label 11 (void) becomes 255, and so does black in RGB masks with the 11 classes' colours.
 
-    The lists `train.txt`, `val.txt`, `test.txt` hold pairs of paths of another machine: what follows the last `CamVid/`
-    counts, below `root`. The first edition has its pairs on one line, and no val.txt.
+    The lists `train.txt`, `val.txt`, `test.txt` hold pairs of paths of another machine; the part after the last
+    `CamVid/` is taken relative to `root`. The first edition has all pairs on one line, and no val.txt.
 
     Args:
         root: folder that holds the lists and the folders `train`, `trainannot`, ...

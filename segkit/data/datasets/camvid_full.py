@@ -1,5 +1,4 @@
-"""CamVid as it was published: 701 images of 720x960 with 32 classes, which SegNet's authors grouped into 11 and
-void."""
+"""CamVid as published: 701 images of 720x960 with 32 classes, which SegNet's authors grouped into 11 and void."""
 
 import os
 from collections.abc import Callable
@@ -18,9 +17,9 @@ from segkit.data.layout import SPLITS, Layout, Listed, require_root
 from segkit.tensors import IGNORE
 
 VOID = "Void"
-# name -> colour and, of the 11, the class that it belongs to. Ids on disk are places in this alphabetical order.
-# Source: colours from the dataset (Brostow, Fauqueur and Cipolla 2008). SegNet's authors released no table of their
-# grouping: this is the one that MathWorks' SegNet example and other users of their labels give. The 32nd class, Void,
+# Name -> colour, and the class among the 11 that it belongs to. Ids on disk are the positions in this alphabetical
+# order. Source: colours from the dataset (Brostow, Fauqueur and Cipolla 2008). SegNet's authors released no table of
+# their grouping; this one is given by MathWorks' SegNet example and other users of their labels. The 32nd class, Void,
 # is ignored.
 ORIGINAL: dict[str, tuple[Color, str]] = {
     "Animal": ((64, 128, 64), "pedestrian"),
@@ -56,13 +55,13 @@ ORIGINAL: dict[str, tuple[Color, str]] = {
     VOID: ((0, 0, 0), ""),
     "Wall": ((64, 192, 0), "building"),
 }
-IMAGES = ("images", "701_StillsRaw_full", *SPLITS)  # folders of the archives that are about
+IMAGES = ("images", "701_StillsRaw_full", *SPLITS)  # folder names in the known archives
 LABELS = ("labels", "LabeledApproved_full", *(f"{split}{end}" for end in ("_labels", "annot") for split in SPLITS))
-ENDINGS = ("", "_L", "_P")  # of the names of label files, after the image's
+ENDINGS = ("", "_L", "_P")  # after the image's name, in names of label files
 
 
 def _classes(names: tuple[str, ...], class_of: Callable[[str], str]) -> Classes:
-    """Classes whose ids and colours on disk are the original ones; the palette has the colour of one of each."""
+    """Group the original ids and colours on disk into classes; each class gets the colour of its first member."""
     ids = [IGNORE if name == VOID else names.index(class_of(name)) for name in ORIGINAL]
     colors = tuple(zip([color for color, _ in ORIGINAL.values()], ids, strict=True))
     first = {id: color for color, id in reversed(colors)}
@@ -77,15 +76,15 @@ CLASSES = {
 
 
 def camvid_full(*, root: Path, grouping: Literal["segnet", "none"] = "segnet", halve: bool = False) -> Layout:
-    """CamVid at full resolution, in the splits of the SegNet tutorial.
+    """Return CamVid at full resolution, in the splits of the SegNet tutorial.
 
-    Images are in ROOT/images, labels in ROOT/labels, under any of the names of the archives that are about; in RGB, or
-    as ids in alphabetical order of the classes. An image may be in any of the folders `train`, `val` and `test`.
+    Images are in ROOT/images and labels in ROOT/labels, or in folders named as in any of the known archives. Labels are
+    RGB, or ids in alphabetical order of the classes. An image may be in any of the folders `train`, `val` and `test`.
 
     Args:
         root: folder of the archive.
         grouping: `segnet`: the 11 classes of the papers; `none`: the 31 original ones. Void is ignored.
-        halve: 360x480: images as means of 2x2 pixels, labels of every other pixel; scores are then those of 360x480.
+        halve: reduce to 360x480: images as means of 2x2 pixels, labels of every other pixel; scores are at this size.
     Raises:
         InputError: if there is no such folder.
     """
@@ -103,7 +102,7 @@ def camvid_full(*, root: Path, grouping: Literal["segnet", "none"] = "segnet", h
 
 
 def _files(root: Path, folders: tuple[str, ...], endings: tuple[str, ...]) -> dict[str, Path]:
-    """Image id -> its file in one of the folders."""
+    """Return image id -> its file in the first of the folders that holds it."""
     found = {}
     for folder in folders:
         if os.path.isdir(root / folder):

@@ -1,4 +1,4 @@
-"""The class file: names, colours and ids of the classes of a user's labels."""
+"""Reader and writer of class files: names, colours and ids of the classes of a user's labels."""
 
 import re
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ _FORMS = "a name, {name: [red, green, blue]} or {name: id on disk}, with 0..255"
 
 
 def read_classes(path: Path) -> Classes:
-    """The classes of a class file: a YAML list, an entry each.
+    """Read the classes of a class file, a YAML list with an entry per class.
 
     An entry is a name, `name: [red, green, blue]` (its colour in RGB masks and figures) or `name: id` (its id on disk,
-    where that is not its place in the list). `ignored: ...` is no class: pixels of that colour or id are ignored. Names
-    are text as written: `no` is a name.
+    if it is not the position in the list). `ignored: ...` is not a class: pixels of that colour or id are ignored.
+    Names are read as plain text, so `no` is a name.
 
     Raises:
-        InputError: if the file is missing or malformed, names, ids or colours repeat, or only some classes have an id.
+        InputError: if the file is missing or malformed, names or ids repeat, or only some classes have an id.
     """
     found = _entries(path)
     if not isinstance(found, list) or not found:
@@ -54,13 +54,13 @@ def read_classes(path: Path) -> Classes:
 
 
 def classes_text(class_names: Sequence[str], palette: np.ndarray) -> str:
-    """The text of a class file that `read_classes` reads back."""
+    """Return the text of a class file that `read_classes` can read."""
     entries = [{name: color.tolist()} for name, color in zip(class_names, palette, strict=True)]
     return yaml.safe_dump(entries, default_flow_style=None, sort_keys=False, allow_unicode=True)
 
 
 def _entry(path: Path, number: int, entry: Any) -> tuple[str, int | None, Color | None]:
-    """Name, id on disk and colour of an entry."""
+    """Return name, id on disk and colour of an entry."""
     name, value = next(iter(entry.items())) if isinstance(entry, dict) and len(entry) == 1 else (entry, None)
     if isinstance(entry, str) and entry not in ("", IGNORED):
         return entry, None, None
@@ -78,7 +78,7 @@ def _entry(path: Path, number: int, entry: Any) -> tuple[str, int | None, Color 
 
 
 def _entries(path: Path) -> Any:
-    """Content of a class file, every scalar as text: YAML's rules would make 8 of 010 and false of no."""
+    """Return the content of a class file with all scalars as text; YAML would read 010 as 8 and no as false."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
         if len(text) > MAX_TEXT:
@@ -92,7 +92,7 @@ def _entries(path: Path) -> Any:
     except FileNotFoundError:
         expected = "expected a YAML list of class names. Write one name per line: '- road'"
         raise InputError(f"{path} does not exist; {expected}.") from None
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8, or a path that no file can have
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: not UTF-8, or an impossible path
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
             reason = f"line {error.problem_mark.line + 1}: {error.problem}"

@@ -1,4 +1,4 @@
-"""A user's own images and masks in folders."""
+"""Datasets of a user's own images and masks in folders."""
 
 import os
 from collections import Counter
@@ -14,12 +14,12 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 def folder(*, root: Path, classes: Path | None = None) -> Layout:
-    """A folder: `ROOT/SPLIT/images/NAME.png|jpg` with `ROOT/SPLIT/labels/NAME.png`, at any depth, or lists over common
-    folders.
+    """Return a dataset of images and masks in a folder per split, or in common folders with a list per split.
 
-    Where there is a list `ROOT/SPLIT.txt`, it names images of `ROOT/images`, one a line, with or without their ending;
-    their labels are in `ROOT/labels`. Labels hold class ids (one 8-bit channel, palette or grey), 255 = ignored; or, as
-    RGB, the classes' exact colours.
+    A split's files are `ROOT/SPLIT/images/NAME.png|jpg` and `ROOT/SPLIT/labels/NAME.png`, at any depth. If there is a
+    list `ROOT/SPLIT.txt`, it names images in `ROOT/images` instead, one per line, with or without their suffix; their
+    labels are in `ROOT/labels`. Labels hold class ids (one 8-bit channel, palette or grey), 255 = ignored, or the exact
+    RGB colours of the classes.
 
     Args:
         root: folder that holds the splits.
@@ -38,7 +38,7 @@ def folder(*, root: Path, classes: Path | None = None) -> Layout:
 
 
 def _pairs(root: Path, line: str) -> list[Pair]:
-    """The sample of a line of a list."""
+    """Return the sample that a line of a list names; none if the line is malformed."""
     name = Path(line)
     if not name.name or name.is_absolute() or ".." in name.parts:
         return []
@@ -51,7 +51,7 @@ def _pairs(root: Path, line: str) -> list[Pair]:
 
 
 def _by_folder(folder: Path) -> Listed:
-    """The images of ROOT/SPLIT/images, at any depth, and the labels that they should have."""
+    """Return the images of ROOT/SPLIT/images, at any depth, with the labels that they should have."""
     images, labels = folder / "images", folder / "labels"
     for path in (images, labels):
         if not os.path.isdir(path):
@@ -73,7 +73,7 @@ def _by_folder(folder: Path) -> Listed:
 
 
 def named_twice(images: Path, found: Sequence[Path]) -> str:
-    """The problem of two images that differ in their ending alone, or nothing."""
+    """Return a message about two images that differ only in their suffix; empty if there are none."""
     twice = [stem for stem, count in Counter(path.with_suffix("") for path in found).items() if count > 1]
     if not twice:
         return ""
@@ -81,11 +81,11 @@ def named_twice(images: Path, found: Sequence[Path]) -> str:
 
 
 def images_below(folder: Path) -> list[Path]:
-    """Images below a folder, at any depth, relative to it; hidden files, such as those that macOS adds, are none.
+    """Return images below a folder, at any depth, relative to it, without hidden files such as macOS adds.
 
     Raises:
         OSError: if it cannot be read.
     """
-    os.scandir(folder).close()  # rglob passes over what it may not read
+    os.scandir(folder).close()  # rglob would silently skip an unreadable folder
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     return sorted(path for path in found if not any(part.startswith(".") for part in path.parts))

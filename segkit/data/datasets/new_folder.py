@@ -1,4 +1,4 @@
-"""From a folder of images and masks to one that can be trained on: a class file and three lists."""
+"""Preparation of a folder of images and masks for training: a class file and three lists."""
 
 import os
 from collections import Counter
@@ -21,20 +21,20 @@ from segkit.system.files import write_text
 from segkit.tensors import IGNORE
 
 HEAD = "# Change the names as you like; the order is that of the class ids. An entry 'ignored: ...' is no class.\n"
-# so many values in masks, most of them in less than that share of pixels, come from scaling or compression
+# MANY values in masks, most of them with less than the share RARE of pixels, come from scaling or compression
 MANY, RARE = 12, 0.001
 
 
 @dataclass(frozen=True)
 class Started:
-    """The folder as it was found, and the files that were written.
+    """Findings in the folder, and the files that were written.
 
     Attributes:
-        classes: the class file, or None: there was one.
-        entries: of the class file.
-        sizes: images of each split; none: there were lists.
-        unlabelled: images without a mask, which are in no list.
-        white: share of the pixels with id 255, which counts as void and is in no entry.
+        classes: the written class file; None if there already was one.
+        entries: lines of the class file.
+        sizes: split -> number of images; empty if there already were lists.
+        unlabelled: number of images without a mask, which are in no list.
+        white: share of the pixels with id 255, which counts as void and has no entry.
     """
 
     classes: Path | None
@@ -45,16 +45,15 @@ class Started:
 
 
 def start(root: Path, *, val: float, test: float, seed: int, progress: Callable[[int], None] | None = None) -> Started:
-    """Write ROOT/classes.yaml with what the masks of ROOT/labels hold, and train.txt, val.txt, test.txt; keep those
-    that are there.
+    """Write ROOT/classes.yaml for the masks in ROOT/labels, and train.txt, val.txt, test.txt; keep existing ones.
 
     Args:
-        val, test: shares of the images, drawn at random; each split gets one at least.
-        seed: of the draw.
+        val, test: shares of the images, drawn at random; each split gets at least one image.
+        seed: seed of the draw.
         progress: called with 1 for each mask.
     Raises:
-        InputError: if there are no images with masks, names cannot be listed, there are some lists but not all, or a
-            mask is bad.
+        InputError: if there are no images with masks, names cannot be listed, only some of the lists exist, or a mask
+            cannot be used.
     """
     images = _images(root)
     names = [path for path in images if (root / "labels" / path.with_suffix(".png")).is_file()]
@@ -82,7 +81,7 @@ def start(root: Path, *, val: float, test: float, seed: int, progress: Callable[
 
 
 def _images(root: Path) -> list[Path]:
-    """Paths of the images below ROOT/images."""
+    """Return the paths of the images below ROOT/images."""
     for folder in (root / "images", root / "labels"):
         if not os.path.isdir(folder):
             expected = f"expected the folders images and labels in {root}. Rename your folder to that."
@@ -98,8 +97,8 @@ def _images(root: Path) -> list[Path]:
 
 
 def _entries(masks: Sequence[Path], progress: Callable[[int], None] | None) -> tuple[list[str], float]:
-    """Lines of a class file for what masks hold, and the share of white where that is void."""
-    ids, colors, folder = Counter[int](), Counter[int](), masks[0].parent  # pixels
+    """Return lines of a class file for the values in masks, and the share of white if it means void."""
+    ids, colors, folder = Counter[int](), Counter[int](), masks[0].parent  # ids and colors: value -> pixels
     for path in masks:
         mask = read_labels(path)
         (ids if mask.ndim == 2 else colors).update(pixels_of_values(mask))
@@ -116,7 +115,7 @@ def _entries(masks: Sequence[Path], progress: Callable[[int], None] | None) -> t
         if grey and len(parts) > 1:
             raise data_error(faults.GREY_AS_RGB, folder)
         return [f"class {number}: {list(color)}" for number, color in enumerate(parts)], 0.0
-    # 0 and 255 alone are a class and its background
+    # if there is nothing but 0 and 255, they are background and a class
     known = sorted(ids if ids.keys() <= {0, IGNORE} else ids.keys() - {IGNORE})
     in_order = known == [*range(len(known))]
     if len(known) > MAX_CLASSES or not in_order:
@@ -126,19 +125,19 @@ def _entries(masks: Sequence[Path], progress: Callable[[int], None] | None) -> t
         return [f"class {id}: {id}" for id in known] + ([f"ignored: {IGNORE}"] if white else []), white
     with Image.open(masks[0]) as image:
         palette = (image.getpalette() if image.mode == "P" else None) or []
-    colors_of = {id: palette[3 * id : 3 * id + 3] for id in known}  # lent to the class file where a mask has them
+    colors_of = {id: palette[3 * id : 3 * id + 3] for id in known}  # empty without a palette
     return [f"class {id}{f': {color}' if len(color) == 3 else ''}" for id, color in colors_of.items()], white
 
 
 def _refuse_blends(folder: Path, pixels: Counter[int], kind: Kind) -> None:
-    """Refuse more values than there can be classes, or many values of which most are rare."""
+    """Reject more values than there can be classes, or many values that are mostly rare."""
     rare = sum(count < RARE * pixels.total() for count in pixels.values())
     if len(pixels) > MAX_CLASSES or (len(pixels) >= MANY and rare > len(pixels) / 2):
         raise data_error(kind, folder, f"{len(pixels)} or more in all masks, most of them rare")
 
 
 def _drawn(names: Sequence[Path], val: float, test: float, seed: int) -> list[list[Path]]:
-    """Names of the train, val and test split, each sorted."""
+    """Draw the names of the train, val and test split, each sorted."""
     order = np.random.default_rng(seed).permutation(len(names)).tolist()
     held_out = [max(1, round(share * len(names))) for share in (val, test)]
     if sum(held_out) >= len(names):

@@ -1,7 +1,7 @@
-"""The embedded dataset: road scenes drawn by a procedure, with CamVid's 11 classes. Nothing is downloaded or stored.
+"""The built-in dataset: procedurally drawn road scenes with CamVid's 11 classes. Nothing is downloaded or stored.
 
-It is there for smoke tests, tutorials and quick studies. Colours and light are random and overlap between classes, so
-that a model has to look at shape and context; thin poles, riders and slanted borders are where decoders differ.
+It serves smoke tests, tutorials and quick studies. Colours and light are random and overlap between classes, so a model
+has to use shape and context. Decoders differ most on thin poles, riders and slanted borders.
 """
 
 import hashlib
@@ -31,25 +31,23 @@ from segkit.data.datasets.streets_drawing import (
 )
 from segkit.tensors import IGNORE, RawImage, RawLabels, Size
 
-GENERATOR_VERSION = 1  # raise it whenever any label of any scene changes
+GENERATOR_VERSION = 1  # increase it whenever a label of any scene changes
 SPLITS = ("train", "val", "test")
 Side = Annotated[int, Ge(32), Le(2048)]  # pixels
-Seed = Annotated[
-    int, Ge(0), Le(2**32 - 1)
-]  # one word of a seed sequence: larger ones could meet another split's stream
-FAR, NEAR = 80.0, 1.0  # metres ahead of the camera between which things are drawn
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]  # one word of a seed sequence; more could equal another split's stream
+FAR, NEAR = 80.0, 1.0  # things are drawn between these distances in metres
 
 
 class Streets:
-    """Drawn road scenes: sample `index` of `split` depends on (seed, split, index) and the size, and on nothing else.
+    """Drawn road scenes; sample `index` of `split` depends only on (seed, split, index) and the size.
 
-    A scene drawn at another size of the same proportions is the same scene.
+    Another size with the same proportions gives the same scene.
 
     Args:
         split: "train", "val" or "test"; their scenes come from separate random streams.
         size: (height, width) in pixels, each from 32 to 2048.
-        train_images: number of scenes in the train split; likewise for `val_images` and `test_images`.
-        seed: 0 to 2**32 - 1.
+        train_images, val_images, test_images: number of scenes in each split.
+        seed: seed of the random streams, 0 to 2**32 - 1.
     """
 
     class_names: tuple[str, ...] = CLASS_NAMES
@@ -78,11 +76,11 @@ class Streets:
         return Sample(f"streets-{self.split}-{index:05d}", _photograph(canvas, street, labels, rng), labels)
 
     def labels(self, index: int) -> RawLabels:
-        """Labels alone, uint8 [H, W], 255 = ignored."""
+        """Return only the labels, uint8 [H, W], 255 = ignored."""
         return _draw(self._stream(index)[1], self.size)[0].labels()
 
     def fingerprint(self) -> str:
-        """SHA-256 over the arguments and the version of the generator: together they determine every label."""
+        """Return the SHA-256 of the arguments and the generator's version, which determine every label."""
         arguments = (GENERATOR_VERSION, self.split, self.size, sorted(self._counts.items()), self.seed)
         return hashlib.sha256(repr(arguments).encode()).hexdigest()
 
@@ -93,7 +91,7 @@ class Streets:
 
 @dataclass(frozen=True)
 class _Street:
-    """The plan of a street, in metres right of the camera: edges of the road, width of the pavements, house fronts."""
+    """Plan of a street, in metres right of the camera: edges of the road, width of the pavements, house fronts."""
 
     left: float
     right: float
@@ -102,7 +100,7 @@ class _Street:
 
 
 def _draw(rng: Generator, size: Size) -> tuple[Canvas, _Street]:
-    """One scene, painted from far to near, and its plan."""
+    """Draw one scene, from far to near, and return it with its plan."""
     aspect = size[1] / size[0]
     camera = drawing.Camera(
         height=rng.uniform(1.2, 2.3),
@@ -131,7 +129,7 @@ def _draw(rng: Generator, size: Size) -> tuple[Canvas, _Street]:
 
 
 def _draw_sky(canvas: Canvas, rng: Generator, low: drawing.Colour) -> None:
-    """A gradient down to the horizon, and clouds."""
+    """Draw a gradient down to the horizon, and clouds."""
     high = np.array(lighter(low, rng.uniform(0.65, 1.1))) + (0, 0, rng.uniform(0, 25))
     share = np.linspace(0, 2, len(canvas.pixels))[:, None].clip(0, 1)
     rows = np.full((len(share), 1, 4), SKY, np.uint8)
@@ -145,7 +143,7 @@ def _draw_sky(canvas: Canvas, rng: Generator, low: drawing.Colour) -> None:
 
 
 def _draw_ground(canvas: Canvas, rng: Generator, street: _Street) -> None:
-    """Pavement everywhere, the road with its lines on it, sometimes a strip of grass and a side road."""
+    """Draw pavement everywhere, the road with its lines, and sometimes a strip of grass and a side road."""
     camera, stone, tar = canvas.camera, pick_colour(rng, PAVEMENT), pick_colour(rng, ROAD)
     canvas.screen(np.array(drawing.rectangle(-2.0, camera.aspect + 2, camera.horizon - 0.01, 3.0)), stone, PAVEMENT)
     z = np.geomspace(NEAR, FAR, 16)
@@ -176,7 +174,7 @@ def _draw_ground(canvas: Canvas, rng: Generator, street: _Street) -> None:
 
 
 def _draw_skyline(canvas: Canvas, rng: Generator) -> None:
-    """Distant trees and houses, so that the street ends somewhere."""
+    """Draw distant trees and houses at the end of the street."""
     colours = {kind: pick_colour(rng, kind) for kind in (TREE, BUILDING)}
     for x in np.arange(-110, 110, 13.0).tolist():
         x -= canvas.camera.bend * FAR**2
@@ -191,7 +189,7 @@ def _draw_skyline(canvas: Canvas, rng: Generator) -> None:
 
 
 def _draw_side(canvas: Canvas, rng: Generator, street: _Street, side: int) -> None:
-    """Houses, trees, fences and gaps along one side of the street, from far to near."""
+    """Draw houses, trees, fences and gaps along one side of the street, from far to near."""
     wall, leafy, z1 = street.walls[(side + 1) // 2], rng.uniform(0.1, 0.8), FAR * 0.9
     while z1 > NEAR + 1:
         z0 = max(NEAR, z1 - rng.uniform(7, 20))
@@ -206,7 +204,7 @@ def _draw_side(canvas: Canvas, rng: Generator, street: _Street, side: int) -> No
 
 
 def _draw_things(canvas: Canvas, rng: Generator, street: _Street) -> None:
-    """Cars, people, poles and trees along the kerb, from far to near."""
+    """Draw cars, people, poles and trees along the kerb, from far to near."""
     left, right = street.left, street.right
 
     def kerb(reach: float) -> float:
@@ -217,7 +215,7 @@ def _draw_things(canvas: Canvas, rng: Generator, street: _Street) -> None:
         return rng.uniform(left + margin, right - margin)
 
     def ahead(x: float, closest: int, farthest: int) -> float:
-        """A distance at which a thing at x is likely to be inside the picture."""
+        """Draw a distance at which a thing at x is likely to be visible."""
         least = max(closest, 1.7 * abs(x))
         return least * (max(farthest, least + 1) / least) ** rng.random()
 
@@ -240,7 +238,7 @@ def _draw_things(canvas: Canvas, rng: Generator, street: _Street) -> None:
 
 
 def _draw_hood(canvas: Canvas, rng: Generator) -> None:
-    """In some scenes, the hood of the car that carries the camera: void."""
+    """Draw in some scenes the hood of the car that carries the camera, which is void."""
     if rng.random() > 0.35:
         return
     wide, top, colour = canvas.camera.aspect, 1 - rng.uniform(0.05, 0.12), pick_colour(rng, IGNORE)
@@ -252,7 +250,7 @@ def _draw_hood(canvas: Canvas, rng: Generator) -> None:
 
 
 def _photograph(canvas: Canvas, street: _Street, labels: RawLabels, rng: Generator) -> RawImage:
-    """The image [H, W, 3]: surfaces get texture, the scene light and shadow, the camera blur and noise."""
+    """Return the image [H, W, 3], with texture on surfaces, light and shadow, blur and noise."""
     image, (height, width) = canvas.picture().astype(np.float32), canvas.size
     grain = rng.uniform(1, 6, (2, IGNORE + 1)).astype(np.float32)
     grain[:, TREE] = rng.uniform(4, 15, 2)
@@ -272,7 +270,7 @@ def _photograph(canvas: Canvas, street: _Street, labels: RawLabels, rng: Generat
 
 
 def _shadow(canvas: Canvas, street: _Street, rng: Generator) -> np.ndarray:
-    """Share of the light [H, W] that arrives where a house or a tree shades a part of the street."""
+    """Return the share of light [H, W] that arrives if a house or a tree shades a part of the street."""
     z0, reach = rng.uniform(3, 12), rng.uniform(0.2, 1.0) * (street.right - street.left)
     x0, x1 = (-20.0, street.left + reach) if rng.random() < 0.5 else (street.right - reach, 20.0)
     skew, z1 = rng.uniform(-2, 2), z0 + rng.uniform(2, 15)

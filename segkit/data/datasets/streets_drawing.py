@@ -1,7 +1,7 @@
-"""The camera, the canvas and the things that stand in a street drawn by `streets.py`.
+"""Camera, canvas and the things in a street that `streets.py` draws.
 
-The world is in metres: X to the right, Y up from the road, Z ahead of the camera. The screen is in image heights from
-the top left corner. Colours are RGB tuples, 0..255.
+World coordinates are metres: X to the right, Y up from the road, Z ahead of the camera. Screen coordinates are image
+heights from the top left corner. Colours are RGB tuples, 0..255.
 """
 
 import math
@@ -18,7 +18,7 @@ SKY, BUILDING, POLE, ROAD, PAVEMENT, TREE, SIGN, FENCE, CAR, PEDESTRIAN, BICYCLI
 OVERSAMPLING = 2
 Colour = tuple[float, float, float]
 
-# Lowest and highest grey, a hue added by a random share, spread per channel. They overlap: colour alone tells little.
+# Lowest and highest grey, a hue that is added with a random weight, spread per channel. The colours of classes overlap.
 COLOURS = {
     SKY: (160, 250, (-50, -8, 35), 6),
     BUILDING: (55, 215, (40, 0, -30), 14),
@@ -48,7 +48,7 @@ FRAME = np.array([(0.5, 1.05), (0.4, 1.0), (0.55, 0.34), (0.4, 0.8), (0, 0.34), 
 
 
 def pick_colour(rng: Generator, kind: int) -> Colour:
-    """A random colour for one thing of class `kind`."""
+    """Draw a random colour for one thing of class `kind`."""
     low, high, hue, spread = COLOURS[kind]
     level, share, *rgb = rng.random(5).tolist()
     level, share = low + (high - low) * level, 1.3 * share - 0.3
@@ -57,7 +57,7 @@ def pick_colour(rng: Generator, kind: int) -> Colour:
 
 
 def lighter(colour: Colour, factor: float) -> Colour:
-    """The colour times a factor; below 1 it is darker."""
+    """Return the colour times a factor; a factor below 1 makes it darker."""
     return colour[0] * factor, colour[1] * factor, colour[2] * factor
 
 
@@ -74,7 +74,7 @@ class Camera:
     aspect: float  # width / height of the image
 
     def project(self, points: np.ndarray) -> np.ndarray:
-        """Screen position [..., 2] of world points [..., 3], before the roll."""
+        """Return screen positions [..., 2] of world points [..., 3], before the roll."""
         z = points[..., 2]
         screen = np.empty((*points.shape[:-1], 2))
         screen[..., 0] = self.centre + self.focal * (points[..., 0] / z + self.bend * z)
@@ -83,11 +83,11 @@ class Camera:
 
 
 class Canvas:
-    """Colour and class id in one array of four channels: whatever is painted enters picture and labels alike.
+    """Colour and class id in one array of four channels, so that everything is painted into picture and labels alike.
 
     Args:
         size: (height, width) of the finished image; the canvas is `OVERSAMPLING` times as fine.
-        camera: how the world is projected.
+        camera: camera that projects the world.
         haze: colour into which distant things fade.
         visibility: distance in metres at which 63 % of a thing's colour is haze.
     """
@@ -101,29 +101,29 @@ class Canvas:
         self._shift = np.array([camera.aspect / 2, 0.5]) @ (np.eye(2) * self._unit - self._rotation)
 
     def labels(self) -> RawLabels:
-        """Class ids [H, W]: one canvas pixel of each square, never a mixture."""
+        """Return class ids [H, W]: one canvas pixel of each square, never a mixture."""
         return np.ascontiguousarray(self.pixels[::OVERSAMPLING, ::OVERSAMPLING, 3])
 
     def picture(self) -> RawImage:
-        """RGB image [H, W, 3]: the mean of the canvas pixels in each square."""
+        """Return the RGB image [H, W, 3]: the mean of the canvas pixels in each square."""
         return cv2.resize(self.pixels, self.size[::-1], interpolation=cv2.INTER_AREA)[..., :3]
 
     def locate(self, points: np.ndarray) -> np.ndarray:
-        """Canvas pixels [..., 2] of world points [..., 3]."""
+        """Return canvas pixels [..., 2] of world points [..., 3]."""
         return self._pixel(self.camera.project(points))
 
     def shows(self, x: float, z: float, margin: float) -> bool:
-        """True if something `margin` metres wide at (x, 0, z) may be in the picture."""
+        """Return True if a thing that is `margin` metres wide at (x, 0, z) may be visible."""
         camera = self.camera
         column, reach = camera.centre + camera.focal * (x / z + camera.bend * z), camera.focal * margin / z
         return -reach - 0.1 < column < camera.aspect + reach + 0.1
 
     def screen(self, outlines: np.ndarray, colour: Colour, kind: int) -> None:
-        """Fill polygons [N, 2] or [M, N, 2] given on the screen, before the roll."""
+        """Fill polygons [N, 2] or [M, N, 2] in screen coordinates, before the roll."""
         self._paint(self._pixel(outlines), self._value(colour, 0.0, kind))
 
     def fill(self, outlines: np.ndarray | Sequence, colour: Colour, kind: int) -> None:
-        """Fill polygons [N, 3] or [M, N, 3] given in the world."""
+        """Fill polygons [N, 3] or [M, N, 3] in world coordinates."""
         points = np.asarray(outlines, float)
         self._paint(self.locate(points), self._value(colour, points.item(2), kind))
 
@@ -132,7 +132,7 @@ class Canvas:
         self._paint(self._upright(x, z, outlines), self._value(colour, z, kind))
 
     def stroke(self, x: float, z: float, path: np.ndarray | Sequence, width: float, colour: Colour, kind: int) -> None:
-        """Draw an open path [N, 2] like `stand`, `width` metres wide but never less than an image pixel."""
+        """Draw an open path [N, 2] in the coordinates of `stand`, `width` metres wide but at least an image pixel."""
         thickness = max(OVERSAMPLING, round(width * self.camera.focal / z * self._unit))
         cv2.polylines(self.pixels, [self._upright(x, z, path)], False, self._value(colour, z, kind), thickness)
 
@@ -149,7 +149,7 @@ class Canvas:
 
     def _paint(self, outlines: np.ndarray, value: tuple[float, float, float, int]) -> None:
         for outline in outlines if outlines.ndim == 3 else outlines[None]:
-            cv2.fillPoly(self.pixels, [outline], value)  # one by one: in one call an overlap is a hole
+            cv2.fillPoly(self.pixels, [outline], value)  # one by one: in a single call, overlaps would be holes
 
     def _value(self, colour: Colour, z: float, kind: int) -> tuple[float, float, float, int]:
         clear = math.exp(-z / self._visibility)
@@ -158,7 +158,7 @@ class Canvas:
 
 
 def rectangle(x0: float, x1: float, y0: float, y1: float) -> list[tuple[float, float]]:
-    """The outline of an upright rectangle."""
+    """Return the outline of an upright rectangle."""
     return [(x0, y0), (x1, y0), (x1, y1), (x0, y1)]
 
 
@@ -167,7 +167,7 @@ def _flank(x: float, y0: float, y1: float, z0: float, z1: float) -> list[tuple[f
 
 
 def _panes(u0: float, u1: float, height: float, pitch: tuple[float, float], share: float) -> np.ndarray:
-    """Outlines [M, 4, 2] of a grid of windows about `pitch` metres apart on a wall from u0 to u1."""
+    """Return outlines [M, 4, 2] of a grid of windows about `pitch` metres apart on a wall from u0 to u1."""
     columns, rows = max(1, int((u1 - u0) / pitch[0])), max(1, int(height / pitch[1]))
     across, up = (u1 - u0) / columns, height / rows
     corners = np.empty((rows, columns, 4, 2))
@@ -178,7 +178,7 @@ def _panes(u0: float, u1: float, height: float, pitch: tuple[float, float], shar
 
 
 def draw_building(canvas: Canvas, rng: Generator, side: int, wall: float, z0: float, z1: float) -> None:
-    """A house along the street from z0 to z1, its front `wall` metres to the `side` (-1 left, 1 right)."""
+    """Draw a house along the street from z0 to z1, its front `wall` metres to the `side` (-1 left, 1 right)."""
     low, high = (3.5, 6, 1.5, 0.35, 1.6, 2.4, 0.7, 0.2), (13, 12, 4, 0.7, 3.5, 3.3, 1.25, 0.9)
     height, depth, ridge, share, across, up, bright, dim = rng.uniform(low, high).tolist()
     colour, glass = pick_colour(rng, BUILDING), lighter(pick_colour(rng, SKY), dim)
@@ -196,7 +196,7 @@ def draw_building(canvas: Canvas, rng: Generator, side: int, wall: float, z0: fl
 
 
 def draw_fence(canvas: Canvas, rng: Generator, x: float, z0: float, z1: float) -> None:
-    """A fence along the street from z0 to z1, with slats and a rail."""
+    """Draw a fence along the street from z0 to z1, with slats and a rail."""
     colour, height = pick_colour(rng, FENCE), rng.uniform(0.9, 2.0)
     canvas.fill(_flank(x, 0.0, height, z0, z1), colour, FENCE)
     slats = [_flank(x, 0.0, height * 0.9, z, z + 0.2) for z in np.arange(z0, z1, rng.uniform(0.5, 1.2)).tolist()]
@@ -205,7 +205,7 @@ def draw_fence(canvas: Canvas, rng: Generator, x: float, z0: float, z1: float) -
 
 
 def draw_tree(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
-    """A trunk under an irregular crown of lighter and darker leaves."""
+    """Draw a trunk under an irregular crown of lighter and darker leaves."""
     low, high = (1.0, 1.2, 0.08, -0.4, 0.8, 0.55, 1.15), (2.6, 2.8, 0.2, 0.4, 1.4, 0.85, 1.5)
     radius, bare, wide, lean, tall, dark, light = rng.uniform(low, high).tolist()
     if not canvas.shows(x, z, 1.3 * radius):
@@ -222,7 +222,7 @@ def draw_tree(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
 
 
 def draw_pole(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
-    """A lamp post, sometimes with an arm over the road, or a shorter post; some carry a sign."""
+    """Draw a lamp post, sometimes with an arm over the road, or a shorter post; some carry a sign."""
     colour, tall = pick_colour(rng, POLE), rng.random() < 0.65
     height, lean = rng.uniform(4.5, 8.5) if tall else rng.uniform(2.2, 3.4), rng.uniform(-0.1, 0.1)
     path = [(0, 0), (lean, height)]
@@ -237,7 +237,7 @@ def draw_pole(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
 
 
 def draw_car(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
-    """A car, van or bus, seen from behind or in front, or from the side when it crosses."""
+    """Draw a car, van or bus, from behind or in front, or from the side when it crosses."""
     colour, glass = pick_colour(rng, CAR), lighter(pick_colour(rng, SKY), rng.uniform(0.15, 0.7))
     wide, long, belt, top, inset = 1.8, 4.2, rng.uniform(0.8, 1.0), rng.uniform(1.35, 1.6), 0.2
     if rng.random() < 0.2:  # van or bus
@@ -245,7 +245,7 @@ def draw_car(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
     if rng.random() < 0.2:
         wide, long = long, wide
     half, x0, x1, z1 = wide / 2, x - wide / 2, x + wide / 2, z + long
-    near, upper = (x0, x0 + inset) if x > 0 else (x1, x1 - inset)  # the flank that may be seen
+    near, upper = (x0, x0 + inset) if x > 0 else (x1, x1 - inset)  # the flank that may be visible
     front, rear = z + 0.75 * inset * long, z1 - inset * long
     dark, tyre = lighter(colour, rng.uniform(0.55, 0.9)), (25.0, 25.0, 28.0)
     canvas.fill([(x0, 0, z - 0.1), (x1, 0, z - 0.1), (x1, 0, z1), (x0, 0, z1)], (30.0, 30.0, 32.0), ROAD)
@@ -263,7 +263,7 @@ def draw_car(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
 
 
 def draw_pedestrian(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
-    """A grown-up or a child, standing or walking."""
+    """Draw an adult or a child, standing or walking."""
     size, stride = max(1.0, rng.uniform(0.6, 1.6)) ** -1, 0.1 + rng.uniform(0.0, 0.35)
     trousers, coat, skin = (pick_colour(rng, PEDESTRIAN) for _ in range(3))
     legs = [[(-0.16, 0.9), (0.16, 0.9), (foot + 0.09, 0), (foot - 0.09, 0)] for foot in (-stride, stride)]
@@ -273,7 +273,7 @@ def draw_pedestrian(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
 
 
 def draw_bicyclist(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
-    """A rider on a thin frame, from the side or from behind."""
+    """Draw a rider on a thin frame, from the side or from behind."""
     metal, trousers, coat, skin = (pick_colour(rng, BICYCLIST) for _ in range(4))
     if rng.random() < 0.5:
         canvas.stroke(x, z, [(0, 0), (0, 0.9)], 0.08, metal, BICYCLIST)
@@ -293,7 +293,7 @@ def draw_bicyclist(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
 
 
 def draw_litter(canvas: Canvas, rng: Generator, x: float, z: float) -> None:
-    """Something that no class names (a bin, a crate, a trolley): void."""
+    """Draw a thing of no class (a bin, a crate, a trolley), which is void."""
     wide, high, tilt = rng.uniform(0.25, 0.8), rng.uniform(0.5, 1.3), rng.uniform(-0.2, 0.2)
     outline = [(-wide, 0), (wide, 0), (wide * 0.8 + tilt, high), (-wide * 0.9 + tilt, high * 0.9)]
     canvas.stand(x, z, outline, pick_colour(rng, IGNORE), IGNORE)

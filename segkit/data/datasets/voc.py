@@ -20,7 +20,7 @@ CLASS_NAMES = (
 
 
 def voc_color(index: int) -> tuple[int, int, int]:
-    """RGB of a class id: the bits of the id, spread over the three channels.
+    """Return the RGB colour of a class id: the bits of the id, spread over the three channels.
 
     Source: VOCdevkit's VOClabelcolormap.m.
     """
@@ -32,10 +32,8 @@ def voc_color(index: int) -> tuple[int, int, int]:
 
 
 PALETTE = np.array([voc_color(index) for index in range(len(CLASS_NAMES))], np.uint8)
-
-
 CLASSES = plain_classes(CLASS_NAMES, PALETTE, void_color=voc_color(IGNORE))
-SIZES = {  # images of the published splits
+SIZES = {  # number of images in the published splits
     "train": 1464, "val": 1449, "trainval": 2913, "trainaug": 10582, "seg11valid": 736, "sbd/train": 8498,
     "sbd/val": 2857, "sbd/train_noval": 5623,
 }  # fmt: skip
@@ -45,22 +43,23 @@ EXPECTED = "one image id, such as 2007_000032"
 def voc(
     *, root: Path, sbd: Path | None = None, train: str = "train", val: str = "val", test: str | None = None
 ) -> Layout:
-    """VOC2012: ROOT/JPEGImages/ID.jpg with ROOT/SegmentationClass/ID.png; 255 (borders, difficult objects) is ignored.
+    """Return VOC2012: ROOT/JPEGImages/ID.jpg with ROOT/SegmentationClass/ID.png; label 255 (borders) is ignored.
 
-    RGB masks in VOC's colours are read too. A split is the name of a list in ROOT/ImageSets/Segmentation, with or
-    without `voc2012/` before it, or one of these:
+    Label 255 marks borders and difficult objects. RGB masks in VOC's colours are read too. A split is the name of a
+    list in ROOT/ImageSets/Segmentation, with or without the prefix `voc2012/`, or one of these:
 
     - `sbd/train`, `sbd/val`, `sbd/train_noval`: a list of SBD, with its own images and labels, which have no ignored
       borders.
-    - `trainaug`: VOC's `train`, then all of SBD that is in neither `train` nor `val`. Without `sbd`: the list
-      trainaug.txt beside the others, with the labels of ROOT/SegmentationClassAug, which others converted.
+    - `trainaug`: VOC's `train`, then all images of SBD that are in neither `train` nor `val`. Without `sbd`, the list
+      trainaug.txt beside the others, with the converted labels of ROOT/SegmentationClassAug.
     - `seg11valid`: VOC2011's val without the images of SBD's train, on which FCN is scored.
 
     Args:
         root: the folder VOC2012, or VOCdevkit above it.
-        sbd: SBD's folder with img, cls and its lists, or one with it as `dataset` or `benchmark_RELEASE/dataset`.
-        train: the train split; likewise `val` and `test`. The labels of the official test set are secret, so null, for
-            `test`, is what `val` is.
+        sbd: SBD's folder with img, cls and its lists, or one that holds it as `dataset` or `benchmark_RELEASE/dataset`.
+        train: name of the train split.
+        val: name of the val split.
+        test: name of the test split; null: the same as `val`, because the labels of the official test set are secret.
     Raises:
         InputError: if there is no such folder.
     Source: Everingham et al., The PASCAL Visual Object Classes Challenge 2012; Hariharan et al. 2011 (SBD); seg11valid
@@ -82,10 +81,10 @@ def voc(
 
 
 class _Sources:
-    """Images and labels of named splits.
+    """Images and labels of splits, by name.
 
     Args:
-        root: VOC2012.
+        root: the folder VOC2012.
         sbd: the folder with img and cls, or one above it, or None.
     """
 
@@ -134,5 +133,5 @@ class _Sources:
 
 
 def _is_id(line: str) -> bool:
-    """True for an id; False for a path or more than one word."""
+    """Return True for an id, False for a path or several words."""
     return re.fullmatch(r"[\w.-]+", line) is not None and not line.startswith(".")

@@ -1,1 +1,1 @@
-"""Public datasets, fetched and unpacked. Nothing else depends on this."""
+"""Download of public datasets. No other package depends on this one."""

@@ -1,4 +1,4 @@
-"""Tar and zip archives from elsewhere: every member is checked, then all are unpacked or none."""
+"""Safe unpacking of downloaded tar and zip archives: all members are checked, then all are unpacked or none."""
 
 import errno
 import lzma
@@ -19,11 +19,11 @@ from segkit.system.files import require_space, sync_folder
 
 MAX_BYTES = 200_000_000_000
 MAX_MEMBERS = 500_000
-MAX_RATIO = 1_000  # of bytes unpacked to bytes of the archive
-SMALL = 10_000_000  # bytes that may be unpacked whatever the ratio
+MAX_RATIO = 1_000  # of unpacked bytes to bytes of the archive
+SMALL = 10_000_000  # unpacked bytes that are allowed whatever the ratio
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError)
-DAMAGE += (ValueError, LookupError, RuntimeError, OverflowError, MemoryError)  # of headers that declare nonsense
-BAD_NAME = (None, errno.EINVAL, errno.EISDIR, errno.ENAMETOOLONG)  # errors of the system that are not the disk's
+DAMAGE += (ValueError, LookupError, RuntimeError, OverflowError, MemoryError)  # from nonsense in headers
+BAD_NAME = (None, errno.EINVAL, errno.EISDIR, errno.ENAMETOOLONG)  # system errors not caused by the disk
 
 
 def unpack(
@@ -36,24 +36,24 @@ def unpack(
 ) -> None:
     """Unpack an archive into the new folder `root`.
 
-    Until all of it is on the disk, it is in the hidden folder `.NAME.partial` beside `root`, which is removed after any
-    failure; no other process may be unpacking into the same `root`.
+    Until everything is on the disk, it is in the hidden folder `.NAME.partial` beside `root`, which is removed after
+    any failure. No other process may be unpacking into the same `root`.
 
     Args:
         archive: tar (plain, gzip, bzip2 or xz) or zip, recognized by its content.
         inside: folder of the archive that becomes `root`, such as `VOCdevkit/VOC2012`; `*` stands for any one name.
-        finish: called with the folder once everything is in it; may check it and add to it.
-        progress: called for each file, with its bytes.
+        finish: called with the complete folder; may check it and add files.
+        progress: called with the size in bytes of each file.
     Raises:
-        InputError: if `root` exists, or the archive is damaged, has not exactly one folder `inside`, or has a member
-            that is no plain file or folder, leads out of its folder, meets another one or is too large.
-        RunError: if there is too little space; nothing was written.
+        InputError: if `root` exists, or the archive is damaged, does not have exactly one folder `inside`, or has a
+            member that is not a regular file or folder, leads out of its folder, collides with another or is too large.
+        RunError: if there is too little space; nothing is written then.
         OSError: if writing fails.
     """
     if os.path.lexists(root):
         raise InputError(f"{root} exists; {archive} was not unpacked. Remove the folder, or choose another.")
     partial = root.with_name(f".{root.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)  # of a killed process
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed process
     partial.mkdir(parents=True)
     try:
         _extract(archive, partial, progress)
@@ -64,7 +64,7 @@ def unpack(
                 "Check that it is the right archive."
             )
         finish(found[0])
-        os.sync()  # after a loss of power, names could otherwise be there before their content
+        os.sync()  # else a loss of power could leave file names without content
         found[0].rename(root)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -72,12 +72,15 @@ def unpack(
 
 
 def _extract(archive: Path, folder: Path, progress: Callable[[int], object]) -> None:
-    """Check all members of an archive and the space for them, then write them: names and contents, never rights, owners
-    or times."""
+    """Check the members of an archive and the disk space, then write their names and contents, without rights or times.
+
+    Owners are not restored either.
+    """
 
     def taken(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
         progress(member.size)
-        return tarfile.data_filter(member, path).replace(mode=None, mtime=None, deep=False)  # pyright: ignore[reportArgumentType]
+        checked = tarfile.data_filter(member, path)
+        return checked.replace(mode=None, mtime=None, deep=False)  # pyright: ignore[reportArgumentType]
 
     limit = min(MAX_BYTES, max(SMALL, MAX_RATIO * archive.stat().st_size))
     with archive.open("rb") as file:
@@ -114,9 +117,9 @@ def _zip_member(member: zipfile.ZipInfo) -> tuple[str, int, str]:
 
 
 def _checked_size(members: Iterable[tuple[str, int, str]], limit: int) -> int:
-    """Return the bytes of all members, given as (name, bytes, kind); raise ValueError for one that cannot be taken.
+    """Return the total bytes of members, given as (name, bytes, kind); raise ValueError for an unsafe one.
 
-    Names are compared as on a disk that ignores case.
+    Names are compared as on a case-insensitive disk.
     """
     files: set[tuple[str, ...]] = set()
     folders: set[tuple[str, ...]] = {()}
@@ -147,9 +150,9 @@ def _checked_size(members: Iterable[tuple[str, int, str]], limit: int) -> int:
 
 
 def _require_end(tar: tarfile.TarFile) -> None:
-    """Read the end of a tar whose members were all read: blocks of zeros, and the checksum of a compressed file.
+    """Check that a tar, after its last member, ends in blocks of zeros and, if compressed, with the right checksum.
 
-    tarfile takes a damaged header for the end.
+    tarfile alone would take a damaged header for the end.
     """
     assert tar.fileobj is not None
     tar.fileobj.seek(tar.offset)

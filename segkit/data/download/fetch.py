@@ -1,4 +1,4 @@
-"""A public dataset from its publisher to its folder, which is there whole or not at all."""
+"""Download of a public dataset into its folder, completely or not at all."""
 
 import os
 import shutil
@@ -14,10 +14,10 @@ SILENT = Show()
 
 
 def is_there(source: Source, root: Path) -> bool:
-    """Tell if a dataset is in its folder already.
+    """Return True if a dataset is already in its folder.
 
     Raises:
-        InputError: if something else is there.
+        InputError: if the folder holds something else.
     """
     folder = root / source.folder
     if not os.path.lexists(folder):
@@ -31,14 +31,14 @@ def is_there(source: Source, root: Path) -> bool:
 
 
 def fetch(source: Source, root: Path, *, archives: Sequence[Path] = (), show: Show = SILENT) -> None:
-    """Download a dataset, check it and unpack it into its folder below `root`, unless it is there.
+    """Download a dataset, check it and unpack it into its folder below `root`, unless it is already there.
 
     An interrupted call is resumed by the next one. No other process may be fetching the same dataset.
 
     Args:
-        archives: files of the dataset that the user has; they stay. The others are downloaded.
+        archives: files of the dataset that the user already has; they are kept. The others are downloaded.
     Raises:
-        InputError: if the folder is there but not complete, or an archive is not the published one or cannot be
+        InputError: if the folder exists but is not complete, or an archive is not the published one or cannot be
             unpacked.
         RunError: if a file cannot be downloaded.
     """
@@ -48,7 +48,7 @@ def fetch(source: Source, root: Path, *, archives: Sequence[Path] = (), show: Sh
     root.mkdir(parents=True, exist_ok=True)
     paths = {file: given.get(file.name, root / f".{file.name}") for file in source.files}
     downloaded = [file for file in source.files if file.name not in given]
-    for file in reversed(downloaded):  # the archive, which is large, last
+    for file in reversed(downloaded):  # the large archive last
         download(file, paths[file], unpacked=source.unpacked or file.size or 0, show=show)
         show.line(f"{file.name}: {'SHA-256 as published' if file.sha256 else 'complete'}")
     archive, *others = source.files
@@ -73,7 +73,7 @@ def fetch(source: Source, root: Path, *, archives: Sequence[Path] = (), show: Sh
         if not downloaded:
             raise
         for file in downloaded:
-            if file.sha256 is None:  # else the next call would download the same bytes
+            if file.sha256 is None:  # with a checksum, the next call would only download the same bytes
                 paths[file].unlink()
         raise RunError(str(error)) from None
     for file in downloaded:
@@ -81,7 +81,7 @@ def fetch(source: Source, root: Path, *, archives: Sequence[Path] = (), show: Sh
 
 
 def _recognized(source: Source, archives: Sequence[Path]) -> dict[str, Path]:
-    """Return which of a dataset's files the user gave, by name."""
+    """Return name -> path of the dataset's files that the user gave."""
     found: dict[str, Path] = {}
     for path in archives:
         if not path.is_file():

@@ -1,4 +1,4 @@
-"""Downloads over HTTP: retried, resumed, and whole or not there."""
+"""HTTP downloads with retries that resume, and leave a complete file or none."""
 
 import os
 import re
@@ -18,9 +18,9 @@ from segkit.errors import RunError
 from segkit.system.files import megabytes, require_space, write_failure, write_text
 
 TIMEOUT = (10, 30)  # seconds to wait for a connection, and for the next bytes
-WAITS = (1, 2, 4, 8)  # seconds before each further attempt, as long as attempts bring nothing
-LONGEST_WAIT = 60  # seconds, if the server asks for more
-PROGRESS = 1_000_000  # bytes; an attempt that brought as many was no failure
+WAITS = (1, 2, 4, 8)  # seconds before each further attempt after failures in a row
+LONGEST_WAIT = 60  # seconds, even if the server asks for more
+PROGRESS = 1_000_000  # bytes; an attempt that downloads this much does not count as a failure
 RETRIED = {408, 425, 429, 500, 502, 503, 504}
 OTHERWISE = "Or download it in another way and pass it with --from-archive FILE."
 
@@ -30,9 +30,9 @@ class Show:
     """Output for the user.
 
     Args:
-        line: called with a line for each thing that is done.
-        bar: called with a description, all bytes if known, and those done before; gives what to call with the number of
-            bytes just done.
+        line: called with a line of text for each step.
+        bar: called with a description, the total bytes if known, and the bytes done before; yields a function to call
+            with the number of bytes just done.
     """
 
     line: Callable[[str], object] = lambda _: None
@@ -40,7 +40,7 @@ class Show:
 
 
 class _Retry(Exception):
-    """Worth another attempt, after `wait` seconds or more."""
+    """Failure after which to retry, after at least `wait` seconds."""
 
     def __init__(self, reason: str, wait: float = 0):
         super().__init__(reason)
@@ -48,22 +48,22 @@ class _Retry(Exception):
 
 
 def download(file: SourceFile, path: Path, *, unpacked: int, show: Show) -> None:
-    """Download a file to `path`, unless it is there, and check its size and checksum; a wrong file is removed.
+    """Download a file to `path`, unless it exists, and check its size and checksum; a wrong file is removed.
 
-    Until it is whole, what has arrived is in `PATH.part`, and the version that the server named in
-    `PATH.version`. That stays after any failure, and is resumed if the server still has that version.
+    Until the file is complete, its first part is in `PATH.part`, and the server's version of it in `PATH.version`. Both
+    stay after any failure, and the download is resumed if the server still has that version.
 
     Args:
-        unpacked: bytes for which there must be space besides.
+        unpacked: bytes of space that must be free in addition to the file.
     Raises:
-        RunError: if the file cannot be downloaded, is not the published one, or has no space.
+        RunError: if the file cannot be downloaded, is not the published one, or there is too little space.
     """
     part = path.with_name(f"{path.name}.part")
     reached, failures = 0, 0
     with requests.Session() as session:
         session.max_redirects = 5
         if file.url.lower().startswith("https:"):
-            del session.adapters["http://"]  # no redirect leads there
+            del session.adapters["http://"]  # forbid redirects to http
         while not path.is_file():
             try:
                 _attempt(session, file, part, unpacked, show)
@@ -93,9 +93,9 @@ def download(file: SourceFile, path: Path, *, unpacked: int, show: Show) -> None
 
 
 def _attempt(session: requests.Session, file: SourceFile, part: Path, unpacked: int, show: Show) -> None:
-    """Download what is missing of a file to `part`."""
+    """Download the missing rest of a file to `part`."""
     here, version = _resumable(part)
-    headers = {"Accept-Encoding": "identity"}  # the bytes that have the checksum
+    headers = {"Accept-Encoding": "identity"}  # the checksum is of the unencoded bytes
     if here:
         headers |= {"Range": f"bytes={here}-", "If-Range": version}
     with session.get(file.url, headers=headers, stream=True, timeout=TIMEOUT) as response:
@@ -130,7 +130,7 @@ def _attempt(session: requests.Session, file: SourceFile, part: Path, unpacked: 
         if not here:
             _forget(part)
             etag = headers.get("ETag", "")
-            strong = etag and not etag.startswith("W/")  # If-Range takes no other
+            strong = etag and not etag.startswith("W/")  # If-Range needs a strong one
             write_text(part.with_suffix(".version"), etag if strong else headers.get("Last-Modified", ""))
         done = f", of which {megabytes(here)} are here" if here else ""
         show.line(f"{file.name}: {megabytes(size) if size else 'unknown size'} from {file.url}{done}")
@@ -148,7 +148,7 @@ def _attempt(session: requests.Session, file: SourceFile, part: Path, unpacked: 
                         raise RunError(f"{file.url} sends more than {most} bytes; {file.name} was removed. {OTHERWISE}")
                     target.write(chunk)
                     advance(len(chunk))
-        except BrokenPipeError:  # nobody reads the bar
+        except BrokenPipeError:  # from printing the bar
             raise
         except OSError as error:
             raise write_failure(part, most, error) from None
@@ -157,26 +157,26 @@ def _attempt(session: requests.Session, file: SourceFile, part: Path, unpacked: 
 
 
 def _resumable(part: Path) -> tuple[int, str]:
-    """Return the bytes that have arrived, and their version on the server; (0, "") if they cannot be resumed."""
+    """Return the number of downloaded bytes and their version on the server; (0, "") if they cannot be resumed."""
     try:
         found, version = part.lstat(), part.with_suffix(".version").read_text(encoding="utf-8")
     except (OSError, ValueError):
         return 0, ""
-    plain = stat.S_ISREG(found.st_mode) and found.st_nlink == 1  # no link, through which another file would be written
+    plain = stat.S_ISREG(found.st_mode) and found.st_nlink == 1  # not a link, which would write to another file
     return (found.st_size, version) if plain and version and version.isprintable() else (0, "")
 
 
 def _forget(part: Path) -> None:
-    """Remove what has arrived of a file."""
+    """Remove the downloaded part of a file."""
     part.unlink(missing_ok=True)
     part.with_suffix(".version").unlink(missing_ok=True)
 
 
 def _reason(error: Exception) -> tuple[str, bool]:
-    """Return in a few words what went wrong with a connection, and if another attempt may go better."""
+    """Return the reason of a failed connection in a few words, and True if a retry may succeed."""
     if isinstance(error, requests.exceptions.InvalidSchema):
         return f"a redirect leaves https or the web ({error})", False
-    if isinstance(error, ValueError | requests.TooManyRedirects):  # of an address
+    if isinstance(error, ValueError | requests.TooManyRedirects):  # a bad address
         return str(error).rstrip("."), False
     if isinstance(error, requests.exceptions.SSLError):
         unverified = "CERTIFICATE_VERIFY_FAILED" in str(error)

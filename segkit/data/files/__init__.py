@@ -1,1 +1,1 @@
-"""Image and label files, decoded or refused."""
+"""Readers of image and label files."""

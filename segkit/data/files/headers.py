@@ -1,5 +1,4 @@
-"""Headers of image and label files: format, size and bits, read without decoding, and refused where they cannot be
-used."""
+"""Headers of image and label files (format, size, bits), read without decoding and rejected if unusable."""
 
 import struct
 from dataclasses import dataclass
@@ -20,8 +19,8 @@ from segkit.data.files.png import (
     png_header,
 )
 
-MAX_PIXELS = 89_000_000  # Pillow takes for a bomb what has 0.5% more
-_NO_FRAME = (0xC4, 0xC8, 0xCC)  # of the markers C0..CF, those that begin no frame
+MAX_PIXELS = 89_000_000  # Pillow rejects images with 0.5% more as decompression bombs
+_NO_FRAME = (0xC4, 0xC8, 0xCC)  # those of the markers C0..CF that do not begin a frame
 Color = Literal["grey", "RGB", "palette", "grey and alpha", "RGB and alpha", "CMYK"]
 _PNG: dict[int, Color] = {
     GREY: "grey", RGB: "RGB", PALETTE: "palette", GREY_ALPHA: "grey and alpha", RGB_ALPHA: "RGB and alpha",
@@ -35,10 +34,10 @@ class Header:
     """Properties that a file declares.
 
     Attributes:
-        height, width: pixels; 0: only decoding tells.
-        depth: bits a channel.
-        color: its channels.
-        png: of a PNG file.
+        height, width: pixels; 0 if only decoding can tell.
+        depth: bits per channel.
+        color: kind of channels, such as RGB.
+        png: header of a PNG file.
     """
 
     format: Literal["PNG", "JPEG", "MAT"]
@@ -50,13 +49,13 @@ class Header:
 
 
 def read_header(file: BinaryIO, path: Path, *, label: bool) -> Header:
-    """The header of an image, or of a label map.
+    """Read the header of an image or a label map.
 
     Args:
-        file: at its beginning.
-        path: for the messages; a name that ends in .mat is a MATLAB file.
+        file: the file, at its beginning.
+        path: path for messages; a name that ends in .mat means a MATLAB file.
     Raises:
-        DataError: if the format, the bits or the size cannot be used, or the header is damaged.
+        DataError: if the format, bits or size cannot be used, or the header is damaged.
     """
     start = file.read(512)
     header = _any_header(file, start, path)
@@ -91,9 +90,9 @@ def _any_header(file: BinaryIO, start: bytes, path: Path) -> Header | None:
     while True:
         file.seek(at)
         segment = file.read(10)
-        if len(segment) < 10 or segment[0] != 0xFF:  # damaged, but decoders forgive much
+        if len(segment) < 10 or segment[0] != 0xFF:  # damaged, but decoders may still read it
             return Header("JPEG", 0, 0, 8, "RGB")
-        if segment[1] == 0xFF:  # fill
+        if segment[1] == 0xFF:  # fill byte
             at += 1
         elif 0xC0 <= segment[1] <= 0xCF and segment[1] not in _NO_FRAME:
             depth, height, width, channels = struct.unpack(">BHHB", segment[4:])
@@ -103,7 +102,7 @@ def _any_header(file: BinaryIO, start: bytes, path: Path) -> Header | None:
 
 
 def _other_format(start: bytes) -> str:
-    """The format of a file that is neither PNG nor JPEG; empty: unknown."""
+    """Return the format of a file that is neither PNG nor JPEG; empty if unknown."""
     if start.startswith(b"RIFF") and start[8:12] == b"WEBP":
         return "WebP"
     if start.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith((b"<!doctype html", b"<html")):

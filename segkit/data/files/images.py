@@ -1,7 +1,7 @@
-"""Image and label files: their pixels, or one sentence that names the file.
+"""Readers of image and label files, whose errors are one sentence that names the file.
 
-PNG and JPEG only, recognised by content and not by name; labels in MATLAB files by name. EXIF rotation is ignored for
-images and labels alike, so that pairs stay aligned.
+Only PNG and JPEG are read, recognized by content and not by name; MATLAB files with labels are recognized by name. EXIF
+rotation is ignored for images and labels alike, so that pairs stay aligned.
 """
 
 import io
@@ -21,14 +21,14 @@ from segkit.data.files.png import read_png, require_all_rows
 from segkit.errors import InputError
 from segkit.tensors import RawImage, RawLabels
 
-MAX_BYTES = 400_000_000  # of a file: more than so many pixels take without compression
+MAX_BYTES = 400_000_000  # of a file; MAX_PIXELS take less, even uncompressed
 
 
 def read_image(path: Path) -> RawImage:
-    """RGB image, uint8 [H, W, 3]. Grey, palette and CMYK images are converted, alpha is dropped, EXIF rotation is
-    ignored.
+    """Read an RGB image, uint8 [H, W, 3].
 
-    Of several pictures in a JPEG file, as cameras write them, the first is read.
+    Grey, palette and CMYK images are converted, alpha is dropped, EXIF rotation is ignored. Only the first picture of a
+    JPEG file is read; some cameras write several.
 
     Raises:
         DataError: if the file is missing, damaged, of another format, animated, too large, or has 16 bits a channel.
@@ -37,9 +37,9 @@ def read_image(path: Path) -> RawImage:
 
 
 def read_labels(path: Path) -> RawLabels | RawImage:
-    """Ids as stored, uint8 [H, W], or the colours of an RGB mask, uint8 [H, W, 3].
+    """Read ids as stored, uint8 [H, W], or the colours of an RGB mask, uint8 [H, W, 3].
 
-    Palette masks give their palette index, never their colour. JPEG is refused: it would change ids.
+    Palette masks give their palette indices, never their colours. JPEG is rejected, because it changes ids.
 
     Raises:
         DataError: as `read_image`, and for a mask with alpha.
@@ -48,7 +48,7 @@ def read_labels(path: Path) -> RawLabels | RawImage:
 
 
 def read_index_mask(path: Path) -> RawLabels:
-    """Class ids as stored, uint8 [H, W].
+    """Read class ids as stored, uint8 [H, W].
 
     Raises:
         InputError: as `read_labels`, and for an RGB mask.
@@ -60,14 +60,14 @@ def read_index_mask(path: Path) -> RawLabels:
 
 
 def file_fault(path: Path) -> Fault | None:
-    """The fault of a file that cannot be opened or holds too much or nothing; None: there is none."""
+    """Return the fault of a file that cannot be opened, is too large or is empty; None if there is none."""
     try:
         about = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return Fault(faults.MISSING, str(path))
-    except (OSError, ValueError) as error:  # ValueError: a path that no file can have
+    except (OSError, ValueError) as error:  # ValueError: an impossible path
         return Fault(faults.UNREADABLE, str(path), getattr(error, "strerror", None) or str(error))
-    if not stat.S_ISREG(about.st_mode):  # a pipe would never end
+    if not stat.S_ISREG(about.st_mode):  # reading a pipe may never end
         what = "it is a folder" if stat.S_ISDIR(about.st_mode) else "it is no plain file"
         return Fault(faults.UNREADABLE, str(path), what)
     if about.st_size > MAX_BYTES:
@@ -76,10 +76,10 @@ def file_fault(path: Path) -> Fault | None:
 
 
 def read_file(path: Path) -> bytes:
-    """The bytes of a file.
+    """Return the bytes of a file.
 
     Raises:
-        DataError: if it is missing, empty, too large, no plain file, or may not be read.
+        DataError: if it is missing, empty, too large, not a regular file, or not readable.
     """
     if fault := file_fault(path):
         raise faults.DataError(fault)
@@ -90,10 +90,10 @@ def read_file(path: Path) -> bytes:
 
 
 def read_image_header(path: Path) -> Header:
-    """Header of an image file; nothing is decoded.
+    """Read the header of an image file, without decoding it.
 
     Raises:
-        DataError: if they show already that it cannot be used.
+        DataError: if the header already shows that the file cannot be used.
     """
     if fault := file_fault(path):
         raise faults.DataError(fault)
@@ -105,15 +105,15 @@ def read_image_header(path: Path) -> Header:
 
 
 def decode_image(content: bytes, path: Path) -> tuple[RawImage, Header]:
-    """See `read_image`; `path` is for messages."""
+    """Decode the bytes of an image file as `read_image` does; `path` is for messages."""
     header = read_header(io.BytesIO(content), path, label=False)
     image = _decode(content, header, path, label=False)
-    image.info.pop("transparency", None)  # Pillow warns that it drops it
+    image.info.pop("transparency", None)  # Pillow would warn that it drops it
     return np.asarray(image if image.mode == "RGB" else image.convert("RGB")), header
 
 
 def decode_labels(content: bytes, path: Path) -> tuple[RawLabels | RawImage, Header]:
-    """See `read_labels`; `path` is for messages."""
+    """Decode the bytes of a label file as `read_labels` does; `path` is for messages."""
     header = read_header(io.BytesIO(content), path, label=True)
     if header.format == "MAT":
         try:
@@ -122,7 +122,7 @@ def decode_labels(content: bytes, path: Path) -> tuple[RawLabels | RawImage, Hea
             raise data_error(faults.DAMAGED, path, str(error)) from None
     labels = np.asarray(_decode(content, header, path, label=True)).astype(np.uint8)
     if header.color == "grey" and header.depth in (2, 4):
-        labels //= 255 // (2**header.depth - 1)  # Pillow spreads ids over 0..255
+        labels //= 255 // (2**header.depth - 1)  # undo Pillow's scaling of ids to 0..255
     return labels, header
 
 
@@ -131,9 +131,9 @@ def _decode(content: bytes, header: Header, path: Path, *, label: bool) -> Image
         frames, rows = read_png(content) if header.png else (1, b"")
         if frames != 1:
             raise data_error(faults.ANIMATED, path, f"{frames} frames")
-        if header.png and label:  # for images it would take half as long as decoding
+        if header.png and label:  # not for images, where it would take half as long as decoding
             require_all_rows(header.png, rows)
-        with warnings.catch_warnings(action="ignore"):  # of odd metadata
+        with warnings.catch_warnings(action="ignore"):  # about odd metadata
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=("PNG",) if label else ("PNG", "JPEG")) as image:
                 if image.width * image.height > MAX_PIXELS:

@@ -1,6 +1,6 @@
-"""Label maps in MATLAB files, as SBD has them.
+"""Label maps in MATLAB files, as in SBD.
 
-scipy.io.loadmat reads such files too, but ends the process where one is damaged, and reads the contours besides.
+scipy.io.loadmat reads these files too, but a damaged one crashes the process, and it also reads the contours.
 Source: MathWorks, MAT-File Format (level 5), chapter 1.
 """
 
@@ -15,14 +15,14 @@ from segkit.tensors import RawLabels
 HEADER, LITTLE_ENDIAN = 128, b"IM"
 _UINT8, _INT32, _MATRIX, _COMPRESSED = 2, 5, 14, 15  # kinds of data elements
 _STRUCT, _UINT8_ARRAY = 2, 9  # classes of arrays
-MAX_BYTES = 2 * MAX_PIXELS  # of an element, decompressed
+MAX_BYTES = 2 * MAX_PIXELS  # of a decompressed element
 
 
 def decode_mat(content: bytes) -> RawLabels:
-    """Class ids of an SBD file, uint8 [H, W]: the field `Segmentation` of its struct `GTcls`.
+    """Return the class ids of an SBD file, uint8 [H, W]: the field `Segmentation` of its struct `GTcls`.
 
     Raises:
-        ValueError: if it is damaged, of another kind, or too large.
+        ValueError: if the file is damaged, of another kind, or too large.
     Source: Hariharan et al. 2011, Semantic Contours from Inverse Detectors; benchmark.tgz.
     """
     if len(content) < HEADER or content[HEADER - 2 : HEADER] != LITTLE_ENDIAN:
@@ -46,7 +46,7 @@ def decode_mat(content: bytes) -> RawLabels:
 
 
 def _labels(data: memoryview) -> RawLabels:
-    """Labels of a matrix of uint8, which MATLAB stores by columns."""
+    """Return the labels of a uint8 matrix, which MATLAB stores by columns."""
     parts = list(_elements(data))
     if len(parts) < 4 or parts[0][1][:1] != bytes([_UINT8_ARRAY]) or parts[1][0] != _INT32 or parts[3][0] != _UINT8:
         raise ValueError("GTcls.Segmentation is no map of uint8")
@@ -57,8 +57,10 @@ def _labels(data: memoryview) -> RawLabels:
 
 
 def _elements(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Kind and bytes of each data element. Short ones share eight bytes with their kind; the others are padded to a
-    multiple of eight."""
+    """Yield the kind and bytes of each data element.
+
+    Short elements share eight bytes with their kind; the others are padded to a multiple of eight bytes.
+    """
     at = 0
     while at + 8 <= len(data):
         kind, size = int.from_bytes(data[at : at + 4], "little"), int.from_bytes(data[at + 4 : at + 8], "little")

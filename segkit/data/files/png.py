@@ -1,5 +1,4 @@
-"""Checks of PNG files that Pillow leaves out: checksums of pixels, the end, the number of rows, and how many bits a
-channel had.
+"""Checks of PNG files that Pillow omits: checksums of pixels, end of file, number of rows, bits per channel.
 
 Source: PNG Specification, third edition (W3C 2025), chapters 5 (datastream structure), 8.2 (interlacing) and 11
     (chunks).
@@ -11,15 +10,15 @@ from dataclasses import dataclass
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6  # colour types, byte 25 of a file
 HEADER_BYTES = 33  # signature and first chunk
-MAX_CHUNKS = 100_000  # writers start a new one every 8 kB or later
+MAX_CHUNKS = 100_000  # writers make chunks of 8 kB or more
 _CHANNELS = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
-_WHOLE = ((0, 0, 1, 1),)  # first x and y, steps
+_WHOLE = ((0, 0, 1, 1),)  # of each pass: first x and y, steps in x and y
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
 @dataclass(frozen=True)
 class PngHeader:
-    """The first chunk: size in pixels, bits a channel, colour type, and whether pixels come in seven passes."""
+    """First chunk of a PNG file: size in pixels, bits per channel, colour type, and True for seven-pass interlacing."""
 
     width: int
     height: int
@@ -29,7 +28,7 @@ class PngHeader:
 
 
 def png_header(start: bytes) -> PngHeader:
-    """The header of a PNG file, from its first `HEADER_BYTES`.
+    """Return the header of a PNG file, given its first `HEADER_BYTES`.
 
     Raises:
         ValueError: if it is damaged.
@@ -48,7 +47,7 @@ def png_header(start: bytes) -> PngHeader:
 
 
 def read_png(content: bytes) -> tuple[int, bytes]:
-    """Number of frames (1 unless it is animated) and compressed rows of a PNG file whose header is good.
+    """Return the number of frames (1 unless animated) and the compressed rows of a PNG file with a valid header.
 
     Raises:
         ValueError: if a chunk is damaged, or the end is missing.
@@ -73,7 +72,7 @@ def read_png(content: bytes) -> tuple[int, bytes]:
 
 
 def require_all_rows(header: PngHeader, rows: bytes) -> None:
-    """Check that compressed rows hold the whole image: Pillow leaves lacking ones black. Takes memory for the rows.
+    """Decompress the rows to check that they hold the whole image; Pillow leaves missing rows black.
 
     Raises:
         ValueError: if they do not.

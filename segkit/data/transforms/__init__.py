@@ -1,1 +1,1 @@
-"""From files to what the network sees."""
+"""Transforms from samples to network inputs."""

@@ -2,7 +2,7 @@
 
 import os
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # 2.0.8 asks the package registry on every import otherwise
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else 2.0.8 asks the package registry on every import
 
 import albumentations as A
 import cv2
@@ -15,8 +15,10 @@ from segkit.tensors import Size
 
 
 class Albumentations:
-    """A `segkit.data.transforms.training.Backend` of albumentations' transforms, which are given what they would draw
-    at random."""
+    """Backend of albumentations' transforms, called with given numbers in place of random ones.
+
+    See `segkit.data.transforms.training.Backend`.
+    """
 
     def __init__(self):
         self._flip, self._jitter, self._blur = A.HorizontalFlip(), A.ColorJitter(), A.GaussianBlur()
@@ -25,11 +27,10 @@ class Albumentations:
         return array
 
     def resize(self, pixels: np.ndarray, size: Size, *, labels: bool = False) -> np.ndarray:
-        """Images by area or linearly."""
+        """Downsample images by area, upsample them linearly."""
         if size == pixels.shape[:2]:
             return pixels
-        # INTER_NEAREST shifts labels against the image, by 0.4 pixels at ratio 1.3 and 0.8 at 0.6; its exact form does
-        # not
+        # INTER_NEAREST would shift labels against the image, by 0.4 pixels at ratio 1.3 and 0.8 at 0.6
         smaller = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
         method = cv2.INTER_NEAREST_EXACT if labels else cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
         return cv2.resize(pixels, size[::-1], interpolation=method)
@@ -39,7 +40,7 @@ class Albumentations:
 
     def warp(self, pixels: np.ndarray, view: View, *, outside: int | None = None) -> np.ndarray:
         matrix = view.matrix((pixels.shape[0], pixels.shape[1]))
-        matrix[:, 2] += matrix[:, :2].sum(1) / 2 - 0.5  # OpenCV's pixel i has its middle at i
+        matrix[:, 2] += matrix[:, :2].sum(1) / 2 - 0.5  # in OpenCV, the centre of pixel i is at i
         size = (view.window.width, view.window.height)
         if outside is None:
             method = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -63,7 +64,7 @@ class Albumentations:
         return cv2.copyMakeBorder(pixels, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(value,) * 3)
 
     def normalize(self, image: np.ndarray, mean: np.ndarray, std: np.ndarray) -> Tensor:
-        """Through a table of the 256 values of each channel."""
+        """Normalize through a table of the 256 values of each channel."""
         table = ((np.arange(256, dtype=np.float32) - mean[:, None]) / std[:, None]).astype(np.float32)
         normalized = np.empty((3, *image.shape[:2]), np.float32)
         for channel, plane in enumerate(cv2.split(image)):

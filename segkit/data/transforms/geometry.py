@@ -1,4 +1,4 @@
-"""Geometry of a training sample in its resized image. Numbers alone; a backend moves the pixels.
+"""Geometry of a training sample, as numbers only; a backend moves the pixels.
 
 Coordinates are pixels of the resized image; pixel i covers i to i + 1.
 """
@@ -15,7 +15,7 @@ from segkit.tensors import Size
 
 
 class Box(NamedTuple):
-    """Whole pixels: the first row and column, and how many; a window may begin before the image."""
+    """A box of whole pixels: first row and column, and size; as a window, it may begin outside the image."""
 
     top: int
     left: int
@@ -25,13 +25,13 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True)
 class View:
-    """A window onto an image that is rotated about its centre; then it may be flipped.
+    """A window of an image that is rotated about its centre; the window may then be flipped.
 
     Attributes:
         size: (height, width) of the image.
-        window: the part that is shown.
+        window: the visible part.
         angle: degrees, counter-clockwise.
-        flip: exchange left and right.
+        flip: flip left and right.
     """
 
     size: Size
@@ -41,15 +41,17 @@ class View:
 
     @cached_property
     def visible(self) -> Box:
-        """The part of the window that an unrotated image fills."""
+        """Part of the window that an unrotated image fills."""
         top, left, height, width = self.window
         bottom, right = min(top + height, self.size[0]), min(left + width, self.size[1])
         return Box(max(top, 0), max(left, 0), bottom - max(top, 0), right - max(left, 0))
 
     @cached_property
     def padding(self) -> tuple[int, int, int, int]:
-        """Pixels of the window left of, above, right of and below the visible part, after the flip; 0 around a rotated
-        image, which is warped into the whole window."""
+        """Padding of the visible part (left, top, right, bottom) after the flip; 0 for a rotated image.
+
+        A rotated image is warped into the whole window.
+        """
         if self.angle:
             return 0, 0, 0, 0
         top, left = self.visible.top - self.window.top, self.visible.left - self.window.left
@@ -62,8 +64,10 @@ class View:
         return self.angle != 0 or any(self.padding)
 
     def matrix(self, size: Size) -> np.ndarray:
-        """Affine map [2, 3] from (x, y, 1) in the window, before a flip, to (x, y) in the image at another size, such
-        as that on disk."""
+        """Return the affine map [2, 3] from (x, y, 1) in the window, before a flip, to (x, y) in the image at `size`.
+
+        `size` may differ from the resized image, such as the size on disk.
+        """
         cosine, sine = math.cos(math.radians(self.angle)), math.sin(math.radians(self.angle))
         back = np.array([[cosine, -sine], [sine, cosine]])  # y points down
         first, middle = np.array([self.window.left, self.window.top]), np.array(self.size[::-1]) / 2
@@ -72,7 +76,7 @@ class View:
 
 
 def random_window(draw: random.Random, size: Size, crop: Size | None) -> Box:
-    """A random crop window; an image smaller than the crop is placed at random inside it. Without a crop, the image.
+    """Draw a random crop window, inside which a smaller image is placed at random; without a crop, take the image.
 
     The numbers are drawn as albumentations' RandomCrop (pad_position="random") draws them, so equal states give equal
     crops.
@@ -89,5 +93,5 @@ def random_window(draw: random.Random, size: Size, crop: Size | None) -> Box:
 
 
 def blur_kernel_size(sigma: float, size: Size) -> int:
-    """Odd number of pixels that a Gaussian needs: three sigma to either side, but no more than the image can mirror."""
+    """Return the odd kernel size of a Gaussian: three sigma on either side, but no more than the image can mirror."""
     return 2 * min(math.ceil(3 * sigma), size[0] - 1, size[1] - 1) + 1

@@ -14,15 +14,18 @@ from segkit.tensors import Size
 
 
 class Torchvision:
-    """A `segkit.data.transforms.training.Backend`. Differs from albumentations where torchvision does: images are
-    shrunk by a triangle filter in place of area, and colours are not rounded between steps."""
+    """Backend of transforms, see `segkit.data.transforms.training.Backend`.
+
+    It differs from albumentations as torchvision does: images are downsampled by a triangle filter instead of by area,
+    and colours are not rounded between steps.
+    """
 
     def load(self, array: np.ndarray) -> Tensor:
-        pixels = torch.tensor(array)  # a copy: what was decoded may be read-only
+        pixels = torch.tensor(array)  # a copy: the decoded array may be read-only
         return pixels[None] if array.ndim == 2 else pixels.permute(2, 0, 1)
 
     def resize(self, pixels: Tensor, size: Size, *, labels: bool = False) -> Tensor:
-        """Images linearly, with a wider filter where they shrink."""
+        """Resize images linearly, with a wider filter when downsampling."""
         return F.resize(pixels, list(size), InterpolationMode.NEAREST_EXACT if labels else InterpolationMode.BILINEAR)
 
     def crop(self, pixels: Tensor, box: Box) -> Tensor:
@@ -47,7 +50,7 @@ class Torchvision:
     def blur(self, image: Tensor, sigma: float) -> Tensor:
         kernel_size = blur_kernel_size(sigma, (image.shape[-2], image.shape[-1]))
         image = F.to_dtype(image, torch.float32, scale=True)
-        for lengths in ([kernel_size, 1], [1, kernel_size]):  # torchvision would compute their product
+        for lengths in ([kernel_size, 1], [1, kernel_size]):  # torchvision would build the 2D kernel
             image = F.gaussian_blur(image, lengths, [sigma, sigma])
         return image
 
@@ -58,8 +61,8 @@ class Torchvision:
         corners = matrix @ np.array(corners)
         left, top = (int(first) - 1 for first in np.floor(corners.min(1)))
         right, bottom = (int(last) + 1 for last in np.ceil(corners.max(1)))
-        # the pixels that are seen, at least one, padded by those that are seen beyond them: torchvision's result is as
-        # large as its input
+        # Take the visible pixels, at least one, and pad them to the size of the window's bounding box, because
+        # torchvision's result is as large as its input.
         rows, columns = _seen(top, bottom, height), _seen(left, right, width)
         top, left = min(top, rows.start), min(left, columns.start)
         bottom, right = max(bottom, rows.stop, top + window.height), max(right, columns.stop, left + window.width)
@@ -93,7 +96,7 @@ def _seen(start: int, stop: int, length: int) -> slice:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Contrast is about the mean of an image, whose bits would depend on how many threads add it up."""
+    """Use one thread, because the bits of an image's mean (for contrast) depend on the number of threads."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

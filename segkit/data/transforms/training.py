@@ -1,7 +1,7 @@
-"""From samples to network inputs: geometry on image and labels, colour on the image, normalization.
+"""Transforms from samples to network inputs: geometry of image and labels, colour of the image, normalization.
 
-Every random decision is a function of (seed, epoch, sample id) alone: not of workers, order, restarts or the backend,
-which only executes.
+Every random decision is a function of (seed, epoch, sample id) only. It does not depend on workers, order, restarts or
+the backend, which only executes it.
 """
 
 import hashlib
@@ -19,73 +19,76 @@ from segkit.data.dataset import Sample
 from segkit.data.transforms.geometry import Box, View, random_window
 from segkit.tensors import IGNORE, RawImage, RawLabels, Size
 
-cv2.setNumThreads(0)  # workers are the parallelism; OpenCV's own threads only compete with them
+cv2.setNumThreads(0)  # the workers run in parallel; OpenCV's own threads would compete with them
 PADDED = IGNORE - 1  # marks padding between cropping and normalization; no class may have this id
 
 # Eigenvectors (columns) and eigenvalues of ImageNet's RGB covariance, 0..1 scale.
-# Source: the method is Krizhevsky 2012, section 4.1, which prints no numbers; these are facebook/fb.resnet.torch's.
+# Source: Krizhevsky 2012, section 4.1, for the method; facebook/fb.resnet.torch for the numbers.
 PCA_VECTORS = np.array([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.8140], [-0.5836, -0.6948, 0.4203]])
 PCA_VALUES = np.array([0.2175, 0.0188, 0.0045])
 
-# network pixels. Source: MoCo v2 (arXiv:2003.04297); in segmentation UniMatch (arXiv:2208.09910)
+# Network pixels. Source: MoCo v2 (arXiv:2003.04297); in segmentation, UniMatch (arXiv:2208.09910).
 BLUR_SIGMA = (0.1, 2.0)
 CROP_TRIES = 10  # Source: mmsegmentation, Detectron2
 
 
 def sample_seed(seed: int, epoch: int, sample_id: str) -> int:
-    """32-bit seed of one sample in one epoch."""
+    """Return the 32-bit seed of one sample in one epoch."""
     return int.from_bytes(hashlib.blake2b(f"{seed}/{epoch}/{sample_id}".encode(), digest_size=4).digest(), "little")
 
 
 class Backend(Protocol):
-    """Operations on pixels in a form of the library's own. Nothing here is random."""
+    """Operations on images and labels in a library's own format. None of them is random."""
 
     def load(self, array: np.ndarray) -> Any:
-        """The image [H, W, 3] or labels [H, W] of a file, uint8."""
+        """Convert an image [H, W, 3] or labels [H, W], uint8, to the library's format."""
         ...
 
     def resize(self, pixels: Any, size: Size, *, labels: bool = False) -> Any:
-        """The same at another size; labels by the pixel under each centre."""
+        """Resize an image, or labels by taking the pixel under each new pixel's centre."""
         ...
 
     def crop(self, pixels: Any, box: Box) -> Any:
-        """The pixels in a box within the image."""
+        """Crop to a box inside the image."""
         ...
 
     def warp(self, pixels: Any, view: View, *, outside: int | None = None) -> Any:
-        """The window of a rotated view of pixels of any size, not flipped: labels by the pixel under each centre,
-        `outside` where there is none; images (None) linearly, with their borders continued."""
+        """Return the window of a rotated view, not flipped; `pixels` may have another size than the view.
+
+        Labels take the pixel under each centre, and `outside` beyond the image. Images (`outside` is None) are
+        interpolated linearly, and their borders are replicated.
+        """
         ...
 
     def flip(self, pixels: Any) -> Any:
-        """Left and right exchanged."""
+        """Flip left and right."""
         ...
 
     def jitter(
         self, image: Any, brightness: float, contrast: float, saturation: float, hue: float, order: list[int]
     ) -> Any:
-        """Three factors, a shift of the hue (1: all around), and the order of the four."""
+        """Apply three factors and a hue shift (1 is the full circle) in the given order."""
         ...
 
     def blur(self, image: Any, sigma: float) -> Any:
-        """Gaussian blur by a kernel of `blur_kernel_size`; borders are mirrored."""
+        """Blur by a Gaussian kernel of `blur_kernel_size`; borders are mirrored."""
         ...
 
     def pad(self, pixels: Any, padding: tuple[int, int, int, int], value: int) -> Any:
-        """With so many pixels more to the left, above, to the right and below."""
+        """Pad by (left, top, right, bottom) pixels of `value`."""
         ...
 
     def normalize(self, image: Any, mean: np.ndarray, std: np.ndarray) -> Tensor:
-        """float32 [3, H, W]; mean and std are float32 [3], 0..255 scale."""
+        """Return float32 [3, H, W]; mean and std are float32 [3], 0..255 scale."""
         ...
 
     def ids(self, labels: Any) -> Tensor:
-        """int64 [H, W]."""
+        """Return labels as int64 [H, W]."""
         ...
 
 
 def backend_named(name: BackendName) -> Backend:
-    """A backend; only the library that it stands for is imported."""
+    """Return a backend, importing only its library."""
     if name == "torchvision":
         from segkit.data.transforms.torchvision import Torchvision
 
@@ -100,22 +103,22 @@ class _Drawn:
     """The random numbers of one sample."""
 
     view: View  # of the first crop window
-    jitter: tuple[float, float, float, float, list[int]] | None  # as `Backend.jitter` takes it
+    jitter: tuple[float, float, float, float, list[int]] | None  # arguments of `Backend.jitter`
     noise: np.ndarray | None  # RGB, 0..255 scale
-    sigma: float  # of the blur, in network pixels; 0: none
+    sigma: float  # of the blur, in network pixels; 0 = no blur
     more: random.Random  # for further crop windows
 
 
 class TrainingTransform:
     """Random scale, rotation, crop, flip and colour, then normalization.
 
-    Pixels outside of the image are 0 (the mean) and label 255. They are added after the changes of colour and have no
-    part in them; those beside a rotated image see its borders continued.
+    Pixels outside the image become 0 (the mean) with label 255. Padding is added after the colour changes, so it does
+    not affect them; around a rotated image, colour changes see its replicated borders.
 
     Args:
         options: see `Transforms`.
-        mean: RGB, 0..255 scale, of the encoder's normalization.
-        std: RGB, 0..255 scale.
+        mean: mean of the encoder's normalization, RGB, 0..255 scale.
+        std: std of the encoder's normalization, RGB, 0..255 scale.
     """
 
     def __init__(self, options: Transforms, *, mean: Sequence[float], std: Sequence[float]):
@@ -123,9 +126,9 @@ class TrainingTransform:
         self.mean, self.std = np.array(mean, np.float32), np.array(std, np.float32)
 
     def __call__(self, sample: Sample, seed: int) -> tuple[Tensor, Tensor]:
-        """Image float32 [3, H, W], normalized, and labels int64 [H, W]; all randomness from `seed`.
+        """Return a normalized image float32 [3, H, W] and labels int64 [H, W]; all randomness comes from `seed`.
 
-        The steps may change their order here; the order of the random numbers, in `_draw`, decides every result.
+        Steps can be reordered here without changing any random number; the order of draws in `_draw` must stay.
         """
         backend, drawn = self.backend, self._draw(sample.labels.shape, seed)
         labels, view = self._crop_labels(sample.labels, drawn)
@@ -145,11 +148,13 @@ class TrainingTransform:
         return normalized, ids
 
     def _draw(self, shape: tuple[int, ...], seed: int) -> _Drawn:
-        """First the numbers that albumentations 2.0.8 would draw from the seed, in its order; then those of later
-        options."""
+        """Draw the numbers that albumentations 2.0.8 would draw from the seed, in its order, then those of new options.
+
+        A further option must draw after all others, so that the numbers of existing configs stay the same.
+        """
         options, draw = self.options, random.Random(seed)
         size = _scaled(shape, options.input_scale * draw.uniform(*options.scale))
-        draw.random()  # albumentations' Compose asks whether to do anything
+        draw.random()  # drawn by albumentations' Compose to decide if it runs
         window = random_window(draw, size, options.crop)
         flip = options.flip >= 1 or (options.flip > 0 and draw.random() < options.flip)
         jitter, noise, rng = None, None, np.random.default_rng(seed)
@@ -168,8 +173,10 @@ class TrainingTransform:
         return _Drawn(View(size, window, angle, flip), jitter, noise, sigma if blurs else 0, more)
 
     def _crop_labels(self, array: RawLabels, drawn: _Drawn) -> tuple[Any, View]:
-        """Cropped labels (PADDED outside of the image) and their view; draws another window, up to ten in all, while
-        one class has more than its share of the labelled pixels."""
+        """Return cropped labels (PADDED outside the image) and their view.
+
+        Draws up to ten windows, until no class has more than `class_max_ratio` of the labelled pixels.
+        """
         backend, labels, view = self.backend, self.backend.load(array), drawn.view
         if not view.angle:
             labels = backend.resize(labels, view.size, labels=True)
@@ -185,8 +192,10 @@ class TrainingTransform:
         return backend.pad(found, view.padding, PADDED) if any(view.padding) else found, view
 
     def _image_at_scale(self, array: RawImage, view: View) -> Any:
-        """The image at network resolution; before a rotation, whose warp scales it, at twice that at most, so that no
-        pixel is skipped."""
+        """Return the image at network resolution or, for a rotation, at its own size but at most twice the network's.
+
+        The warp of a rotation scales the rest; from a larger image it would skip pixels.
+        """
         image, (height, width) = self.backend.load(array), view.size
         if not view.angle:
             return self.backend.resize(image, view.size)
@@ -194,19 +203,19 @@ class TrainingTransform:
         return self.backend.resize(image, (2 * height, 2 * width)) if large else image
 
     def _window(self, pixels: Any, view: View, *, outside: int | None = None) -> Any:
-        """The view's window, or the part of it that an unrotated image fills."""
+        """Return the view's window, or the part of it that an unrotated image fills."""
         backend = self.backend
         pixels = backend.warp(pixels, view, outside=outside) if view.angle else backend.crop(pixels, view.visible)
         return backend.flip(pixels) if view.flip else pixels
 
 
 class EvaluationTransform:
-    """The image at network resolution, normalized; nothing random, and labels stay as they are on disk.
+    """Scaling to network resolution, then normalization; nothing is random, and labels stay as they are on disk.
 
     Args:
-        options: of training; `input_scale` and `backend` count.
-        mean: RGB, 0..255 scale, of the encoder's normalization.
-        std: RGB, 0..255 scale.
+        options: options of training, of which only `input_scale` and `backend` are used.
+        mean: mean of the encoder's normalization, RGB, 0..255 scale.
+        std: std of the encoder's normalization, RGB, 0..255 scale.
     """
 
     def __init__(self, options: Transforms, *, mean: Sequence[float], std: Sequence[float]):
@@ -214,7 +223,7 @@ class EvaluationTransform:
         self.mean, self.std = np.array(mean, np.float32), np.array(std, np.float32)
 
     def __call__(self, image: RawImage) -> Tensor:
-        """uint8 [H, W, 3] to float32 [3, H', W']."""
+        """Return float32 [3, H', W'] for an image uint8 [H, W, 3]."""
         resized = self.backend.resize(self.backend.load(image), _scaled(image.shape, self.input_scale))
         return self.backend.normalize(resized, self.mean, self.std)
 

@@ -1,4 +1,4 @@
-"""The report on a dataset, as text and as JSON."""
+"""Report on a dataset, as text and as JSON."""
 
 import json
 import textwrap
@@ -10,16 +10,16 @@ from segkit.data.faults import Fault
 from segkit.data.verify.verify import LEVELS, Report
 
 WIDTH = 100  # columns; only a path may be longer
-FIRST = 5  # findings of a kind that the text names
-SIZES = 3  # of a split that are named
-_HELD = "\0"  # no path holds it: a blank at which no line is broken
+FIRST = 5  # number of findings of a kind that the text lists
+SIZES = 3  # number of sizes of a split that the text lists
+_HELD = "\0"  # a blank at which no line is broken; it occurs in no path
 
 
 def report_lines(report: Report, root: Path) -> list[str]:
-    """The report as text; the last two lines sum it up.
+    """Return the report as text; the last two lines summarize it.
 
     Args:
-        root: folder of the dataset; paths are shown from there.
+        root: folder of the dataset; paths are shown relative to it.
     """
     expected = f"Labels should hold ids {report.classes.expected_ids}; as RGB, the exact colours of the classes."
     lines = [f"Files are in {root}.", *_wrapped(expected, "", "  "), ""]
@@ -46,7 +46,7 @@ def report_lines(report: Report, root: Path) -> list[str]:
 
 
 def class_rows(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of a table: share of each class in the labelled pixels of each split that has some, per cent."""
+    """Return columns and rows of a table: each class's share of labelled pixels, per cent, for splits with labels."""
     pixels = {split: found.pixels[:-1] for split, found in report.splits.items() if any(found.pixels[:-1])}
     rows = [
         [name, *(f"{100 * each[index] / sum(each):.2f}" for each in pixels.values())]
@@ -56,7 +56,7 @@ def class_rows(report: Report) -> tuple[list[str], list[list[str]]]:
 
 
 def report_json(report: Report) -> str:
-    """The whole report, with every place."""
+    """Return the whole report as JSON, with every place."""
     entries = []
     for entry in report.entries:
         found = [{"place": each.place, "detail": f"{each.detail} {each.other}".strip()} for each in entry.faults]
@@ -73,7 +73,7 @@ def report_json(report: Report) -> str:
 
 
 def _text(fault: Fault, root: Path) -> str:
-    """A finding, with paths from the root on; `_HELD` in place of blanks in paths."""
+    """Return the text of a finding, with paths relative to the root and `_HELD` for blanks in paths."""
     place, detail, other = (text.removeprefix(f"{root}/") for text in (fault.place, fault.detail, fault.other))
     held_place, held_root, held_other = (path.replace(" ", _HELD) for path in (place, str(root), other))
     return f"{held_place}: {detail.replace(str(root), held_root)} {held_other}".removesuffix(" ").removesuffix(": ")

@@ -1,4 +1,4 @@
-"""One sample decoded: its faults, and the few numbers that are kept of it."""
+"""Checks of one sample: its faults, and a few numbers that are kept for checks across samples."""
 
 import hashlib
 import io
@@ -22,7 +22,7 @@ _OF_IMAGES = {
 }  # fmt: skip
 _ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _ORIENTATION = 0x0112  # EXIF tag
-_SPARSE = 64  # pixels between those that are compared first
+_SPARSE = 64  # stride of the pixels that are compared first
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,11 @@ class Look:
     """Findings in one sample.
 
     Attributes:
-        size: (height, width) of the image in pixels; None: the file cannot be used, or only decoding tells.
-        pixels: [K + 1] of each class and last void; empty: the labels cannot be used.
-        wrong_ids: ids in labels of which some stand for no class.
-        image_digest, labels_digest: of the decoded pixels; empty: not decoded, or one colour or class alone.
+        size: (height, width) of the image in pixels; None if the file cannot be used, or only decoding can tell.
+        pixels: [K + 1], pixels of each class, then void; empty if the labels cannot be used.
+        wrong_ids: all ids in the labels, if some of them belong to no class.
+        image_digest, labels_digest: digests of the decoded pixels; empty if not decoded, or if all are of one colour or
+            class.
         appearance: perceptual hash of the image.
     """
 
@@ -48,7 +49,7 @@ class Look:
 
 
 def look(dataset: PairDataset, index: int) -> Look:
-    """A sample whose image and labels are decoded."""
+    """Decode and check the image and labels of a sample."""
     pair = dataset.pairs[index]
     found, size, digest, hash = _look_at_image(pair)
     labels = look_at_labels(dataset, index)
@@ -59,10 +60,10 @@ def look(dataset: PairDataset, index: int) -> Look:
 
 
 def glance(dataset: PairDataset, index: int, row: LabelRow | Exception) -> Look:
-    """A sample of whose image the header is read, and whose labels were counted.
+    """Check the image header of a sample whose labels were counted.
 
     Args:
-        row: of `read_label_rows`.
+        row: counts or error of its labels, from `read_label_rows`.
     """
     pair, found, size = dataset.pairs[index], [], None
     try:
@@ -79,7 +80,7 @@ def glance(dataset: PairDataset, index: int, row: LabelRow | Exception) -> Look:
 
 
 def _look_at_image(pair: Pair) -> tuple[tuple[Fault, ...], Size | None, bytes, int | None]:
-    """Faults, size, digest and appearance of an image."""
+    """Return faults, size, digest and appearance of an image."""
     path, found = pair.image, []
 
     def add(kind: Kind, detail: str) -> None:
@@ -105,7 +106,7 @@ def _look_at_image(pair: Pair) -> tuple[tuple[Fault, ...], Size | None, bytes, i
 
 
 def look_at_labels(dataset: PairDataset, index: int) -> Look:
-    """A sample whose labels alone are decoded; its size is that of the labels."""
+    """Decode and check only the labels of a sample; the size is theirs."""
     pair, classes, found = dataset.pairs[index], dataset.classes, []
 
     def add(kind: Kind, detail: str = "") -> None:
@@ -134,29 +135,28 @@ def look_at_labels(dataset: PairDataset, index: int) -> Look:
 
 
 def only_first_and_void(pixels: tuple[int, ...]) -> bool:
-    """True if a label map holds the first of several classes and void, and nothing else, as 0/255 masks do."""
+    """Return True if a label map holds only void and the first of several classes, as 0/255 masks do."""
     return len(pixels) > 2 and bool(pixels[0] and pixels[-1]) and not any(pixels[1:-1])
 
 
 def _palette_differs(content: bytes, pixels: tuple[int, ...], dataset: PairDataset) -> str:
-    """First difference of a palette mask's colours from those of the classes that it holds, where these were chosen."""
+    """Describe the first palette colour of a mask that differs from its class's colour, ignoring default colours."""
     classes = dataset.classes
     with Image.open(io.BytesIO(content)) as image:
         values = image.getpalette("RGB") or []
     stored, known = list(zip(values[::3], values[1::3], values[2::3], strict=True)), dict(classes.colors)
     for id, index in classes.ids.items():
         if index == IGNORE or not pixels[index] or tuple(classes.palette[index].tolist()) == voc_color(index + 1):
-            continue  # void, absent, or a colour by default
+            continue  # void, absent, or a default colour
         if id < len(stored) and known.get(stored[id]) != index:
             return f"id {id} is {list(stored[id])}, '{classes.names[index]}' is {classes.palette[index].tolist()}"
     return ""
 
 
 def _orientation(content: bytes) -> int:
-    """EXIF orientation of a file that can be decoded, 1..8; 1: as stored. In a PNG file, chunks behind the pixels are
-    not looked at."""
+    """Return the EXIF orientation of a file, 1..8; 1 means as stored. PNG chunks after the pixels are ignored."""
     with Image.open(io.BytesIO(content)) as image:
-        if image.format == "PNG" and "exif" not in image.info:  # Pillow would decode all to look behind
+        if image.format == "PNG" and "exif" not in image.info:  # else Pillow decodes all to find it
             return 1
         try:
             found = image.getexif().get(_ORIENTATION, 1)
@@ -166,14 +166,14 @@ def _orientation(content: bytes) -> int:
 
 
 def appearance(image: RawImage) -> int:
-    """64 bits that hardly change with size, compression and brightness: signs of low frequencies about their median.
+    """Return a 64-bit hash that hardly changes with size, compression and brightness: the signs of low frequencies.
 
     Source: Zauner 2010, Implementation and Benchmarking of Perceptual Image Hash Functions, section 3.2 (DCT based
         hash).
     """
     small = cv2.resize(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
     low = cv2.dct(small.astype(np.float32))[:8, :8].ravel()
-    return int.from_bytes(np.packbits(low > np.median(low[1:])).tobytes())  # without the mean brightness
+    return int.from_bytes(np.packbits(low > np.median(low[1:])).tobytes())  # median without mean brightness
 
 
 def _digest(array: np.ndarray) -> bytes:

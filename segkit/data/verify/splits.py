@@ -1,4 +1,4 @@
-"""Faults of the samples of splits together: lists, classes, void, and copies."""
+"""Checks across samples and splits: lists, classes, void, and copies."""
 
 import os
 from collections import Counter, defaultdict
@@ -17,11 +17,10 @@ from segkit.data.layout import Layout, Listed
 from segkit.data.verify.sample import Look, only_first_and_void
 from segkit.tensors import IGNORE
 
-NEAR_BITS = (
-    6  # of 64. No two of CamVid's 143,000 pairs across splits are nearer than 8; video frames 1/15 s apart: 0..6
-)
-MUCH_VOID = 0.5  # of a split's pixels
-MOST_NAMES = 0.9  # of the pairs: what they have in common is how the dataset is
+# Of 64. CamVid's 143,000 pairs of images across splits differ in 8 bits or more; video frames 1/15 s apart in 0..6.
+NEAR_BITS = 6
+MUCH_VOID = 0.5  # share of a split's pixels
+MOST_NAMES = 0.9  # share of pairs with equal names, from which other names are suspicious
 Looks = Mapping[str, Sequence[Look]]
 
 
@@ -30,10 +29,10 @@ class Contents:
     """Contents of a split.
 
     Attributes:
-        images: samples that were looked at.
-        sizes: `HEIGHTxWIDTH` -> images, as samples have it.
-        pixels: [K + 1] of each class and last void, of the labels that could be read.
-        labels: label maps that hold the class, [K + 1].
+        images: number of checked samples.
+        sizes: `HEIGHTxWIDTH` of samples -> number of images.
+        pixels: [K + 1], pixels of each class, then void, in the labels that could be read.
+        labels: [K + 1], label maps that hold the class.
     """
 
     images: int
@@ -43,12 +42,12 @@ class Contents:
 
     @property
     def void(self) -> float:
-        """Share of the pixels."""
+        """Share of void pixels."""
         return self.pixels[-1] / max(1, sum(self.pixels))
 
 
 def contents(looks: Sequence[Look], classes: Classes, reduction: int) -> Contents:
-    """Contents of a split.
+    """Sum up the contents of a split.
 
     Args:
         reduction: file pixels per pixel of a sample, along each side.
@@ -60,7 +59,7 @@ def contents(looks: Sequence[Look], classes: Classes, reduction: int) -> Content
 
 
 def list_faults(layout: Layout) -> Iterator[Fault]:
-    """Faults of the lists and folders of the splits, alone and together."""
+    """Yield faults of the lists and folders of the splits, separately and together."""
     for split, listed in layout.splits.items():
         yield from listed.faults(split)
         if _doubles_images(listed):
@@ -80,7 +79,7 @@ def list_faults(layout: Layout) -> Iterator[Fault]:
 
 
 def _doubles_images(listed: Listed) -> bool:
-    """True if no image of a list is there, and each would be if `images/` did not begin its name."""
+    """Return True if no image of a list exists, but all would without `images/` at the beginning of their names."""
     root = listed.place.parent
     for pair in listed.pairs:
         if not pair.image.is_relative_to(root / "images" / "images") or os.path.isfile(pair.image):
@@ -92,13 +91,13 @@ def _doubles_images(listed: Listed) -> bool:
 
 
 def unlisted_faults(layout: Layout) -> Iterator[Fault]:
-    """Folders with image files that are no part of any sample, beside those that are."""
+    """Yield folders of samples that also hold image files of no sample."""
     pairs = [pair for listed in layout.splits.values() for pair in listed.pairs]
     used = {str(path) for pair in pairs for path in (pair.image, pair.labels)}
     for folder in sorted({os.path.dirname(path) for path in used}):
         try:
             names = sorted(os.listdir(folder))
-        except OSError:  # its files are missing, which is said of each
+        except OSError:  # each of its files is reported as missing
             continue
         paths = {name: os.path.join(folder, name) for name in names if name.lower().endswith(SUFFIXES)}
         unlisted = [name for name, path in paths.items() if path not in used and not os.path.isdir(path)]
@@ -108,8 +107,11 @@ def unlisted_faults(layout: Layout) -> Iterator[Fault]:
 
 
 def sample_faults(looks: Looks, classes: Classes) -> list[Fault]:
-    """Faults of single samples, each file's once. Where all labels together tell more about their ids than each alone,
-    that is said instead: ids begin at 1, or all training labels are 0/255 masks."""
+    """Return faults of single samples, each once.
+
+    If all labels together show that ids begin at 1, or that all training labels are 0/255 masks, their faults are
+    replaced by that.
+    """
     every = [look for samples in looks.values() for look in samples]
     wrong = set().union(*(look.wrong_ids for look in every)) - {IGNORE}
     one_too_high = wrong - set(classes.ids) == {max(classes.ids) + 1}
@@ -126,14 +128,14 @@ def sample_faults(looks: Looks, classes: Classes) -> list[Fault]:
 
 
 def _may_be_0_255(look: Look) -> bool:
-    """False if a label is known to hold another id than 0 and 255."""
+    """Return False if a label is known to hold ids other than 0 and 255."""
     if not look.pixels or any(fault.kind == faults.PERHAPS_ZERO_255 for fault in look.faults):
         return not look.wrong_ids
-    return not any(look.pixels[1:-1]) and not only_first_and_void(look.pixels)  # void is another id than 255
+    return not any(look.pixels[1:-1]) and not only_first_and_void(look.pixels)  # void has another id than 255
 
 
 def class_faults(found: Mapping[str, Contents], classes: Classes) -> Iterator[Fault]:
-    """Splits that are void or hold one class, absent classes, and much void."""
+    """Yield splits that are all void or hold one class, absent classes, and splits with much void."""
     for split, each in found.items():
         if not any(each.pixels):
             continue
@@ -151,10 +153,10 @@ def class_faults(found: Mapping[str, Contents], classes: Classes) -> Iterator[Fa
 
 
 def copy_faults(looks: Looks, image_key: Callable[[Pair], str]) -> Iterator[Fault]:
-    """Equal images, equal labels, and images that are nearly equal.
+    """Yield equal images, equal labels, and nearly equal images.
 
     Args:
-        image_key: pairs with equal keys are one image by the lists, whose checks report them.
+        image_key: key of a sample; pairs with equal keys are already reported by the checks of lists.
     """
     images, labels = defaultdict[bytes, list[tuple[str, Look]]](list), defaultdict[bytes, list[tuple[str, Look]]](list)
     known = set()
@@ -194,8 +196,7 @@ def copy_faults(looks: Looks, image_key: Callable[[Pair], str]) -> Iterator[Faul
 
 
 def near_copies(ones: Sequence[int], others: Sequence[int]) -> Iterator[tuple[int, int, int]]:
-    """For each hash of `others` that is near one of `ones`: the index of the nearest one, its own index, and how many
-    bits differ."""
+    """Yield (index of the nearest hash in `ones`, index in `others`, differing bits) for each near pair of hashes."""
     if not ones:
         return
     table = np.array(ones, np.uint64)

@@ -33,7 +33,7 @@ LEVELS = ("problem", "warning", "note")
 
 @dataclass(frozen=True)
 class Entry:
-    """All findings of one kind."""
+    """Findings of one kind."""
 
     kind: Kind
     faults: tuple[Fault, ...]
@@ -41,14 +41,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that was found in a dataset.
+    """Findings in a dataset.
 
     Attributes:
         entries: problems, then warnings, then notes.
-        splits: what is in each that has samples.
-        classes: what labels were expected to hold.
-        images: that were looked at.
-        seconds: that it took.
+        splits: contents of each split that has samples.
+        classes: expected classes of the labels.
+        images: number of checked images.
+        seconds: duration of the checks.
     """
 
     entries: tuple[Entry, ...]
@@ -59,17 +59,17 @@ class Report:
 
     @property
     def right(self) -> bool:
-        """True if nothing speaks against training."""
+        """True if there is no reason not to train."""
         return not any(entry.kind.level == "problem" for entry in self.entries)
 
 
 def verify(layout: Layout, *, workers: int, progress: Callable[[int], None]) -> Report:
-    """Decode every image and label, and report all that is wrong, suspicious or worth knowing.
+    """Decode every image and label, and report everything that is wrong, suspicious or worth knowing.
 
-    Of each sample about two kilobytes are kept.
+    About two kilobytes are kept for each sample.
 
     Args:
-        workers: threads; decoding and hashing let one another run.
+        workers: number of threads; they run in parallel while decoding and hashing.
         progress: called with 1 for every sample.
     """
     started, looks, classes = perf_counter(), {}, layout.classes
@@ -93,7 +93,7 @@ def verify(layout: Layout, *, workers: int, progress: Callable[[int], None]) -> 
 
 def _editions(layout: Layout, splits: Iterable[str]) -> Iterator[Fault]:
     for split in splits:
-        with suppress(OSError):  # of a file that is missing, which is said of it
+        with suppress(OSError):  # a missing file, which is reported elsewhere
             if edition := layout.edition(split):
                 yield Fault(faults.EDITION, split, edition)
 
@@ -110,14 +110,14 @@ def _by_kind(found: Iterable[Fault]) -> tuple[Entry, ...]:
 def check_and_count(
     layout: Layout | None, splits: Mapping[str, Dataset], progress: Callable[[int], None] | None = None
 ) -> dict[str, ClassCounts]:
-    """Check a dataset before training: the header of every image, and every label, of which each file is read once.
+    """Check a dataset before training: the header of every image, and every label, each file read only once.
 
-    Labels that were counted before are known by their bytes and not decoded again. No image is decoded, and nothing is
-    random.
+    Labels that were counted before are recognized by their bytes and not decoded again. No image is decoded, and
+    nothing is random.
 
     Args:
-        layout: whose lists are taken as checked; None: samples are drawn, not read.
-        splits: datasets of the layout by name, or of what is drawn.
+        layout: layout whose lists were already checked; None for datasets that are not read from files.
+        splits: name -> dataset of the split.
         progress: called with 1 for every label.
     Returns:
         Pixels of each class, per split, for class weights.
@@ -137,7 +137,7 @@ def check_and_count(
                 advance(1)
             if rows:
                 counts[split] = class_counts(np.array(rows))
-        # Counts do not tell which id void is: where all training labels look like 0/255 masks, look at the ids.
+        # Counts do not show the id of void. If all training labels look like 0/255 masks, check their ids.
         pixels = [each.pixels for each in looks["train"]]
         if any(map(only_first_and_void, pixels)) and not any(any(each[1:-1]) for each in pixels):
             again = in_threads(partial(look_at_labels, layout.unchecked("train")), len(pixels))
