@@ -54,7 +54,7 @@ class Loss(Protocol):
         """Return the divisor of `total`, of the same shape; positive, and tiny if no pixel is labelled."""
         ...
 
-    def to(self, device: torch.device) -> Self:
+    def to(self, device: torch.device) -> "Loss":
         """Move the class weights to a device; nn.Module implements it."""
         ...
 

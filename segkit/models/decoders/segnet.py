@@ -59,7 +59,8 @@ class SegNet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.deepest = len(stages.channels) - 1
         self.needs = Needs(pooled=frozenset({self.deepest}), indices=frozenset(range(self.deepest + 1)))
-        self.layers: list[tuple[str, ...]] = [*STAGES[: self.deepest + 1]]  # of each stage: 3x3 convolutions, each with batch norm and ReLU
+        # of each stage: 3x3 convolutions, each with batch norm and ReLU
+        self.layers: list[tuple[str, ...]] = [*STAGES[: self.deepest + 1]]
         *others, self.classifier = (*STAGES[0], "camvid") if extra_convolution else STAGES[0]
         self.layers[0] = tuple(others)
         for stage in range(self.deepest, -1, -1):
