@@ -27,7 +27,8 @@ def template(text: str, *values: object, folder: Path | None = None) -> str:
     names = {str(folder): "{tmp}"} if folder else {}
     for number, value in enumerate(values):
         assert re.search(pattern(value), text), f"{str(value)!r} is not named in: {text}"
-        names.setdefault(str(value), f"{{{number}}}")
+        if any(map(str.isalnum, str(value))):
+            names.setdefault(str(value), f"{{{number}}}")
     longest_first = sorted(names, key=len, reverse=True)
     return re.sub("|".join(map(pattern, longest_first)), lambda found: names[found[0]], text) if names else text
 
@@ -58,14 +59,13 @@ def message(request, tmp_path):
 
 
 def record(seen: dict[str, dict[str, dict[str, list[str]]]]) -> None:
-    """Write what was seen into tests/messages.json: what the first parameters of a test gave stands for all of its
-    others too, but for those that gave something else."""
+    """Write what was seen into tests/messages.json: what most parameters of a test gave stands there once."""
     messages = json.loads(MESSAGES.read_text(encoding="utf-8")) if MESSAGES.exists() else {}
     for file, tests in seen.items():
         for test, found in tests.items():
             short = {name: texts if len(texts) > 1 else texts[0] for name, texts in found.items() if texts}
-            first = next(iter(short.values()), [])
-            differing = {name: texts for name, texts in short.items() if texts != first}
-            messages.setdefault(file, {})[test] = {"others": first, **differing} if differing else first
+            most = max(short.values(), key=list(short.values()).count, default=[])
+            differing = {name: texts for name, texts in short.items() if texts != most}
+            messages.setdefault(file, {})[test] = {"others": most, **differing} if differing else most
     text = json.dumps(messages, indent=1, ensure_ascii=False, sort_keys=True)
     MESSAGES.write_text(f"{text}\n", encoding="utf-8")

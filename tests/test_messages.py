@@ -15,7 +15,7 @@ from golden import MESSAGES, template
         ("0.5 of 5 and 1.5", [5, 0.5], "{1} of {0} and 1.5"),
         ("crops of a crop; 1 of 0", ["crop", 1, 0], "crops of a {0}; {1} of {2}"),
         ("32x48, not 32x480", ["48", 32], "{1}x{0}, not {1}x480"),
-        ("no values", [], "no values"),
+        ("'.' and '': a.b", [".", ""], "'.' and '': a.b"),
     ],
 )
 def test_values_become_their_numbers_the_longest_first(text, values, expected):
