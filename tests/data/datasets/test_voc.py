@@ -132,7 +132,8 @@ def test_sbd_labels_come_from_matlab_files(tiny_voc, tiny_sbd):
 def test_trainaug_is_vocs_train_and_what_sbd_adds_without_vocs_val(tiny_voc, tiny_sbd):
     layout = voc(root=tiny_voc, sbd=tiny_sbd, train="trainaug")
     assert {pair.id: pair.labels.parent.name for pair in layout.checked("train").pairs} == {
-        "2007_000032": "SegmentationClass", "2007_000033": "SegmentationClass", "2008_000007": "cls", "2008_000008": "cls",
+        "2007_000032": "SegmentationClass", "2007_000033": "SegmentationClass",
+        "2008_000007": "cls", "2008_000008": "cls",
     }  # fmt: skip
     assert layout.sizes == {"train": 10582, "val": 1449, "test": 1449}
 

@@ -29,8 +29,8 @@ from segkit.models.decoders.segnet import SegNet
         ({"name": "upscore2", "arrays": lambda a: [a[0] + 0.25]}, (0.25, "model.decoder.upsampling=learned")),
     ],
     ids=[
-        "no bias", "type", "weights", "biases", "shape of biases", "not finite", "size", "axes", "name", "bias", "kernel",
-        "not bilinear",
+        "no bias", "type", "weights", "biases", "shape of biases", "not finite", "size", "axes", "name", "bias",
+        "kernel", "not bilinear",
     ],
 )  # fmt: skip
 def test_a_layer_that_does_not_fit_is_named(caffemodel, refusal, message, change, values):
