@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from golden import SEEN, message, record  # noqa: F401
 from hypothesis import HealthCheck, settings
 from PIL import Image
 from wandb_runs import no_wandb_settings, pair, session  # noqa: F401
@@ -25,11 +26,26 @@ settings.register_profile(
 settings.load_profile("segkit")  # pytest --hypothesis-profile=search takes the other
 
 
-def pytest_configure():
-    """Where the tests run in the background of a shell, Ctrl-C is ignored, and would be in every process that they
-    start."""
+def pytest_addoption(parser):
+    parser.addoption("--record-messages", action="store_true", help="write tests/messages.json anew for the tests run")
+
+
+def pytest_configure(config):
+    """Prepare to record messages, and restore Ctrl-C.
+
+    Where the tests run in the background of a shell, Ctrl-C is ignored, and would be in every process that they start.
+    """
+    if config.getoption("--record-messages"):
+        if config.getoption("numprocesses", None):
+            raise pytest.UsageError("--record-messages writes one file from one process: leave -n out")
+        config.stash[SEEN] = {}
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish(session):  # noqa: F811
+    if SEEN in session.config.stash:
+        record(session.config.stash[SEEN])
 
 
 @pytest.fixture(autouse=True)
@@ -118,7 +134,8 @@ def segkit(monkeypatch, capsys, tmp_path):
 def tiny():
     """Settings with which a config of Streets is trained within seconds."""
     return [
-        "data.size=[32,48]", "data.train_images=8", "data.val_images=3", "data.test_images=4", "model.encoder.width=0.0625",
+        "data.size=[32,48]", "data.train_images=8", "data.val_images=3", "data.test_images=4",
+        "model.encoder.width=0.0625",
         "training.epochs=2", "training.batch_size=4", "evaluation.every_epochs=1",
     ]  # fmt: skip
 

@@ -11,42 +11,40 @@ from segkit.errors import InputError
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "place", "named"),
     [
-        ("a: 1\nb: 2\na: 3", "b.yaml:3: key 'a' is given twice, on lines 1 and 3. Keep one."),
-        ("a: 010", "b.yaml:1: readers disagree on what 010 is. Write 10 or '010'."),
-        ("a: -0_7", "b.yaml:1: readers disagree on what -0_7 is. Write -7 or '-0_7'."),
-        ("a: 0o10", "b.yaml:1: readers disagree on what 0o10 is. Write a decimal number or '0o10'."),
-        ("a: 1:30", "b.yaml:1: readers disagree on what 1:30 is. Write a decimal number or '1:30'."),
-        ("a:\n- 0x1F", "b.yaml:2: readers disagree on what 0x1F is. Write a decimal number or '0x1F'."),
-        ("a: 1e999", "b.yaml:1: 1e999 is too large for a number."),
-        ("1: a", "b.yaml:1: expected a key that is text, not 1. Put it in quotes."),
-        ("true: a", "b.yaml:1: expected a key that is text, not true. Put it in quotes."),
-        ("? [a]\n: b", "b.yaml:1: expected a key that is text, not a list or mapping. Put it in quotes."),
-        ("? !!str {a: b}\n: b", "b.yaml:1: expected a key that is text, not a list or mapping. Put it in quotes."),
-        ("training.epochs: 3", "b.yaml:1: key 'training.epochs' is empty or has a dot. Write 'a: {b: 1}' for a.b."),
-        ("a: !!python/name:os.x", "b.yaml:1: the tag '!!python/name:os.x' is not allowed. Write the plain value."),
-        ("a: !mine 3", "b.yaml:1: the tag '!mine' is not allowed. Write the plain value."),
-        ("a: !!int x", "b.yaml:1: 'x' does not fit its tag '!!int'. Write the plain value."),
-        ("a: b: c", "b.yaml, line 1, column 5: not valid YAML: mapping values are not allowed here."),
-        ("a: 1\n---\nb: 2", "b.yaml, line 2, column 1: not valid YAML: but found another document."),
-        ("a: \x07", "b.yaml: not valid YAML: character U+0007 is not allowed."),
-        ("a: &a [*a]", "b.yaml: nested too deeply (more than 50 levels), or an anchor contains itself."),
-        ("a: " + "[" * 3000, "b.yaml: nested too deeply (more than 50 levels), or an anchor contains itself."),
-        ("a: " + "[" * 51 + "]" * 51, "b.yaml: nested too deeply (more than 50 levels), or an anchor contains itself."),
-        (
-            "a: " + "b" * 100_000,
-            "b.yaml: 100003 characters; a config is expected to have at most 100000. Is it the right file?",
-        ),
-        ("<<: 3", "b.yaml:1: '<<' expects a mapping, or a list of mappings."),
-        ("- a", "b.yaml holds a list; expected keys and values, such as 'seed: 1'."),
-        ("3", "b.yaml holds a single value; expected keys and values, such as 'seed: 1'."),
+        ("a: 1\nb: 2\na: 3", ":3", "key 'a'"),
+        ("a: 010", ":1", "010"),
+        ("a: -0_7", ":1", "-0_7"),
+        ("a: 0o10", ":1", "0o10"),
+        ("a: 1:30", ":1", "1:30"),
+        ("a:\n- 0x1F", ":2", "0x1F"),
+        ("a: 1e999", ":1", "1e999"),
+        ("1: a", ":1", 1),
+        ("true: a", ":1", "true"),
+        ("? [a]\n: b", ":1", "a list or mapping"),
+        ("? !!str {a: b}\n: b", ":1", "a list or mapping"),
+        ("training.epochs: 3", ":1", "'training.epochs'"),
+        ("a: !!python/name:os.x", ":1", "'!!python/name:os.x'"),
+        ("a: !mine 3", ":1", "'!mine'"),
+        ("a: !!int x", ":1", "'!!int'"),
+        ("a: b: c", ", line 1, column 5", ""),
+        ("a: 1\n---\nb: 2", ", line 2, column 1", ""),
+        ("a: \x07", "", "U+0007"),
+        ("a: &a [*a]", "", 50),
+        ("a: " + "[" * 3000, "", 50),
+        ("a: " + "[" * 51 + "]" * 51, "", 50),
+        ("a: " + "b" * 100_000, "", 100_003),
+        ("<<: 3", ":1", "'<<'"),
+        ("- a", "", "a list"),
+        ("3", "", "a single value"),
     ],
+    ids=lambda value: str(value)[:20],
 )
-def test_text_that_cannot_be_used_is_refused(text, sentence):
+def test_text_that_cannot_be_used_is_refused(message, text, place, named):
     with pytest.raises(InputError) as caught:
         load(text, "b.yaml")
-    assert str(caught.value) == sentence
+    message(caught.value, f"b.yaml{place}", named)
 
 
 def test_anchors_that_multiply_are_refused():

@@ -202,12 +202,10 @@ def test_a_class_without_a_pixel_has_weight_0_and_is_not_in_the_median():
 @pytest.mark.parametrize(
     "options", [{}, {"images": "all"}, {"pixels": "labelled"}, {"median_over": "classes_and_void"}]
 )
-def test_labels_without_a_class_are_refused(options):
+def test_labels_without_a_class_are_refused(options, message):
     with pytest.raises(InputError) as caught:
         MedianFrequency(**options)(cached_count(Labels([np.full((2, 2), 255, np.uint8)])), ABC)
-    assert (
-        str(caught.value) == "no labelled pixel in the training split; expected at least one class. Check the labels."
-    )
+    message(caught.value)
 
 
 @given(
@@ -245,15 +243,13 @@ def test_the_published_weights_follow_from_the_first_labels_with_void_in_the_med
     assert [round(weight, 4) for weight in weights.tolist()] == [*SegNetPublished.weights.values()]
 
 
-def test_the_published_weights_are_camvids_alone():
+def test_the_published_weights_are_camvids_alone(message):
     weights = SegNetPublished()(COUNTS, CLASS_NAMES)
     assert weights.tolist() == [0.2595, 0.1826, 4.5640, 0.1417, 0.9051, 0.3826, 9.6446, 1.8418, 0.6823, 6.2478, 7.3614]
     for names in (ABC, CLASS_NAMES[::-1]):
         with pytest.raises(InputError) as caught:
             SegNetPublished()(COUNTS, names)
-        assert str(caught.value) == (
-            f"loss.class_weights = 'segnet_published': the dataset's {len(names)} classes are not CamVid's 11. Use median_frequency."
-        )
+        message(caught.value, "segnet_published", "loss.class_weights", len(names), 11)
 
 
 def test_todays_labels_give_the_weights_that_others_counted(real_counts):

@@ -89,13 +89,13 @@ def test_ids_that_no_class_has_are_counted(files):
     assert refused(dataset(files).labels, 0) == (faults.UNKNOWN_IDS, str(files.labels), detail)
 
 
-def test_an_error_says_the_first_fault_and_how_many_more_there_are():
+def test_an_error_says_the_first_fault_and_how_many_more_there_are(message):
     one, two, other = Fault(faults.EMPTY, "a.png"), Fault(faults.EMPTY, "b.png"), Fault(faults.DEEP, "c.png", "16 bits")
     start = f"a.png: empty file. {faults.EMPTY.advice}"
     assert str(DataError(one)) == start
-    assert str(DataError(one, two)).startswith(f"{start} 1 more has the same problem. 'segkit data verify CONFIG'")
-    assert f"{start} 2 more have the same problem. 1 more kind of problem." in str(DataError(one, two, two, other))
-    assert str(DataError(other)) == f"c.png: more than 8 bits a channel: 16 bits. {faults.DEEP.advice}"
+    message(DataError(one, two), 1)
+    message(DataError(one, two, two, other), 2, 1)
+    message(DataError(other), "c.png", "16 bits")
     assert pickle.loads(pickle.dumps(DataError(one, other))).faults == (one, other)
 
 
@@ -126,22 +126,19 @@ def test_a_colour_that_no_class_has_is_named_and_counted_even_if_it_is_near_one(
     assert refused(dataset(files).labels, 0) == (faults.UNKNOWN_COLORS, str(files.labels), detail)
 
 
-def test_of_unknown_colours_the_five_most_frequent_are_listed(files):
+def test_of_unknown_colours_the_five_most_frequent_are_listed(files, message):
     ramp = np.stack([np.arange(8).clip(max=6)] * 3, -1).astype(np.uint8) + 100
     Image.fromarray(ramp[None]).save(files.labels)
-    assert refused(dataset(files).labels, 0)[2] == (
-        "[106, 106, 106] (2 pixels), [100, 100, 100] (1 pixels), [101, 101, 101] (1 pixels), [102, 102, 102] (1 pixels), "
-        "[103, 103, 103] (1 pixels) and 2 more"
-    )
+    message(refused(dataset(files).labels, 0)[2], "[106, 106, 106] (2 pixels), [100, 100, 100]", "2 more")
 
 
-def test_an_rgb_mask_is_refused_where_two_classes_have_one_colour(files):
+def test_an_rgb_mask_is_refused_where_two_classes_have_one_colour(files, message):
     same = PALETTE[[0, 1, 0]]
     np.testing.assert_array_equal(dataset(files, palette=same)[0].labels, IDS)  # ids need no colours
     save_colors(files.labels, IDS)
     detail = "[10, 20, 30] is 'car' and 'road'"
     assert refused(dataset(files, palette=same).labels, 0) == (faults.SHARED_COLOR, str(files.labels), detail)
-    assert refused(dataset(files, void_color=(7, 7, 7)).labels, 0)[2] == "[7, 7, 7] is 'car' and 'ignored'"
+    message(refused(dataset(files, void_color=(7, 7, 7)).labels, 0)[2], [7, 7, 7], "car", "ignored")
 
 
 # --- the hash of a split ---

@@ -61,11 +61,9 @@ def test_a_list_finds_names_without_their_ending_whatever_its_case(root):
 
 
 @pytest.mark.parametrize("line", [".", "..", "a\0b", "/etc/a.png", "../a.png"])
-def test_a_line_that_is_no_name_is_malformed(root, line):
+def test_a_line_that_is_no_name_is_malformed(root, line, message):
     (root / "val.txt").write_text(f"{line}\n")
-    assert refusal(opened, root, "val").startswith(
-        f"val: list or folder of a split cannot be used: {root}/val.txt:1: '{line}': expected the name of an image"
-    )
+    message(refusal(opened, root, "val"), f"{root}/val.txt", line)
 
 
 def test_other_files_are_left_alone(root):
@@ -113,17 +111,12 @@ def test_a_class_may_have_its_own_colour(root):
     assert palette.tolist() == [[1, 2, 255], [0, 128, 0]]
 
 
-def test_a_missing_split_is_named(root):
-    unusable = "val: list or folder of a split cannot be used: "
-    assert refusal(opened, root, "val").startswith(
-        f"{unusable}{root}/val/images does not exist; expected the images and "
-    )
+def test_a_missing_split_is_named(root, message):
+    message(refusal(opened, root, "val"), f"{root}/val/images")
     (root / "val" / "images").mkdir(parents=True)
-    assert refusal(opened, root, "val").startswith(f"{unusable}{root}/val/labels does not exist")
+    message(refusal(opened, root, "val"), f"{root}/val/labels")
     (root / "val" / "labels").mkdir()
-    assert refusal(opened, root, "val").startswith(
-        f"{unusable}{root}/val/images holds no image; expected files ending in"
-    )
+    message(refusal(opened, root, "val"), f"{root}/val/images")
 
 
 def test_an_image_without_a_label_is_named(root):
@@ -131,42 +124,34 @@ def test_an_image_without_a_label_is_named(root):
     assert refusal(opened, root, "train").startswith(f"{root}/train/labels/b.png: missing file. ")
 
 
-def test_one_name_with_two_endings_is_refused(root):
+def test_one_name_with_two_endings_is_refused(root, message):
     Image.new("RGB", (6, 4)).save(root / "train" / "images" / "a.jpeg")
-    assert f"{root}/train/images holds 'a' with two endings; expected one image per name" in refusal(
-        opened, root, "train"
-    )
+    message(refusal(opened, root, "train"), f"{root}/train/images", "'a'")
 
 
-def test_a_missing_class_file_is_named(root):
+def test_a_missing_class_file_is_named(root, message):
     (root / "classes.yaml").unlink()
-    assert refusal(opened, root, "train") == (
-        f"{root}/classes.yaml does not exist; expected a YAML list of class names. Write one name per line: '- road'."
-    )
+    message(refusal(opened, root, "train"), f"{root}/classes.yaml")
 
 
 @pytest.mark.parametrize(
     "content",
     ["[road, sky", "a: b: c", "- !!python/object:os.system x", "\t- road", "- &a x\n- *a", "- !!int 7", "[" * 3000],
 )
-def test_a_class_file_that_is_no_yaml_is_refused(root, content):
+def test_a_class_file_that_is_no_yaml_is_refused(root, content, message):
     (root / "classes.yaml").write_text(content)
-    sentence = refusal(opened, root, "train")
-    assert sentence.startswith(f"{root}/classes.yaml cannot be read (")
-    assert sentence.endswith("); expected a YAML list of class names.")
+    message(refusal(opened, root, "train"), f"{root}/classes.yaml")
 
 
-def test_a_class_file_that_is_no_text_is_refused(root):
+def test_a_class_file_that_is_no_text_is_refused(root, message):
     (root / "classes.yaml").write_bytes(b"\xff\xfe\xfd")
-    assert refusal(opened, root, "train").startswith(f"{root}/classes.yaml cannot be read (")
+    message(refusal(opened, root, "train"), f"{root}/classes.yaml")
 
 
 @pytest.mark.parametrize("content", ["", "road", "road: [1, 2, 3]", "[]"])
-def test_a_class_file_without_a_list_of_1_to_254_names_is_refused(root, content):
+def test_a_class_file_without_a_list_of_1_to_254_names_is_refused(root, content, message):
     (root / "classes.yaml").write_text(content)
-    assert refusal(opened, root, "train") == (
-        f"{root}/classes.yaml: expected a YAML list of 1 to 254 class names. Write one name per line: '- road'."
-    )
+    message(refusal(opened, root, "train"), f"{root}/classes.yaml", 254)
 
 
 @pytest.mark.parametrize(
@@ -185,11 +170,9 @@ def test_a_class_file_without_a_list_of_1_to_254_names_is_refused(root, content)
         (f"[{'a' * 99}]", f"[{'a' * 76}..."),
     ],
 )
-def test_an_entry_that_is_no_class_is_shown(root, entry, shown):
+def test_an_entry_that_is_no_class_is_shown(root, entry, shown, message):
     (root / "classes.yaml").write_text(f"- road\n- {entry}\n")
-    assert refusal(opened, root, "train") == (
-        f"{root}/classes.yaml: entry 1 is {shown}; expected a name, {{name: [red, green, blue]}} or {{name: id on disk}}, with 0..255."
-    )
+    message(refusal(opened, root, "train"), f"{root}/classes.yaml", shown)
 
 
 def test_names_are_text_as_written(root):
@@ -205,12 +188,9 @@ def test_what_is_written_as_class_file_is_read_back(root):
     np.testing.assert_array_equal(found.palette, palette)
 
 
-def test_255_classes_are_too_many(root):
+def test_255_classes_are_too_many(root, message):
     (root / "classes.yaml").write_text("\n".join(f"- class {index}" for index in range(255)))
-    assert (
-        refusal(opened, root, "train")
-        == f"{root}/classes.yaml: 255 classes; expected a YAML list of 1 to 254 class names."
-    )
+    message(refusal(opened, root, "train"), f"{root}/classes.yaml", 255, 254)
 
 
 def test_rgb_masks_are_read_through_the_class_file_and_the_colour_of_void(root):
@@ -224,21 +204,17 @@ def test_rgb_masks_are_read_through_the_class_file_and_the_colour_of_void(root):
     assert folder(root=root).checked("train")[0].labels[0].tolist() == [1, 1, 0, 0, 255, 255]
 
 
-def test_a_folder_in_place_of_a_label_is_named(root):
+def test_a_folder_in_place_of_a_label_is_named(root, message):
     (root / "train" / "labels" / "a.png").unlink()
     (root / "train" / "labels" / "a.png").mkdir()
-    assert refusal(opened, root, "train").startswith(
-        f"{root}/train/labels/a.png: file cannot be opened: it is a folder. "
-    )
+    message(refusal(opened, root, "train"), f"{root}/train/labels/a.png")
 
 
-def test_splits_that_lead_to_one_image_are_refused(root):
+def test_splits_that_lead_to_one_image_are_refused(root, message):
     (root / "val" / "labels").mkdir(parents=True)
     (root / "val" / "images").mkdir()
     (root / "val" / "images" / "c.png").symlink_to(root / "train" / "images" / "a.png")
-    assert refusal(opened, root, "train").startswith(
-        f"{root}/val/images/c.png: image in two splits: in train and val. "
-    )
+    message(refusal(opened, root, "train"), f"{root}/val/images/c.png")
 
 
 def test_equal_names_in_two_splits_are_two_images_and_test_may_be_val(root):
@@ -247,6 +223,6 @@ def test_equal_names_in_two_splits_are_two_images_and_test_may_be_val(root):
     assert [len(folder(root=root).checked(split)) for split in ("train", "val", "test")] == [2, 2, 2]
 
 
-def test_a_class_named_twice_is_refused(root):
+def test_a_class_named_twice_is_refused(root, message):
     (root / "classes.yaml").write_text("[road, sky, road]")
-    assert refusal(opened, root, "train") == f"{root}/classes.yaml: 'road' is named twice; expected it once."
+    message(refusal(opened, root, "train"), f"{root}/classes.yaml", "road")

@@ -84,7 +84,7 @@ def test_what_a_user_has_written_is_kept(root):
     assert (path / "classes.yaml").read_text() == "[sky, road, car]"
 
 
-def test_what_cannot_be_started_is_refused_and_nothing_is_written(root, tmp_path):
+def test_what_cannot_be_started_is_refused_and_nothing_is_written(root, tmp_path, message):
     def refusal(path, **options):
         before = sorted(path.rglob("*"))
         with pytest.raises(InputError) as caught:
@@ -92,27 +92,26 @@ def test_what_cannot_be_started_is_refused_and_nothing_is_written(root, tmp_path
         assert sorted(path.rglob("*")) == before
         return str(caught.value)
 
-    assert "images does not exist; expected" in refusal(tmp_path)
+    message(refusal(tmp_path), tmp_path / "images")
     noise = np.random.default_rng(0).integers(0, 256, (1, 300, 3))
     path = root(noise)
-    assert "300 or more in all masks, most of them rare" in refusal(path)
+    message(refusal(path), 300)
     (path / "images" / "01.png").write_bytes(
         (path / "images" / "00.png").read_bytes() if (path / "images" / "00.png").exists() else b""
     )
     assert "holds '01' with two endings" in refusal(path)
     (path / "images" / "01.png").rename(path / "images" / "new .png")
     (path / "images" / "new .png").rename(path / "images" / " new.png")
-    assert "holds ' new.png'; expected no blank at the ends of a name" in refusal(path)
+    message(refusal(path), " new.png")
 
 
 @pytest.mark.parametrize("rgb", [False, True])
-def test_masks_that_were_scaled_or_compressed_are_no_classes(root, rgb):
+def test_masks_that_were_scaled_or_compressed_are_no_classes(root, rgb, message):
     row = np.full(4000, 200)
     row[:2000], row[-30:] = 0, np.arange(1, 31) * 5  # a blend of two classes at an edge
-    with pytest.raises(
-        InputError, match="(many label ids that no class has|colours are nearly right): 32 or more in all masks, most"
-    ):
+    with pytest.raises(InputError) as caught:
         begin(root([np.stack([row, row // 2, row], -1) if rgb else row]))
+    message(caught.value, 32)
 
 
 def test_rare_classes_in_order_are_classes(root):
@@ -147,14 +146,13 @@ def test_palette_masks_lend_the_classes_their_colours(root):
     assert labels(path) == [0, 1, 1]
 
 
-def test_masks_that_are_named_otherwise_are_shown(root):
+def test_masks_that_are_named_otherwise_are_shown(root, message):
     path = root([[0, 1]])
     for mask in (path / "labels").rglob("*.png"):
         mask.rename(mask.with_name(f"{mask.stem}_mask.png"))
-    with pytest.raises(
-        InputError, match="0 of 20 images have a mask; .*labels' holds 00_mask.png, 01_mask.png; expected 01.png"
-    ):
+    with pytest.raises(InputError) as caught:
         begin(path)
+    message(caught.value, 20, "00_mask.png", "01_mask.png", "01.png")
 
 
 def test_hidden_files_are_no_images(root):
@@ -164,11 +162,12 @@ def test_hidden_files_are_no_images(root):
     assert sum(begin(path).sizes.values()) == 18
 
 
-def test_lists_that_are_there_in_part_are_refused(root):
+def test_lists_that_are_there_in_part_are_refused(root, message):
     path = root([[0, 1]])
     (path / "val.txt").write_text("")
-    with pytest.raises(InputError, match="holds val.txt; expected train.txt, val.txt and test.txt, or none"):
+    with pytest.raises(InputError) as caught:
         begin(path)
+    message(caught.value, "val.txt", "train.txt", "test.txt")
 
 
 def test_shares_that_leave_nothing_to_train_on_are_refused(root):
@@ -182,8 +181,9 @@ def test_each_split_gets_an_image_however_small_its_share(root):
     assert begin(root([[0, 1]]), val=0.0, test=0.0).sizes == {"train": 16, "val": 1, "test": 1}
 
 
-def test_masks_of_two_kinds_are_refused(root):
+def test_masks_of_two_kinds_are_refused(root, message):
     path = root([[0, 1]])
     Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(path / "labels" / "01.png")
-    with pytest.raises(InputError, match="holds masks of ids and masks of colours; expected one kind"):
+    with pytest.raises(InputError) as caught:
         begin(path)
+    message(caught.value, path)

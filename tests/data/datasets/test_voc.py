@@ -72,42 +72,32 @@ def test_the_colour_map_is_that_of_the_development_kit():
     assert len(CLASS_NAMES) == 21
 
 
+LISTS, LABELS = "ImageSets/Segmentation", "SegmentationClass"
+
+
 @pytest.mark.parametrize(
-    ("damage", "message"),
+    ("damage", "named"),
     [
+        (lambda root: (root / LISTS / "val.txt").unlink(), f"{LISTS}/val.txt"),
+        (lambda root: (root / LISTS / "val.txt").write_text(""), f"{LISTS}/val.txt"),
+        (lambda root: (root / LABELS / "2007_000039.png").unlink(), f"{LABELS}/2007_000039.png"),
         (
-            lambda root: (root / "ImageSets/Segmentation/val.txt").unlink(),
-            r"there is no split 'val': .*val.txt does not exist; expected a list there, or one of trainaug",
+            lambda root: (root / LISTS / "val.txt").write_text("2007_000039 -1\n"),
+            f"{LISTS}/val.txt:1: '2007_000039 -1'",
         ),
-        (lambda root: (root / "ImageSets/Segmentation/val.txt").write_text(""), "val.txt is empty"),
-        (lambda root: (root / "SegmentationClass/2007_000039.png").unlink(), r"2007_000039.png: missing file"),
-        (
-            lambda root: (root / "ImageSets/Segmentation/val.txt").write_text("2007_000039 -1\n"),
-            r"val.txt:1: '2007_000039 -1': expected one",
-        ),
-        (
-            lambda root: (root / "ImageSets/Segmentation/val.txt").write_text("\n../x\n"),
-            r"val.txt:2: '../x': expected one image id",
-        ),
-        (
-            lambda root: (root / "ImageSets/Segmentation/val.txt").write_text("a\nb\na"),
-            r"val.txt:3: sample named twice in one list: 'a' is on line 1 too",
-        ),
-        (
-            lambda root: (root / "ImageSets/Segmentation/train.txt").write_text("2007_000039\n"),
-            r"2007_000039.jpg: image in two splits: in train and val",
-        ),
-        (lambda root: root.rename(root.parent / "moved"), "is no folder; expected VOCdevkit, or VOC2012 in it"),
-        (
-            lambda root: (root / "JPEGImages").rename(root / "Images"),
-            "holds no JPEGImages; expected the folder VOC2012",
-        ),
+        (lambda root: (root / LISTS / "val.txt").write_text("\n../x\n"), f"{LISTS}/val.txt:2: '../x'"),
+        (lambda root: (root / LISTS / "val.txt").write_text("a\nb\na"), f"{LISTS}/val.txt:3"),
+        (lambda root: (root / LISTS / "train.txt").write_text("2007_000039\n"), "JPEGImages/2007_000039.jpg"),
+        (lambda root: root.rename(root.parent / "moved"), "data.root"),
+        (lambda root: (root / "JPEGImages").rename(root / "Images"), "JPEGImages"),
     ],
+    ids=["no list", "empty list", "no label", "two words", "no id", "twice", "two splits", "no root", "no images"],
 )
-def test_what_is_missing_is_named(tiny_voc, damage, message):
+def test_what_is_missing_is_named(tiny_voc, message, damage, named):
     damage(tiny_voc)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError) as caught:
         voc(root=tiny_voc).checked("val")
+    message(caught.value, named)
 
 
 @pytest.fixture
@@ -142,7 +132,8 @@ def test_sbd_labels_come_from_matlab_files(tiny_voc, tiny_sbd):
 def test_trainaug_is_vocs_train_and_what_sbd_adds_without_vocs_val(tiny_voc, tiny_sbd):
     layout = voc(root=tiny_voc, sbd=tiny_sbd, train="trainaug")
     assert {pair.id: pair.labels.parent.name for pair in layout.checked("train").pairs} == {
-        "2007_000032": "SegmentationClass", "2007_000033": "SegmentationClass", "2008_000007": "cls", "2008_000008": "cls",
+        "2007_000032": "SegmentationClass", "2007_000033": "SegmentationClass",
+        "2008_000007": "cls", "2008_000008": "cls",
     }  # fmt: skip
     assert layout.sizes == {"train": 10582, "val": 1449, "test": 1449}
 
@@ -164,19 +155,21 @@ def test_trainaug_may_come_as_a_list_and_a_folder_that_others_made(tiny_voc):
     assert {pair.labels.parent.name for pair in layout.checked("train").pairs} == {"SegmentationClassAug"}
 
 
-def test_sbds_train_and_vocs_val_overlap_and_are_refused_together(tiny_voc, tiny_sbd):
-    with pytest.raises(InputError, match=r"2007_000039.jpg: image in two splits: in train and val"):
+def test_sbds_train_and_vocs_val_overlap_and_are_refused_together(tiny_voc, tiny_sbd, message):
+    with pytest.raises(InputError) as caught:
         voc(root=tiny_voc, sbd=tiny_sbd, train="sbd/train").checked("train")
+    message(caught.value, "2007_000039.jpg")
 
 
-def test_seg11valid_is_the_736_images_that_fcn_is_scored_on(tiny_voc):
+def test_seg11valid_is_the_736_images_that_fcn_is_scored_on(tiny_voc, message):
     pairs = voc(root=tiny_voc, val="seg11valid").splits["val"].pairs
     ids = [pair.id for pair in pairs]
     assert len(ids) == len(set(ids)) == 736
     assert (ids[0], ids[-1]) == ("2007_000033", "2011_003271")
     assert ids == sorted(ids)
-    with pytest.raises(InputError, match="/2007_000042.jpg: missing file. .* 1469 more have the same problem"):
+    with pytest.raises(InputError) as caught:
         voc(root=tiny_voc, val="seg11valid").checked("val")
+    message(caught.value, 1469, "2007_000042.jpg")
 
 
 def test_test_is_what_val_is_unless_it_is_set(tiny_voc):
@@ -188,13 +181,15 @@ def test_the_name_of_the_dataset_may_stand_before_the_split(tiny_voc):
     assert len(voc(root=tiny_voc, train="voc2012/train").checked("train")) == 2
 
 
-def test_a_split_of_sbd_asks_for_its_folder(tiny_voc, tmp_path):
+def test_a_split_of_sbd_asks_for_its_folder(tiny_voc, tmp_path, message):
     for name in ("sbd/train", "trainaug"):
-        with pytest.raises(InputError, match="needs SBD, and there is no data.sbd; expected its folder"):
+        with pytest.raises(InputError) as caught:
             voc(root=tiny_voc, train=name).checked("train")
+        message(caught.value, "data.sbd")
     layout = voc(root=tiny_voc, sbd=tmp_path / "SBD", train="sbd/train")
-    with pytest.raises(InputError, match=r"there is data.sbd = '.*/SBD', which holds no cls; expected its folder"):
+    with pytest.raises(InputError) as caught:
         layout.checked("train")
+    message(caught.value, "data.sbd", tmp_path / "SBD")
     assert len(layout.checked("val")) == 1
 
 

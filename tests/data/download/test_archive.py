@@ -126,55 +126,43 @@ def test_a_folder_of_an_archive_becomes_the_root(place, pack, inside):
 
 
 @pytest.mark.parametrize(
-    ("more", "inside", "reason"),
-    [
-        ([("other/data/x", b"")], "*/data", "ARCHIVE holds 2 of */data; expected one folder."),
-        ([("other/data", b"")], "other/data", "ARCHIVE holds 1 of other/data; expected one folder."),
-        ([], "data", "ARCHIVE holds 0 of data; expected one folder."),
-        ([("../evil", b"")], "*/data", "ARCHIVE cannot be unpacked: member '../evil' leads out of its folder."),
-    ],
+    ("more", "inside", "count"),
+    [(["other/data/x"], "*/data", 2), (["other/data"], "other/data", 1), ([], "data", 0)],
 )
-def test_an_archive_without_that_folder_or_with_two_of_them_is_refused(place, more, inside, reason):
-    assert refusal(*place(tar_of([*MEMBERS, *more])), inside=inside).startswith(f"{reason} Nothing was unpacked.")
+def test_an_archive_without_that_folder_or_with_two_of_them_is_refused(place, message, more, inside, count):
+    members = [*MEMBERS, *((name, b"") for name in more)]
+    message(refusal(*place(tar_of(members)), inside=inside), "ARCHIVE", inside, count)
+
+
+def test_a_folder_of_an_archive_is_refused_with_what_is_wrong_elsewhere(place, message):
+    message(refusal(*place(tar_of([*MEMBERS, ("../evil", b"")])), inside="*/data"), "ARCHIVE", "../evil")
 
 
 # --- members that are refused ---
 
 
 @pytest.mark.parametrize("pack", [tar_of, zip_of])
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", "/tmp/evil", "C:/evil", "c:evil", "..\\evil"])
+def test_a_name_that_leads_out_of_the_folder_refuses_the_whole_archive(place, message, pack, name):
+    message(refusal(*place(pack([("good", b"1"), (name, b"2")]))), "ARCHIVE", ascii(name))
+
+
+@pytest.mark.parametrize("pack", [tar_of, zip_of])
 @pytest.mark.parametrize(
-    ("names", "fault"),
-    [
-        (["../evil"], "leads out of its folder"),
-        (["a/../../evil"], "leads out of its folder"),
-        (["/tmp/evil"], "leads out of its folder"),
-        (["C:/evil"], "leads out of its folder"),
-        (["c:evil"], "leads out of its folder"),
-        (["..\\evil"], "leads out of its folder"),
-        (["a/x", "a/x"], "is in the place of another member"),
-        (["a/x", "A/X"], "is in the place of another member"),
-        (["é", "e\u0301"], "is in the place of another member"),
-        (["a/x", "./a//x"], "is in the place of another member"),
-        (["a", "a/x"], "is in the place of another member"),
-        (["a/x", "a"], "is in the place of another member"),
-        (["."], "is in the place of another member"),
-        ([""], "is in the place of another member"),
-    ],
+    "names",
+    ["a/x a/x", "a/x A/X", "é e\u0301", "a/x ./a//x", "a a/x", "a/x a", ".", ""],
 )
-def test_a_name_that_is_no_place_of_its_own_inside_refuses_the_whole_archive(place, pack, names, fault):
-    message = refusal(*place(pack([("good", b"1"), *((name, b"2") for name in names)])))
-    assert message == (
-        f"ARCHIVE cannot be unpacked: member {names[-1]!a} {fault}. Nothing was unpacked. "
-        "Fetch it again from its publisher."
-    )
+def test_a_name_in_the_place_of_another_member_refuses_the_whole_archive(place, message, pack, names):
+    members = [("good", b"1"), *((name, b"2") for name in names.split(" "))]
+    message(refusal(*place(pack(members))), "ARCHIVE", ascii(members[-1][0]))
 
 
 @pytest.mark.parametrize("packed", [
     *(tar_of([("x", b"")], kind=kind) for kind in SPECIAL),
     *(zip_of([("x", b"/etc/passwd")], mode=mode) for mode in (0o120777, 0o010644, 0o020644)),
 ])  # fmt: skip
-def test_a_member_that_is_no_plain_file_or_folder_is_refused(place, packed):
-    assert "member 'x' is a link, a device or a pipe; expected a file or folder." in refusal(*place(packed))
+def test_a_member_that_is_no_plain_file_or_folder_is_refused(place, packed, message):
+    message(refusal(*place(packed)), "member 'x'")
 
 
 def test_an_encrypted_member_is_refused(place):
@@ -188,23 +176,17 @@ def test_an_encrypted_member_is_refused(place):
 
 
 @pytest.mark.parametrize("pack", [PACKERS["gz"], zip_of])
-def test_an_archive_that_unpacks_to_a_thousand_times_its_size_is_refused(place, pack):
-    message = refusal(*place(pack([("a", bytes(10_000_000)), ("zeros", bytes(4_000_000))])))
-    assert "member 'zeros' makes it unpack to 14000000 bytes; expected at most 1" in message
+def test_an_archive_that_unpacks_to_a_thousand_times_its_size_is_refused(place, pack, message):
+    packed = pack([("a", bytes(10_000_000)), ("zeros", bytes(4_000_000))])
+    message(refusal(*place(packed)), "zeros", 14_000_000, 1000 * len(packed))
 
 
 @pytest.mark.parametrize("pack", [tar_of, zip_of])
-@pytest.mark.parametrize(
-    ("limit", "most", "fault"),
-    [
-        ("MAX_BYTES", 499, "makes it unpack to 500 bytes; expected at most 499"),
-        ("MAX_MEMBERS", 4, "is one more than 4"),
-    ],
-)
-def test_more_bytes_or_members_than_allowed_are_refused(place, monkeypatch, pack, limit, most, fault):
+@pytest.mark.parametrize(("limit", "most"), [("MAX_BYTES", 499), ("MAX_MEMBERS", 4)], ids=["bytes", "members"])
+def test_more_bytes_or_members_than_allowed_are_refused(place, message, monkeypatch, pack, limit, most):
     packed = pack([(f"{index}", bytes(100)) for index in range(5)])
     monkeypatch.setattr(archive_module, limit, most)
-    assert f"member '4' {fault}." in refusal(*place(packed))
+    message(refusal(*place(packed)), "member '4'", most)
     monkeypatch.setattr(archive_module, limit, most + 1)
     unpack(*place(packed))
 
@@ -214,15 +196,14 @@ def test_a_declared_size_is_not_believed(place):
     entry = packed.index(b"PK\x01\x02")
     for place_of_size in (22, entry + 24):
         packed[place_of_size : place_of_size + 4] = struct.pack("<I", 10)
-    assert "ARCHIVE cannot be unpacked: Bad CRC-32" in refusal(*place(packed))
+    assert "Bad CRC-32" in refusal(*place(packed))
 
 
 @pytest.mark.parametrize("size", [-1, -512, 2**60])
-def test_a_tar_member_of_absurd_size_is_refused(place, size):
+def test_a_tar_member_of_absurd_size_is_refused(place, message, size):
     info = tarfile.TarInfo("x")
     info.size = size
-    message = refusal(*place(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024)))
-    assert f"member 'x' makes it unpack to {size} bytes" in message
+    message(refusal(*place(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))), "member 'x'", size)
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
@@ -246,18 +227,18 @@ def test_a_truncated_archive_is_refused_wherever_it_ends(place, kind):
         assert "ARCHIVE cannot be unpacked: " in refusal(*place(packed[:length]))
 
 
-def test_a_damaged_header_in_the_middle_does_not_end_a_tar(place):
+def test_a_damaged_header_in_the_middle_does_not_end_a_tar(place, message):
     packed = bytearray(tar_of([("a", b"1"), ("b", b"2"), ("c", b"3")]))
     packed[1024] ^= 1
     joined = tar_of([("a", b"1")]) + tar_of([("b", b"2")])
     for each in (packed, joined, gzip.compress(joined)):
-        assert "ARCHIVE cannot be unpacked: it is truncated or damaged at byte 1024." in refusal(*place(each))
+        message(refusal(*place(each)), 1024)
 
 
 def test_the_checksum_at_the_end_of_a_compressed_tar_is_looked_at(place):
     packed = bytearray(gzip.compress(tar_of([("a", b"1")])))
     packed[-5] ^= 1
-    assert "ARCHIVE cannot be unpacked: CRC check failed" in refusal(*place(packed))
+    assert "CRC check failed" in refusal(*place(packed))
 
 
 @pytest.mark.parametrize(
@@ -271,12 +252,13 @@ def test_what_is_no_archive_of_files_is_refused(place, content):
 
 
 @pytest.mark.parametrize("make", ["mkdir", "touch"])
-def test_a_target_that_exists_is_left_alone(place, make):
+def test_a_target_that_exists_is_left_alone(place, make, message):
     archive, root = place(tar_of(FILES.items()))
     root.parent.mkdir()
     getattr(root, make)()
-    with pytest.raises(InputError, match=f"^{root} exists; {archive} was not unpacked. Remove the folder"):
+    with pytest.raises(InputError) as caught:
         unpack(archive, root)
+    message(caught.value, root, archive)
     assert [*root.parent.iterdir()] == [root]
 
 

@@ -72,11 +72,12 @@ def test_transparency_of_a_palette_changes_no_id(tmp_path):
     assert read_index_mask(tmp_path / "a.png").tolist() == [[0, 1, 2]]
 
 
-def test_an_rgb_mask_gives_its_colours_and_no_ids(write):
+def test_an_rgb_mask_gives_its_colours_and_no_ids(write, message):
     path = write(png(1, 1, rows=b"\0\1\2\3"))
     assert read_labels(path).tolist() == [[[1, 2, 3]]]
-    with pytest.raises(InputError, match="is an RGB mask; expected class ids in one 8-bit channel"):
+    with pytest.raises(InputError) as caught:
         read_index_mask(path)
+    message(caught.value, path)
 
 
 @pytest.mark.parametrize(
@@ -222,20 +223,22 @@ def test_a_flipped_bit_in_the_pixels_of_a_png_is_found(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    "content",
     [
-        (b"\x89PNG\r\n\x1a\n", "image file is truncated"),
-        (b"\x89PNG\r\n\x1a\n" + chunk(b"IDAT") + chunk(b"IEND") * 2, "it does not begin with one header"),
-        (png(1, 1, rows=b"\0\1\2\3", before=png(9, 9)[8:33]), "it does not begin with one header"),
-        (png(1, 1, before=chunk(b"gAMA") * 100_000), "it has more than 100000 parts"),
-        (png(0, 4), "its size is 0x4"),
-        (png(1, 1, depth=3), "it has 3 bits a channel and colour type 2"),
-        (png(1, 1, color=5), "it has 8 bits a channel and colour type 5"),
+        b"\x89PNG\r\n\x1a\n",
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IDAT") + chunk(b"IEND") * 2,
+        png(1, 1, rows=b"\0\1\2\3", before=png(9, 9)[8:33]),
+        png(1, 1, before=chunk(b"gAMA") * 100_000),
+        png(0, 4),
+        png(1, 1, depth=3),
+        png(1, 1, color=5),
     ],
     ids=["no chunk", "no header", "two headers", "many chunks", "no width", "three bits", "no colour type"],
 )
-def test_a_png_that_makes_no_sense_is_refused(write, content, reason):
-    assert refused(read_image, write(content)) == (faults.DAMAGED, reason)
+def test_a_png_that_makes_no_sense_is_refused(write, message, content):
+    kind, detail = refused(read_image, write(content))
+    assert kind == faults.DAMAGED
+    message(detail)
 
 
 # --- what Pillow would read, and not mean ---

@@ -122,11 +122,12 @@ def test_models_of_one_seed_start_from_the_same_encoder():
     assert all(torch.equal(tensor, other[name]) for other in starts[1:] for name, tensor in starts[0].items())
 
 
-def test_an_image_that_pan_cannot_halve_three_times_is_refused():
+def test_an_image_that_pan_cannot_halve_three_times_is_refused(message):
     model = smp_model(K, architecture="PAN", encoder=SMALL).eval()
     assert model.minimum_size == 97
-    with pytest.raises(InputError, match="too small for this net: expected at least 97"):
+    with pytest.raises(InputError) as caught:
         model(torch.zeros(1, 3, 96, 200))
+    message(caught.value, 97)
 
 
 def test_options_reach_smp():
@@ -214,7 +215,9 @@ def offline(monkeypatch, tmp_path):
 @pytest.mark.parametrize(("encoder", "weights"), [("resnet18", "imagenet"), ("tu-resnet18", "timm")])
 def test_without_network_named_weights_are_one_sentence_and_restoring_needs_none(offline, encoder, weights):
     options = {"architecture": "Unet", "encoder": encoder, "weights": weights}
-    sentence = rf"^model.whole.weights = '{weights}' could not be downloaded .*expected network access to huggingface.co. .* or set null.$"
+    sentence = (
+        rf"^model.whole.weights = '{weights}' could not be downloaded .*expected network access to huggingface.co."
+    )
     with pytest.raises(InputError, match=sentence):
         smp_model(K, **options)
     assert smp_model(K, True, **options).pretrained_names
@@ -258,7 +261,6 @@ def test_weights_that_expect_another_input_are_refused_with_the_right_one(settin
         require_fit(*arguments, key="model.whole.weights = 'x'", section="model.whole")
         return
     advice = f"Set model.whole.normalization={fitting}" if fitting else "No normalization here fits"
-    with pytest.raises(
-        InputError, match=rf"these weights expect (RGB|BGR) images .* model.whole.normalization is '{chosen}'. {advice}"
-    ):
+    with pytest.raises(InputError) as caught:
         require_fit(*arguments, key="model.whole.weights = 'x'", section="model.whole")
+    assert f"model.whole.normalization is '{chosen}'. {advice}" in str(caught.value)

@@ -42,11 +42,10 @@ def test_a_map_lies_where_the_arithmetic_of_its_layers_puts_it(name):
     ],
 )
 def test_an_encoder_whose_maps_have_no_fixed_place_is_refused(name, why):
-    with pytest.raises(
-        InputError,
-        match=rf"model.encoder.encoder = '{name}' with depth 5: its map of stride \d+ has no fixed place in the image",
-    ):
+    with pytest.raises(InputError) as caught:
         smp_encoder(encoder=name)
+    assert f"model.encoder.encoder = '{name}'" in str(caught.value)
+    assert "has no fixed place in the image" in str(caught.value)
 
 
 def test_measuring_coordinates_leaves_the_random_numbers_alone():
@@ -158,35 +157,35 @@ def test_maps_have_the_size_that_the_encoder_states_at_any_size(size):
         assert path.size(size[0]) == -(-size[0] // 2 ** (stage + 1))
 
 
-def test_a_stage_less_is_a_coarser_stage_less():
+def test_a_stage_less_is_a_coarser_stage_less(message):
     encoder = smp_encoder(encoder=SMALL, depth=4)
     assert encoder.stages.strides == (2, 4, 8, 16)
     assert FCN32s(encoder.stages, 3).upscore.factor == 16
-    with pytest.raises(InputError, match="has 2 maps below the image's resolution, expected at least 3"):
+    with pytest.raises(InputError) as caught:
         smp_encoder(encoder="tu-test_convnext", depth=3)
+    message(caught.value, "tu-test_convnext", 2, 3)
 
 
 @pytest.mark.parametrize("decoder", ["segnet", "segnet_basic"])
-def test_segnet_is_refused_for_want_of_indices(decoder):
+def test_segnet_is_refused_for_want_of_indices(decoder, message):
     encoder = smp_encoder(encoder=SMALL)
-    with pytest.raises(InputError, match="needs pooling indices, and the encoder SMPEncoder has none"):
+    with pytest.raises(InputError) as caught:
         Segmenter(encoder, DECODERS[decoder](encoder.stages, 3))
+    message(caught.value, "SMPEncoder")
 
 
 @pytest.mark.parametrize("decoder", ["fcn_basic", "fcn_basic_no_addition", "bilinear_interpolation"])
-def test_a_decoder_of_even_kernels_refuses_maps_centred_on_pixels(decoder):
-    with pytest.raises(
-        InputError, match=f"'{decoder}' upsamples with even kernels, which align only with maps made by 2x2 pooling"
-    ):
+def test_a_decoder_of_even_kernels_refuses_maps_centred_on_pixels(decoder, message):
+    with pytest.raises(InputError) as caught:
         DECODERS[decoder](smp_encoder(encoder=SMALL).stages, 3)
+    message(caught.value, decoder)
 
 
 @pytest.mark.parametrize(
     ("name", "guess"),
     [("resnet81", "resnet18"), ("tu-test_efficientnett", SMALL), ("timm-efficientnet-b0", "efficientnet-b0")],
 )
-def test_an_unknown_encoder_is_answered_with_the_nearest(name, guess):
-    with pytest.raises(
-        InputError, match=f"model.encoder.encoder = '{name}': .* no such encoder. Did you mean '{guess}'?"
-    ):
+def test_an_unknown_encoder_is_answered_with_the_nearest(name, guess, message):
+    with pytest.raises(InputError) as caught:
         smp_encoder(encoder=name)
+    message(caught.value, "model.encoder.encoder", name, guess)
