@@ -249,14 +249,15 @@ def start_file(source: Path) -> Path:
 
 
 def require_normalization(model: Segmenter, file: Path, name: str) -> None:
-    """Raises InputError, calling the file `name`, if it says that it was trained with another input than the model
+    """Raise InputError, calling the file `name`, if it says that it was trained with another input than the model
     expects."""
     names = {str(normalization): f"'{key}'" for key, normalization in NORMALIZATIONS.items()}
     theirs, ours = read_metadata(file).get("normalization", str(model.normalization)), str(model.normalization)
     if theirs != ours:
         raise InputError(
             f"{name} was trained with input {names.get(theirs, theirs)}, this model expects {names[ours]}. "
-            "Set model.encoder.normalization (of a whole model, model.whole.normalization), or the weights, as in that run."
+            "Set model.encoder.normalization (of a whole model, model.whole.normalization), or the weights, as in that "
+            "run."
         )
 
 

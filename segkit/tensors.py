@@ -20,8 +20,7 @@ Size = tuple[int, int]
 
 
 class AuxiliaryLogits(NamedTuple):
-    """What a net with auxiliary classifiers gives in training: its logits, theirs [B, K, H, W] each, and what each of
-    theirs counts."""
+    """Output of a net with auxiliary classifiers in training: logits, theirs [B, K, H, W] each, and their weight."""
 
     logits: Logits
     auxiliary: tuple[Logits, ...]

@@ -55,7 +55,7 @@ def test_a_run_is_scored_and_compared(run, tmp_path):
     assert 0 <= scores.mean_iou <= 1
     assert len(scores.iou) == 11
     comparison = segkit.compare_runs([run], out=tmp_path / "report")
-    assert [method.title for method in comparison.methods] == ["fcn8s"]
+    assert [method.name for method in comparison.methods] == ["fcn8s"]
     assert (tmp_path / "report/index.html").is_file()
 
 
@@ -97,5 +97,5 @@ def test_anything_else_is_refused_with_what_it_is_and_what_was_expected(predicto
 
 
 def test_an_image_file_that_is_missing_is_named(predictor):
-    with pytest.raises(InputError, match="nowhere.png does not exist"):
+    with pytest.raises(InputError, match="nowhere.png: missing file"):
         predictor("nowhere.png")

@@ -92,7 +92,7 @@ def with_hidden_options(stages, num_classes, **options):
     ("constructor", "sentence"),
     [
         (with_positional_option, r"takes \(stages, num_classes, width\) by position"),
-        (with_untyped_option, "option 'width' of .* needs a type"),
+        (with_untyped_option, "option 'width' has no type"),
         (with_hidden_options, r"takes \*\*options"),
     ],
 )

@@ -188,7 +188,8 @@ def legend(*, measured: bool) -> list[str]:
     counted = [
         "counted: from shapes alone. MACs: multiplications of convolutions and matrix products; no biases, no pooling.",
         "kept for decoder: what the encoder must keep of an image until the decoder uses it, without the deepest map:",
-        "maps as float32, of K channels if the decoder reduces them first; pooling indices as torch's int64, or as 2 bits.",
+        "maps as float32, of K channels if the decoder reduces them first; pooling indices as torch's int64, or as 2 "
+        "bits.",
         "storage multiplier: as in SegNet's Table 1, for encoders whose stages have equal widths. 1 MB is 10^6 bytes.",
     ]
     return counted + measured * [

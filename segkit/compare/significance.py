@@ -1,5 +1,4 @@
-"""Which differences between methods are real: paired bootstrap over images, paired t test over seeds, Holm's correction
-over pairs."""
+"""Verdicts on differences between methods: paired bootstrap over images, paired t test over seeds, Holm over pairs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace

@@ -194,7 +194,7 @@ def _merge(low: Tree, high: Tree, *, replace: bool = True, prefix: str = "") -> 
 
 
 def _is_another(old: Tree, item: Tree, path: str) -> bool:
-    """Whether `item` is another component than `old`, or a model of another kind: whole, or of encoder and decoder."""
+    """True if `item` is another component than `old`, or a model of another kind: whole, or encoder and decoder."""
     if path == "model":
         kinds = ["whole" in each if each.keys() & {"whole", "encoder", "decoder"} else None for each in (old, item)]
         return None not in kinds and kinds[0] != kinds[1]

@@ -1,4 +1,4 @@
-"""Options of the transforms, declared once: the section `transforms` of a config, which the transforms take as it is."""
+"""Options of the transforms, declared once: the section `transforms` of a config, which the transforms take."""
 
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,7 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
 
 
 class Transforms(Section):
-    """What happens to an image before the network; all but `input_scale` and `backend` in training only.
+    """Transforms of an image before the network; all but `input_scale` and `backend` in training only.
 
     Attributes:
         input_scale: network pixels per pixel on disk, along each side.

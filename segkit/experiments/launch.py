@@ -86,7 +86,7 @@ def _member_arguments(file: Path, choices: Sequence[str], overrides: Sequence[st
 
 @dataclass
 class Processes:
-    """Trains chains of members in separate processes, so that a crash of one leaves the others alone.
+    """Train chains of members in separate processes, so that a crash of one leaves the others alone.
 
     Each has its own process group, so that Ctrl-C reaches this process alone, which passes it on.
     With several at a time, each gets its share of the processor's cores and, where there are GPUs, one of them; its

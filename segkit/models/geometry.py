@@ -150,7 +150,7 @@ def crop_offsets(first: CoordinateMap, second: CoordinateMap) -> tuple[int, int]
 
 @dataclass(frozen=True)
 class Alignment:
-    """How a map is upsampled onto the pixels of a finer one.
+    """Upsampling of a map onto the pixels of a finer one.
 
     Attributes:
         factor: stride of the transposed convolution.

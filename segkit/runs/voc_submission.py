@@ -68,7 +68,8 @@ def _pairs(predictor: Predictor, split: str) -> list[tuple[str, Path]]:
     data = predictor.config.data
     if data.name != "voc" or tuple(predictor.class_names) != CLASS_NAMES:
         raise InputError(
-            f"--voc-submission: data.name = '{data.name}', {len(predictor.class_names)} classes; expected a run on voc and its 21 classes. "
+            f"--voc-submission: data.name = '{data.name}', {len(predictor.class_names)} classes; expected a run on voc "
+            "and its 21 classes. "
             "Give such a run."
         )
     listed = voc(**{**data.options, "test": split}).splits["test"]

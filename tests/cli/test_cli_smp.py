@@ -110,6 +110,6 @@ def test_the_ledger_counts_the_maps_that_a_decoder_of_smp_uses(segkit):
     code, out, _ = segkit("costs", "configs/streets/smp_unet.yaml", "--size", "96x128", "--json")
     (costs,) = json.loads(out)
     assert code == 0
-    assert costs["title"] == "smp-unet-resnet18"
+    assert costs["name"] == "smp-unet-resnet18"
     # ResNet-18's maps of strides 2, 4 and 8 in float32; U-Net starts from the one of stride 16
     assert costs["kept_bytes"] == 4 * (64 * 48 * 64 + 64 * 24 * 32 + 128 * 12 * 16)

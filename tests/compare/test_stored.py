@@ -46,7 +46,7 @@ def test_predictions_that_do_not_give_the_confusion_matrix_are_refused(copies, c
 
 def test_a_damaged_prediction_is_refused(copies):
     a_prediction(copies[1]).write_bytes(b"")
-    with pytest.raises(InputError, match="00002.png is empty; expected a PNG file"):
+    with pytest.raises(InputError, match="00002.png: empty file"):
         everything(copies)
 
 

@@ -1,6 +1,5 @@
 """Keys of earlier versions: refused in a config file, read in the folder of a run."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -9,20 +8,34 @@ from segkit.build import load_config
 from segkit.config.renamed import RENAMED_KEYS, with_new_names
 from segkit.errors import InputError
 
-OLD = Path(__file__).parents[2] / "experiments/first_light/results/fcn8s/config.yaml"
+RECORD = Path(__file__).parents[2] / "experiments/first_light/results/fcn8s/config.yaml"
 
 
-def test_a_config_file_with_old_keys_is_refused_and_each_new_key_is_named():
+@pytest.fixture
+def old(tmp_path):
+    """A config with the keys of an earlier version."""
+    text = RECORD.read_text()
+    for key, new in RENAMED_KEYS.items():
+        text = (
+            text.replace(f"  {new.rpartition('.')[2]}: ", f"  {key.rpartition('.')[2]}: ")
+            if "model" not in key
+            else text
+        )
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_a_config_file_with_old_keys_is_refused_and_each_new_key_is_named(old):
     with pytest.raises(InputError) as caught:
-        load_config(OLD)
+        load_config(old)
     for old in ("transforms.resolution", "schedule.rise", "schedule.start_divisor", "schedule.end_divisor"):
         assert f"this key is now {RENAMED_KEYS[old]}" in str(caught.value)
 
 
-def test_a_run_folder_with_old_keys_is_read_as_it_was_meant(tmp_path):
-    shutil.copy(OLD, tmp_path / "config.yaml")
-    (tmp_path / "environment.json").write_text("{}")
-    config = load_config(tmp_path / "config.yaml")[0]
+def test_a_run_folder_with_old_keys_is_read_as_it_was_meant(old):
+    (old.parent / "environment.json").write_text("{}")
+    config = load_config(old)[0]
     assert config.transforms.input_scale == 0.5
     assert config.schedule.options["div_factor"] == 25.0
     assert config.model.title == "fcn8s"

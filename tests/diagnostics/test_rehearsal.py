@@ -125,7 +125,7 @@ KEY = "0123456789abcdef" * 3
             ["tracking.wandb=online"],
             {"WANDB_BASE_URL": "http://127.0.0.1:9"},
             "note",
-            "tracking.wandb = online, but no login for http://127.0.0.1:9: the run would go on without. "
+            "tracking.wandb = online, but no login for http://127.0.0.1:9: the run would train without it. "
             "'wandb login', or set WANDB_API_KEY",
         ),
         (

@@ -117,7 +117,6 @@ def test_a_killed_process_ends_all_within_a_minute_and_they_go_on_to_the_same_en
     assert [line for line in lines if "stopping after this step" not in line] == ([LOST] if rank == 1 else [])
     assert RunDir(run).saved_step >= 4
     _, errors = train(config, run, OFTEN, setting).communicate(timeout=300)
-    assert ("was in use by process" in errors) == (rank == 0)
     assert [each for each in differences(whole(setting), run) if each != "config.yaml"] == []  # the pace of saving
     assert not list(run.rglob(".*.partial"))
 

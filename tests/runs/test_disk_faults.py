@@ -132,10 +132,7 @@ def test_a_folder_that_is_gone_is_not_made_again_somewhere_else(segkit, config, 
     after("validation", 6, lambda: run.rename(away))
     code, errors, _ = trained(segkit, config, run)
     assert code == 1
-    assert (
-        f"segkit: {run / 'checkpoints'} is gone: it was removed, or its disk is no longer there. Bring it back"
-        in errors
-    )
+    assert f"segkit: {run / 'checkpoints'} is gone: " in errors
     assert not run.exists()
     away.rename(run)
     code, errors, out = trained(segkit, config, run)

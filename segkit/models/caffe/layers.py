@@ -33,7 +33,7 @@ asked for."""
 
 @dataclass(frozen=True)
 class Imported:
-    """What a Caffe net gives to a model.
+    """Tensors that a Caffe net gives to a model.
 
     Attributes:
         tensors: the model's whole state dict; nothing has been copied into the model.
