@@ -155,7 +155,7 @@ def tables_of(config: RunConfig) -> Tables:
 
 
 def build_layout(config: RunConfig) -> Layout | None:
-    """The files of the dataset, none of which was looked at yet; None: segkit knows of no files, as of Streets."""
+    """The files of the dataset, not yet checked; None for a dataset without files, such as Streets."""
     return make(config, "data") if config.data.name in LAYOUTS else None
 
 
@@ -176,7 +176,7 @@ def build_dataset(config: RunConfig, split: str) -> Dataset:
 
 
 def build_splits(config: RunConfig, layout: Layout | None, splits: Sequence[str] = SPLITS) -> dict[str, Dataset]:
-    """Splits of a `build_layout`, whose lists are not read again.
+    """Some splits of the dataset; the lists that `build_layout` has read are not read again.
 
     Raises:
         InputError: as `build_dataset`.
@@ -222,7 +222,7 @@ def build_model(config: RunConfig, num_classes: int, *, restore: bool = False) -
 def initialize(model: Segmenter, source: Path) -> None:
     """Copy the weights of a coarser stage (FCN-32s into FCN-16s, FCN-16s into FCN-8s) or of the same architecture.
 
-    Layers that only one of the two has, score_pool* and upscore*, are left out or keep their start.
+    Layers that only one of the two has (score_pool*, upscore*) are left out or keep their initial values.
 
     Args:
         source: a run folder (its best weights) or a weight file.
@@ -246,14 +246,14 @@ def start_file(source: Path) -> Path:
 
 
 def require_normalization(model: Segmenter, file: Path, name: str) -> None:
-    """Raises InputError, calling the file `name`, if it says that it was trained with another input than the model
-    expects."""
+    """Raise InputError about the file `name` if it was trained with another normalization than the model's."""
     names = {str(normalization): f"'{key}'" for key, normalization in NORMALIZATIONS.items()}
     theirs, ours = read_metadata(file).get("normalization", str(model.normalization)), str(model.normalization)
     if theirs != ours:
         raise InputError(
             f"{name} was trained with input {names.get(theirs, theirs)}, this model expects {names[ours]}. "
-            "Set model.encoder.normalization (of a whole model, model.whole.normalization), or the weights, as in that run."
+            "Set model.encoder.normalization (of a whole model, model.whole.normalization), "
+            "or the weights, as in that run."
         )
 
 

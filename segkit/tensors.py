@@ -20,8 +20,7 @@ Size = tuple[int, int]
 
 
 class AuxiliaryLogits(NamedTuple):
-    """What a net with auxiliary classifiers gives in training: its logits, theirs [B, K, H, W] each, and what each of
-    theirs counts."""
+    """Training output with auxiliary classifiers: main logits, theirs [B, K, H, W] each, and the weight of each."""
 
     logits: Logits
     auxiliary: tuple[Logits, ...]

@@ -53,7 +53,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Method:
-    """Runs that differ only in their seed, by seed: what is compared."""
+    """A compared method: runs that differ only in their seed, by seed."""
 
     name: str
     runs: tuple[Run, ...]
@@ -80,8 +80,7 @@ class Method:
 
     @cached_property
     def image_mean_iou(self) -> np.ndarray:
-        """Mean IoU of every test image over the classes in its labels or its prediction, [S, N] over the runs; NaN
-        without labels."""
+        """Mean IoU of each image over the classes in its labels or prediction, [S, N] over runs; NaN without labels."""
         return mean_iou(self.matrices)
 
 

@@ -1,5 +1,4 @@
-"""The figures of a comparison: what `segkit.viz` draws, from the records, confusion matrices and predictions of the
-runs."""
+"""Figures of a comparison, drawn from the records, confusion matrices and predictions of the runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -119,8 +118,7 @@ def _validation(methods: Sequence[Method]) -> dict[str, charts.Curve]:
 
 
 def _training_loss(methods: Sequence[Method]) -> dict[str, charts.Curve]:
-    """The loss of single batches scatters: the records are cut into equal sections, and a point is the mean of one, at
-    its middle."""
+    """Smoothed training loss: a point is the mean of one of equal sections of the records, at its middle."""
     found = {}
     for method in methods:
         steps, values = _curve(method, "train", "loss")

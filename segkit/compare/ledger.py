@@ -126,8 +126,7 @@ def interleaved(
     clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[int], None] | None = None,
 ) -> list[Spread]:
-    """Measure the seconds of each task. A round runs every task once, and each round starts one task later, so that
-    drift of the machine cancels.
+    """Measure the seconds of each task; each round runs all, starting one task later, so that drift cancels.
 
     Args:
         tasks: each returns when its work is done, on whatever device.
@@ -188,7 +187,8 @@ def legend(*, measured: bool) -> list[str]:
     counted = [
         "counted: from shapes alone. MACs: multiplications of convolutions and matrix products; no biases, no pooling.",
         "kept for decoder: what the encoder must keep of an image until the decoder uses it, without the deepest map:",
-        "maps as float32, of K channels if the decoder reduces them first; pooling indices as torch's int64, or as 2 bits.",
+        "maps as float32, of K channels if the decoder reduces them first; "
+        "pooling indices as torch's int64, or as 2 bits.",
         "storage multiplier: as in SegNet's Table 1, for encoders whose stages have equal widths. 1 MB is 10^6 bytes.",
     ]
     return counted + measured * [

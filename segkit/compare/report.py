@@ -144,7 +144,7 @@ def _earlier_files(out: Path) -> list[str]:
 
 
 def _require_own(out: Path, names: Sequence[str], earlier: Sequence[str]) -> None:
-    """Raises InputError if one of these files exists and no earlier report wrote it."""
+    """Raise InputError if one of these files exists and no earlier report wrote it."""
     for name in names:
         if (out / name).exists() and name not in earlier:
             raise InputError(

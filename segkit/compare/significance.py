@@ -1,5 +1,4 @@
-"""Which differences between methods are real: paired bootstrap over images, paired t test over seeds, Holm's correction
-over pairs."""
+"""Significance of differences: paired bootstrap over images, paired t test over seeds, Holm's correction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -109,14 +108,14 @@ def compare_methods(
 ) -> Statistics:
     """Compare every pair of some methods.
 
-    Images count as independent draws, which frames of one drive are not; `block` draws so many neighbours together.
+    Images count as independent draws, which frames of one drive are not; `block` draws that many neighbours together.
     Images without a labelled pixel are left out. All methods and pairs meet the same resamples.
 
     Args:
         matrices: name -> confusion matrices [S, N, K, K] of S runs on N images, rows = label. S may differ; the images
             and their order may not.
         seeds: name -> the S different seeds of its runs.
-        block: images in a row that are drawn together; the last block may be shorter.
+        block: consecutive images that are drawn together; the last block may be shorter.
         resamples: of the images.
         seed: of the resamples.
     Raises:
@@ -192,8 +191,7 @@ def resampled_mean_iou(matrices: Mapping[str, np.ndarray], resamples: int, seed:
 
 
 def images_p(observed: float, resampled: np.ndarray, images: int) -> float:
-    """Two-sided p of a difference over images: twice the share of resamples in which it vanishes or changes its sign,
-    each count plus one.
+    """Two-sided p over images: twice the share of resamples without the difference's sign, each count plus one.
 
     It fits the percentile interval. Never below 2 / 2**N, the least that an exact sign test gives for N images: 5
     images or fewer prove nothing. With few more it is too sure: methods of equal skill
@@ -233,8 +231,7 @@ def seeds_p(first: Mapping[int, float], second: Mapping[int, float]) -> float | 
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's correction: the smallest of m values times m, the next times m - 1, ...; never below the one before, never
-    above 1.
+    """Holm's correction: the smallest of m values times m, the next times m - 1, ...; non-decreasing, at most 1.
 
     Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
     """

@@ -52,8 +52,7 @@ class Table:
 
 
 def score_table(methods: Sequence[Method], statistics: Statistics | None = None) -> Table:
-    """Scores of the test split in per cent, a row per method: mean over its runs, and +- their standard deviation if
-    there are several.
+    """Test scores in per cent, a row per method: mean over its runs, +- standard deviation if there are several.
 
     Args:
         statistics: of these methods, for the interval of the mean IoU over test images.
@@ -71,8 +70,7 @@ def score_table(methods: Sequence[Method], statistics: Statistics | None = None)
 
 
 def class_table(methods: Sequence[Method]) -> Table:
-    """IoU of each class in per cent, mean over the runs of each method; a run in which a class occurs nowhere is left
-    out of its mean."""
+    """IoU of each class in per cent, mean over a method's runs except those in which the class never occurs."""
     values = [map(percent, mean_and_std(method.class_iou)[0]) for method in methods]
     rows = tuple(zip(methods[0].class_names, *values, strict=True))
     return Table("IoU of each class, per cent", ("class", *(method.name for method in methods)), rows)

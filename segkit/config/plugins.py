@@ -187,7 +187,7 @@ def trust_run(folder: Path) -> None:
 
 
 def require_constructor(constructor: Any, place: str, where: str) -> None:
-    """Raises InputError, which begins with `where`, unless a config can hold the options of a component."""
+    """Raise InputError, starting with `where`, unless a config can hold the options of a component."""
     arguments = OFFERED[place][1]
     expected = ", ".join([*arguments, "*", "option: type = default, ..."])
     try:
@@ -220,7 +220,7 @@ def _names(component: Any) -> set[str]:
 
 
 def _check_offers(module: ModuleType, path: Path) -> None:
-    """Raises InputError unless a plugin offers components in dicts of the right names."""
+    """Raise InputError unless a plugin offers components in dicts of the right names."""
     tables = {group.upper(): place for place, (group, _) in OFFERED.items()}
     for title, place in tables.items():
         offered = getattr(module, title, {})
@@ -281,12 +281,12 @@ def _content(path: Path, named_by: str) -> bytes:
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether a folder with a config, or with plugins, looks like a run's."""
+    """Return whether a folder with a config, or with plugins, looks like a run's."""
     return any((folder / name).exists() for name in ("environment.json", "metrics.jsonl", "result.json", "checkpoints"))
 
 
 def _require_trusted(file: PluginFile, run: Path) -> None:
-    """Raises InputError if nobody on this machine is known to trust a plugin file that came with a run folder."""
+    """Raise InputError if nobody on this machine is known to trust a plugin file that came with a run folder."""
     known = file.sha256 in _trusted or os.path.isfile(_trust_folder() / file.sha256)
     if not known and os.environ.get(TRUST) != "1":
         raise InputError(

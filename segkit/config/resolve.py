@@ -146,8 +146,7 @@ def _refuse_scalar_parent(tree: Tree, keys: list[str], override: str) -> None:
 
 
 def _written_out(tree: Tree, prefix: str = "") -> Tree:
-    """`tree` with `decoder: fcn8s` written out as `decoder: {name: fcn8s}`, and plugins with the config that names
-    them."""
+    """Write out `decoder: fcn8s` as `decoder: {name: fcn8s}`, and plugins with the config that names them."""
     result: Tree = {}
     for key, item in tree.items():
         if isinstance(item, dict):
@@ -191,7 +190,7 @@ def _merge(low: Tree, high: Tree, *, replace: bool = True, prefix: str = "") -> 
 
 
 def _is_another(old: Tree, item: Tree, path: str) -> bool:
-    """Whether `item` is another component than `old`, or a model of another kind: whole, or of encoder and decoder."""
+    """Return whether `item` is another component than `old`, or another kind of model (whole or in two parts)."""
     if path == "model":
         kinds = ["whole" in each if each.keys() & {"whole", "encoder", "decoder"} else None for each in (old, item)]
         return None not in kinds and kinds[0] != kinds[1]

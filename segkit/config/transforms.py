@@ -1,4 +1,4 @@
-"""Options of the transforms, declared once: the section `transforms` of a config, which the transforms take as it is."""
+"""Options of the transforms, declared once: the section `transforms` of a config, passed on to them unchanged."""
 
 from typing import Annotated, Any, Literal
 
@@ -19,7 +19,7 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
 
 
 class Transforms(Section):
-    """What happens to an image before the network; all but `input_scale` and `backend` in training only.
+    """Transforms of an image before the network; all but `input_scale` and `backend` in training only.
 
     Attributes:
         input_scale: network pixels per pixel on disk, along each side.
@@ -36,7 +36,7 @@ class Transforms(Section):
             it.
         blur: probability of a Gaussian blur, sigma uniform in 0.1 to 2 network pixels.
         pca_noise: standard deviation of noise along ImageNet's RGB principal components (AlexNet: 0.1).
-        backend: the library that does it.
+        backend: the library that computes the transforms.
     """
 
     input_scale: Annotated[float, Gt(0), Le(4)] = 1.0

@@ -146,7 +146,7 @@ class _Check:
             return {}
 
     def section_problem(self, kind: str, parts: list[str], message: str) -> None:
-        """Writes down one error that pydantic found at `parts`, in our words."""
+        """Record one error that pydantic found at `parts`, in our words."""
         place = parts[0] if parts[0] in _SECTIONS and len(parts) > 1 else ""
         last = parts[1] if place else parts[0]
         key = f"{place}.{last}" if place else last

@@ -225,6 +225,6 @@ class _Reader:
 
 
 def _decimal(text: str) -> str:
-    """What the writer of 010 most likely meant: 10."""
+    """Return the number that the writer of 010 most likely meant: 10."""
     digits = text.lstrip("+-0").replace("_", "") or "0"
     return text[: text[0] == "-"] + digits if digits.isdecimal() else "a decimal number"

@@ -135,7 +135,8 @@ class Checkpoints:
             self._require_best(state.progress)
             return
         raise InputError(
-            f"{self.folder} holds no checkpoint that is whole: {'; '.join(damaged) or 'none'}. Start again with --overwrite."
+            f"{self.folder} holds no checkpoint that is whole: {'; '.join(damaged) or 'none'}. "
+            "Start again with --overwrite."
         )
 
     def _require_best(self, progress: Progress) -> None:
@@ -171,7 +172,8 @@ class Checkpoints:
             raise _Damaged(f"{manifest} is damaged") from None
         if schema != SCHEMA:
             raise InputError(
-                f"{manifest} has schema {schema}; this version reads {SCHEMA}. Resume with segkit {about.get('segkit')}."
+                f"{manifest} has schema {schema}; this version reads {SCHEMA}. "
+                f"Resume with segkit {about.get('segkit')}."
             )
         self._require_same(theirs, path)
         if not path.is_file():
@@ -198,17 +200,21 @@ class Checkpoints:
             raise InputError(f"{path} is of {about}, the config says {wanted}. Choose another --run folder.")
         if theirs.class_names != ours.class_names:
             raise InputError(
-                f"{path} was trained on the classes {', '.join(theirs.class_names)}; the dataset has {', '.join(ours.class_names)}. "
+                f"{path} was trained on the classes {', '.join(theirs.class_names)}; "
+                f"the dataset has {', '.join(ours.class_names)}. "
                 "Restore the dataset's classes, or choose another --run folder."
             )
         if theirs.config_hash != ours.config_hash:
             raise InputError(
-                f"{path} belongs to config {theirs.config_hash}, this run has {ours.config_hash}. Choose another --run folder."
+                f"{path} belongs to config {theirs.config_hash}, this run has {ours.config_hash}. "
+                "Choose another --run folder."
             )
         if theirs.processes != ours.processes:
             raise InputError(
-                f"{path} is of a run with processes = {theirs.processes}, this command has {ours.processes}: the result would differ. "
-                f"Resume with 'torchrun --nproc-per-node {theirs.processes} -m -- segkit train ...', or choose another --run folder."
+                f"{path} is of a run with processes = {theirs.processes}, this command has {ours.processes}: "
+                "the result would differ. "
+                f"Resume with 'torchrun --nproc-per-node {theirs.processes} -m -- segkit train ...', "
+                "or choose another --run folder."
             )
 
     def _load(self, content: dict[str, Any], path: Path, state: TrainState) -> None:

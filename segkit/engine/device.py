@@ -54,7 +54,7 @@ def random_state(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Undoes what was drawn since `random_state`; what another kind of device drew is left out."""
+    """Reset the generators to a `random_state`; states of another kind of device are left out."""
     torch.set_rng_state(state["cpu"])
     if device.type in state and device.type != "cpu":
         torch.get_device_module(device).set_rng_state(state[device.type], *([device] if device.type == "cuda" else []))

@@ -49,7 +49,7 @@ class Elsewhere(RunError):
 
 
 class Processes:
-    """This process among those that train one model. What stops one of them stops all, at the same step.
+    """This process among those that train one model; if one stops, all stop at the same step.
 
     Every process calls the same methods in the same order.
 
@@ -157,7 +157,8 @@ class Processes:
 
     def lead(self, call: Callable[[], Value]) -> Value:
         """Call in process 0 alone and return its result in all; the others wait, and stop if it fails."""
-        return self.together(lambda: None if self.rank else call(), patient=True)[0]  # pyright: ignore[reportReturnType]
+        results = self.together(lambda: None if self.rank else call(), patient=True)
+        return results[0]  # pyright: ignore[reportReturnType]
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
@@ -220,8 +221,7 @@ def without_exchange(network: nn.Module) -> AbstractContextManager:
 
 @contextmanager
 def joined() -> Iterator[Processes]:
-    """This process among those that torchrun started, `ALONE` without it. Only process 0 prints; the others tell of
-    their own failures.
+    """Yield this process among those of torchrun, or `ALONE`; only process 0 prints, others report their failures.
 
     Raises:
         RunError: if another process has ended before this one.
@@ -235,7 +235,8 @@ def joined() -> Iterator[Processes]:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, timeout=TIMEOUT)
         patient = dist.new_group(backend="gloo", timeout=PATIENCE)
-        processes = Processes(rank, found["WORLD_SIZE"], found["LOCAL_RANK"], patient)  # pyright: ignore[reportArgumentType]
+        count, local_rank = found["WORLD_SIZE"], found["LOCAL_RANK"]
+        processes = Processes(rank, count, local_rank, patient)  # pyright: ignore[reportArgumentType]
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere) if rank else nullcontext():
             try:
                 yield processes

@@ -31,8 +31,7 @@ def labels_at(logits: Logits, size: Size) -> Tensor:
 def sample_probabilities(
     model: nn.Module, image: Tensor, *, samples: int, device: torch.device, precision: torch.dtype, batch_size: int = 4
 ) -> tuple[Logits, Tensor]:
-    """Mean of softmax [1, K, H, W] over `samples` passes with dropout on, and its variance over them, mean over classes
-    [H, W].
+    """Mean softmax [1, K, H, W] over `samples` passes with dropout, and its variance, mean over classes [H, W].
 
     Both are float32 and on the CPU.
     Draws from torch's random generator; everything but dropout stays in evaluation mode.

@@ -1,5 +1,4 @@
-"""Optimizers and learning-rate schedules: torch's own, with a learning rate of their own for biases and pretrained
-layers."""
+"""Torch's optimizers, with separate rates for biases and pretrained layers, and learning-rate schedules."""
 
 import warnings
 from dataclasses import dataclass
@@ -188,7 +187,7 @@ def plateau(
     """Multiply the learning rate by `factor` when the best mean IoU stands still.
 
     Args:
-        patience: validations in a row that may fail to raise it.
+        patience: consecutive validations that may fail to raise it.
         threshold: smallest rise that counts, with mean IoU from 0 to 1.
     """
     return Schedule(

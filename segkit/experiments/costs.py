@@ -122,8 +122,7 @@ def _test_image_size(config: RunConfig, model: Segmenter) -> Size:
 
 
 def _measured(subjects: Sequence[_Subject], costs: Sequence[Costs], rounds: int) -> list[Costs]:
-    """The costs with what is measured: memory of one model after the other, then times of all, which are in memory
-    together."""
+    """Add memory, measured model by model, and times, measured with all models in memory, to the costs."""
     threads, kinds = torch.get_num_threads(), (_inference, _training)
     with progress_bar("measuring", (len(subjects) + rounds + WARM_UP) * len(kinds)) as progress:
         peaks: list[list[int | None]] = [[], []]

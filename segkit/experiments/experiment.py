@@ -266,8 +266,7 @@ def chains(members: Sequence[Member]) -> list[list[Member]]:
 
 
 def prepare(members: Sequence[Member], *, overwrite: bool = False) -> None:
-    """Check models, data and run folders of all members before the first is trained; then (`overwrite`) delete their
-    runs.
+    """Check models, data and run folders of all members; then, with `overwrite`, delete their runs.
 
     Raises:
         InputError: if a model cannot be built or a dataset is missing, a folder holds something else, a stage was

@@ -103,8 +103,7 @@ def _first_step(member: Member) -> tuple[dict[str, str], Weights]:
 
 
 def _compare_weights(found: Sequence[Weights], names: Sequence[str]) -> tuple[tuple[str, ...], int]:
-    """Members whose tensors agree with those of every earlier member that has them, and how many tensors two or more
-    share."""
+    """Members whose tensors agree with all earlier members', and the number of tensors that two or more share."""
     first: Weights = {}
     shared, alike = set(), []
     for name, tensors in zip(names, found, strict=True):

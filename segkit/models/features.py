@@ -48,7 +48,7 @@ class Stages:
         has_indices: the encoder can give max-pooling indices.
         has_unpooled: the encoder can give its maps before pooling.
         classifier: kernels of fc6 and fc7 of the classification net, as convolutions; None: it has no such layers.
-        auxiliary: channels of, and layers to, each map that an auxiliary classifier looks at.
+        auxiliary: channels of each map that an auxiliary classifier reads, and the layers to it.
     """
 
     channels: tuple[int, ...]
@@ -68,9 +68,8 @@ class Stages:
         if len(set(self.channels)) > 1:
             widths = ", ".join(map(str, self.channels))
             raise InputError(
-                f"model.decoder = '{decoder}' needs an encoder whose stages have equal channels; this one has "
-                f"{widths}. "
-                "Use segnet_basic."
+                f"model.decoder = '{decoder}' needs an encoder whose stages have equal channels; "
+                f"this one has {widths}. Use segnet_basic."
             )
 
     def require_unpadded(self, decoder: str) -> None:
@@ -95,10 +94,9 @@ class Stages:
         firsts = [path.coordinates.inverse().shift for path in self.paths]  # of each map's pixel 0 in the image
         if any((x - Fraction(stride - 1, 2)).denominator != 1 for x, stride in zip(firsts, self.strides, strict=True)):
             raise InputError(
-                f"model.decoder = '{decoder}' upsamples with even kernels, which align only with maps made by 2x2 "
-                "pooling; "
-                "this encoder's are offset by half a pixel. Use fcn32s, fcn16s or fcn8s, or the encoder "
-                "segnet_basic or vgg16."
+                f"model.decoder = '{decoder}' upsamples with even kernels, which align only with maps made by "
+                "2x2 pooling; this encoder's are offset by half a pixel. "
+                "Use fcn32s, fcn16s or fcn8s, or the encoder segnet_basic or vgg16."
             )
 
 

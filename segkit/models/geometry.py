@@ -1,4 +1,4 @@
-"""Exact coordinates: which pixel of the image a pixel of a map stands on, and how large maps are.
+"""Exact coordinates of map pixels in the image, and sizes of maps.
 
 Every layer maps coordinates affinely, `out = scale * in + shift`; composing layers composes the maps, in fractions, so
 that strides, kernels of upsampling, crop offsets and minimum sizes are results and never literals.
@@ -91,7 +91,7 @@ def deconvolution(kernel: int, stride: int = 1, padding: int = 0) -> Layer:
 def sampling(stride: int, first: Fraction) -> Layer:
     """A map of ceil(n / stride) pixels for n of the image, with pixel i at image coordinate `stride` x i + `first`.
 
-    Stands for layers of which only this is known. `first` is a multiple of 1/2.
+    Stands for layers about which nothing else is known. `first` is a multiple of 1/2.
     """
     kernel = int(2 * first) + 1
     return Layer(kernel, stride, padding_after=kernel - 1)
@@ -150,7 +150,7 @@ def crop_offsets(first: CoordinateMap, second: CoordinateMap) -> tuple[int, int]
 
 @dataclass(frozen=True)
 class Alignment:
-    """How a map is upsampled onto the pixels of a finer one.
+    """Kernel and crops that upsample a map onto the pixels of a finer one.
 
     Attributes:
         factor: stride of the transposed convolution.

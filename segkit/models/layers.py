@@ -44,8 +44,7 @@ def crop_to(x: Tensor, offset: int, size: Size) -> Tensor:
 
 
 def response_normalization(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-    """Local response normalization across 5 channels, alpha 1e-4, beta 0.75, k 1, as in CaffeNet, GoogLeNet and
-    SegNet-Basic."""
+    """Local response normalization: 5 channels, alpha 1e-4, beta 0.75, k 1 (CaffeNet, GoogLeNet, SegNet-Basic)."""
     return F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1.0)
 
 

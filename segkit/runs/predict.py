@@ -35,7 +35,7 @@ class Predictor:
         path: run folder, or a config file if `weights` are given.
         overrides: changes of its config, such as training.device.
         weights: other weights than the run's best, such as those of 'segkit bn-statistics'.
-        samples: label by the mean of so many passes with dropout on, and say how much they vary.
+        samples: label by the mean of this many passes with dropout on, and measure how much they vary.
     Attributes:
         config: the run's, with the overrides.
         class_names: what the class ids stand for.
@@ -100,8 +100,7 @@ class Predictor:
         return means
 
     def write(self, path: Path, files: tuple[Path, ...]) -> None:
-        """Predicts one image file; writes its class ids with a palette, the overlay, and the uncertainty (black 0,
-        white 1) if sampled.
+        """Predict one image file; write its class ids, overlay and, if sampled, uncertainty (black 0, white 1).
 
         Without samples, the uncertainty that an earlier call wrote beside them is removed.
         """

@@ -112,7 +112,8 @@ def _require_as_it_was(config: RunConfig, run: RunDir, *, resumes: bool) -> None
     check_folder(config, run)
     if run.finished or run.trained != resumes:
         raise InputError(
-            f"Another process has trained in {run.path} in the meantime. Repeat the command to resume from its checkpoint."
+            f"Another process has trained in {run.path} in the meantime. "
+            "Repeat the command to resume from its checkpoint."
         )
 
 
@@ -265,7 +266,8 @@ def check_folder(config: RunConfig, run: RunDir) -> None:
         )
     if not (run.finished or run.trained):
         raise InputError(
-            f"{run.path} holds no checkpoint that this version can read. Choose another folder with --run, or --overwrite it."
+            f"{run.path} holds no checkpoint that this version can read. "
+            "Choose another folder with --run, or --overwrite it."
         )
 
 

@@ -92,8 +92,7 @@ def open_trained(path: Path, overrides: Sequence[str] = (), *, weights: Path | N
 
 
 def differences(run: RunDir, config: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """Dotted key -> (value in the run's config, value in `config`) where the two differ, but for `tracking`; options
-    that came later have their default."""
+    """Dotted key -> (run's value, `config`'s value) where they differ; no `tracking`; later options have defaults."""
     before, _ = build.load_config(run.path / CONFIG)
     noted = load(run.config_text(), str(run.path / CONFIG)).get("plugins", [])  # packages may have other versions now
     stored = flat(identity(config_values(before) | {"plugins": noted}))
@@ -130,7 +129,8 @@ def evaluate_trained(trained: Trained, split: str, *, observe: Observer | None =
     dataset = build.build_dataset(config, split)
     if dataset.class_names != names:
         raise InputError(
-            f"{trained.path} was trained on the classes {', '.join(names)}; the dataset has {', '.join(dataset.class_names)}. Restore them."
+            f"{trained.path} was trained on the classes {', '.join(names)}; "
+            f"the dataset has {', '.join(dataset.class_names)}. Restore them."
         )
     device = choose_device(config.training.device)
     precision = choose_precision(config.training.precision, device)
@@ -155,7 +155,7 @@ def evaluate_trained(trained: Trained, split: str, *, observe: Observer | None =
 
 
 def compute_statistics(trained: Trained, out: Path, *, authors: bool) -> None:
-    """Writes the weights to `out`, with batch-norm statistics of the training split in place of running averages.
+    """Write the weights to `out`, with batch-norm statistics of the training split in place of running averages.
 
     Args:
         authors: count as SegNet's script does, slips included; otherwise every image once, and unbiased variances.
@@ -166,7 +166,8 @@ def compute_statistics(trained: Trained, out: Path, *, authors: bool) -> None:
     _require_new(out)
     if STATISTICS in read_metadata(trained.weights):
         raise InputError(
-            f"{trained.weights} comes from Caffe with its statistics absorbed: there are none to compute. Use it as it is."
+            f"{trained.weights} comes from Caffe with its statistics absorbed: there are none to compute. "
+            "Use it as it is."
         )
     config = trained.config
     dataset = build.build_dataset(config, "train")
@@ -190,7 +191,7 @@ def compute_statistics(trained: Trained, out: Path, *, authors: bool) -> None:
 
 
 def import_weights(config: RunConfig, file: Path, out: Path, *, backbone_only: bool) -> Imported:
-    """Writes a .caffemodel to `out` as weights of the config's model.
+    """Write a .caffemodel to `out` as weights of the config's model.
 
     Raises:
         InputError: if the file cannot be read or does not fit, or `out` cannot be a new weight file.
@@ -208,7 +209,8 @@ def _stack(images: list[Tensor]) -> Tensor:
     """[B, 3, H, W] of images [3, H, W]."""
     if len({image.shape for image in images}) > 1:
         raise InputError(
-            "images of the training split differ in size; expected one size in a batch. Add --set training.batch_size=1."
+            "images of the training split differ in size; expected one size in a batch. "
+            "Add --set training.batch_size=1."
         )
     return torch.stack(images)
 

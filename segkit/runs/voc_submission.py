@@ -1,4 +1,4 @@
-"""Predictions as PASCAL VOC's evaluation server wants them."""
+"""Predictions in the layout of PASCAL VOC's evaluation server."""
 
 import os
 import shutil
@@ -25,8 +25,7 @@ _PALETTE = np.array([voc_color(index) for index in range(IGNORE + 1)], np.uint8)
 
 
 def write_submission(predictor: Predictor, split: str, out: Path, *, competition: Competition = "comp6") -> Path:
-    """Labels every image of a list and writes OUT/results/VOC2012/Segmentation/COMPETITION_SPLIT_cls/ID.png and an
-    archive of them.
+    """Label every image of a list and write OUT/results/VOC2012/Segmentation/COMPETITION_SPLIT_cls/ID.png, archived.
 
     Args:
         predictor: of a model with VOC's 21 classes; its config's data.root is where the list and the images are.
@@ -68,8 +67,8 @@ def _pairs(predictor: Predictor, split: str) -> list[tuple[str, Path]]:
     data = predictor.config.data
     if data.name != "voc" or tuple(predictor.class_names) != CLASS_NAMES:
         raise InputError(
-            f"--voc-submission: data.name = '{data.name}', {len(predictor.class_names)} classes; expected a run on voc and its 21 classes. "
-            "Give such a run."
+            f"--voc-submission: data.name = '{data.name}', {len(predictor.class_names)} classes; "
+            "expected a run on voc and its 21 classes. Give such a run."
         )
     listed = voc(**{**data.options, "test": split}).splits["test"]
     if "/" in split:

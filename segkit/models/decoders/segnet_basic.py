@@ -16,8 +16,7 @@ from segkit.tensors import Logits
 
 
 class SegNetBasic(nn.Module):
-    """Per stage: unpooling, a 7x7 convolution, batch norm, no ReLU; then a 1x1 convolution gives the logits, bare and
-    in float32.
+    """Per stage: unpooling, 7x7 convolution, batch norm, no ReLU; then a plain 1x1 convolution in float32.
 
     Args:
         stages: what the encoder states; it must give pooling indices.

@@ -14,8 +14,7 @@ from segkit.tensors import Image
 
 
 class SegNetBasicEncoder(nn.Module):
-    """Local response normalization, then four times: 7x7 convolution, batch norm, ReLU, 2x2 max pooling with ceil
-    rounding.
+    """Local response normalization, then four times: 7x7 convolution, batch norm, ReLU, 2x2 ceil max pooling.
 
     Args:
         restore: a checkpoint follows; there is nothing else to read.

@@ -86,8 +86,7 @@ def smp_encoder(
     depth: Annotated[int, Ge(3), Le(5)] = 5,
     normalization: NormalizationName = "torchvision",
 ) -> SMPEncoder:
-    """An encoder of segmentation-models-pytorch for FCN-32s, FCN-16s and FCN-8s: a stage per stride 2, 4, 8, ... that
-    it has.
+    """An encoder of segmentation-models-pytorch for FCN-32s, FCN-16s and FCN-8s, with a stage per stride.
 
     A stage's map is the last one of its stride. VGG's are pooled first, so that stages are those of the paper (pool1 to
     pool5) and fc6 and fc7 stand on pool5; other classification nets have no such layers, and scores come straight from

@@ -86,8 +86,7 @@ def _from_hub(name: str, weights: str, normalization: NormalizationName, depth: 
     except (OSError, RuntimeError, ValueError) as error:  # no network; a damaged file; no weights of that name
         raise InputError(
             f"{key} could not be downloaded ({(str(error).splitlines() or ['no reason given'])[0][:150]}); "
-            "expected network access to "
-            "huggingface.co. Fetch the file elsewhere and give its path, or set null."
+            "expected network access to huggingface.co. Fetch the file elsewhere and give its path, or set null."
         ) from None
     finally:
         log.setLevel(level)
@@ -119,8 +118,7 @@ def require_fit(settings: dict[str, Any], normalization: NormalizationName, *, k
         )
         raise InputError(
             f"{key}: these weights expect {settings['input_space']} images of 0..255 minus {words[0]}, divided by "
-            f"{words[1]}; "
-            f"{section}.normalization is '{normalization}'. {advice}"
+            f"{words[1]}; {section}.normalization is '{normalization}'. {advice}"
         )
 
 

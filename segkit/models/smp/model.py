@@ -52,7 +52,7 @@ class SMPDecoder(nn.Module):
         head: that map to logits at the size of the padded image.
         channels: of each level of the list.
         levels: the level of each stage. A level without a stage, or whose stage is not needed, is a placeholder: smp's
-            decoders look at the size of it, at most.
+            decoders use at most its size.
         needs: the stages that `network` reads.
         minimum_size: pixels of the smallest image.
     """
