@@ -1,4 +1,4 @@
-"""From finished run folders to methods: what is compared, each with its runs."""
+"""Methods to compare, each with its runs, read from finished run folders."""
 
 import json
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Run:
 
     @property
     def fingerprint(self) -> str | None:
-        """That of the test labels that were scored."""
+        """Fingerprint of the test labels that were scored."""
         return self.folder.fingerprint("test") or self.result.get("test_fingerprint")
 
 

@@ -20,7 +20,7 @@ CSS_DPI = 96  # pixels per inch on a web page
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, the name of its files, and what it shows in a sentence or two. A notebook shows the figure."""
+    """A figure, the name of its files, and its caption. A notebook shows the figure."""
 
     name: str
     figure: Figure

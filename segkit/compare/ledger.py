@@ -31,7 +31,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs of one model; what was not, or cannot be, measured is None.
+    """Costs of one model; a value is None if it was not, or cannot be, measured.
 
     Attributes:
         name: of the model.
@@ -67,7 +67,7 @@ class Costs:
 
 
 def count(name: str, model: nn.Module, size: Size) -> Costs:
-    """Count what follows from shapes; nothing is computed, so the model may be on the meta device.
+    """Count the costs that follow from shapes; nothing is computed, so the model may be on the meta device.
 
     A transposed convolution multiplies every pixel of its input by its whole kernel, also for pixels that are cropped
     later. A convolution multiplies its padding, too.

@@ -26,7 +26,7 @@ class Work:
     """Work that can be repeated.
 
     Attributes:
-        run: does it, and returns when the device has done it.
+        run: does the work, and returns when the device has finished it.
         forget: frees what runs leave behind, so that the next run is like the first.
     """
 

@@ -30,7 +30,7 @@ class PairComparison:
         p: the larger of the two: a difference has to hold for other images and for other seeds (an intersection-union
             test).
         p_corrected: Holm's, over all pairs.
-        rests_on: what the verdict rests on. "images only": training again with another seed may change more.
+        rests_on: evidence of the verdict. "images only": training again with another seed may change more.
     """
 
     first: str
@@ -194,7 +194,7 @@ def images_p(observed: float, resampled: np.ndarray, images: int) -> float:
     """Two-sided p over images: twice the share of resamples without the difference's sign, each count plus one.
 
     It fits the percentile interval. Never below 2 / 2**N, the least that an exact sign test gives for N images: 5
-    images or fewer prove nothing. With few more it is too sure: methods of equal skill
+    images or fewer prove nothing. With few more it is too confident: methods of equal skill
     (tests/compare/made_up_methods.py) were distinguished in 11 % of trials with 10 images, 8 % with 20, 6 % with 50,
     5 % with 100 or 233.
 
@@ -212,8 +212,8 @@ def seeds_p(first: Mapping[int, float], second: Mapping[int, float]) -> float | 
 
     Not the sign-flip permutation test: its smallest p for n seeds is 2 / 2**n, 0.25 for 3, so it could never find
     anything. The t test assumes normal differences instead, which 3 of them cannot show. Where all differences are
-    equal, p is its limit: 0, or 1 if they are 0. Where the common seeds point against the difference of all runs, p is
-    1.
+    equal, p is its limit: 0, or 1 if they are 0. Where the common seeds point against the difference of all runs, p
+    is 1.
 
     Args:
         first, second: seed -> mean IoU.

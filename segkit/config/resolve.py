@@ -1,4 +1,4 @@
-"""From config files with `base:` and `a.b=c` overrides to one plain nested dict that knows where each value was set."""
+"""Config files with `base:` and `a.b=c` overrides, merged into one nested dict with the source of each value."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from segkit.errors import InputError, nearest
 __all__ = ["Resolved", "config_hash", "dump", "flat", "load", "resolve"]
 
 _MAX_FILES = 100  # of one config
-_COMMAND_LINE = "command line: "  # how the source of an override begins
+_COMMAND_LINE = "command line: "  # start of an override's source
 
 
 @dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _with_config(plugins: Leaf) -> Leaf:
         if not isinstance(item, dict) or not all(isinstance(text, str) for text in item.values()):
             expected = "a Python file, or a list of them, each as a path relative to this file"
             raise InputError(f"{plugins.source}: plugins = {show(plugins.value)}: expected {expected}.")
-        if "file" in item:  # else it is a package that a run has noted
+        if "file" in item:  # otherwise a package that a run has recorded
             file = os.path.normpath(os.path.join(os.path.dirname(config), item["file"]))
             item = {**item, "file": file, "config": config}
         found.append(item)
@@ -176,7 +176,7 @@ def _with_config(plugins: Leaf) -> Leaf:
 
 
 def _merge(low: Tree, high: Tree, *, replace: bool = True, prefix: str = "") -> Tree:
-    """`high` over `low`; a component of another name starts empty if `replace`."""
+    """Merge `high` over `low`; a component of another name starts empty if `replace`."""
     result = dict(low)
     for key, item in high.items():
         old, path = result.get(key), prefix + key

@@ -9,12 +9,12 @@ import torch
 from segkit.errors import InputError
 
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # environment variable
-REPEATABLE = (":4096:8", ":16:8")  # values with which cuBLAS gives the same bits each time
+REPEATABLE = (":4096:8", ":16:8")  # values that make cuBLAS deterministic
 REFUSAL = "does not have a deterministic implementation"  # in torch's messages
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first of cuda, mps and cpu that this machine has.
+    """Return the named device; `auto` is the first of cuda, mps and cpu that this machine has.
 
     Raises:
         InputError: if the machine lacks the named device.
@@ -31,7 +31,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the device computes in it natively, else float32."""
+    """Return the named precision; `auto` is bfloat16 where the device computes in it natively, else float32."""
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cuda":

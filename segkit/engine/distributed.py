@@ -1,7 +1,7 @@
 """Several processes that train one model, started by torchrun.
 
 Each has its share of every batch, and gradients are averaged. Without torchrun there is one process, `ALONE`, and
-everything here does nothing. Numbers are agreed on over gloo, on the CPU, whatever the device: it notices at once when
+everything here does nothing. Numbers are exchanged over gloo, on the CPU, whatever the device: it notices at once when
 a process has died.
 """
 
@@ -26,7 +26,7 @@ from segkit.engine.finite import NonFinite
 from segkit.errors import InputError, RunError
 from segkit.system.signals import Interrupted
 
-TIMEOUT = timedelta(minutes=10)  # for a process that exists and does not answer
+TIMEOUT = timedelta(minutes=10)  # for a process that is alive but does not answer
 PATIENCE = timedelta(days=1)  # while process 0 works for all
 _LOST = re.compile(
     r"/gloo/|pair closure|by peer|NCCL"
@@ -36,7 +36,7 @@ Numbers = Sequence[float | Tensor]
 
 
 class Elsewhere(RunError):
-    """Another process failed, and says why itself.
+    """Another process failed and reports the reason itself.
 
     Args:
         rank: of that process.
@@ -55,9 +55,9 @@ class Processes:
 
     Args:
         rank: of this process; process 0 writes and prints.
-        count: of all.
-        local_rank: among those on this machine.
-        patient: group in which one may wait long for another; None: that of all.
+        count: number of processes.
+        local_rank: rank among those on this machine.
+        patient: process group with a long timeout; None: the default group.
     """
 
     def __init__(self, rank: int = 0, count: int = 1, local_rank: int = 0, patient: dist.ProcessGroup | None = None):
@@ -94,7 +94,7 @@ class Processes:
         """The model with process 0's weights everywhere; a backward pass leaves the mean gradient of all processes.
 
         Layers without a gradient keep none. Batch norm normalizes by this process's own images. Buckets are never
-        rearranged, so that a resumed run adds up in the same order.
+        rearranged, so that a resumed run sums gradients in the same order.
         """
         if self.count == 1:
             return model
@@ -198,7 +198,7 @@ ALONE = Processes()
 
 
 class _Replica(nn.Module):
-    """A model and an unused parameter: torch is asked to look for such, and warns if it finds none."""
+    """A model with an unused parameter: torch is set to search for such ones, and warns if it finds none."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -247,7 +247,7 @@ def joined() -> Iterator[Processes]:
                 agreed = processes.stopping or isinstance(failure, NonFinite)
                 if agreed:
                     _leave_together(processes)
-                if agreed or failure is None or backend == "gloo":  # NCCL would wait for what others never send
+                if agreed or failure is None or backend == "gloo":  # NCCL would wait for ever
                     dist.destroy_process_group()
     except Exception as error:
         shown = _shown(error, rank)

@@ -47,7 +47,7 @@ class Comparison:
         return tables | dict(zip(("costs_counted", "costs_measured"), costs, strict=False))
 
     def verdicts(self) -> list[str]:
-        """A sentence about each pair of methods: whether they differ, and what that rests on."""
+        """A sentence about each pair of methods: if they differ significantly, and the evidence."""
         return [pair.sentence for pair in self.statistics.pairs]
 
     def figures(self) -> list[Drawing]:

@@ -176,7 +176,7 @@ def _inference(subject: _Subject) -> Work:
 
 
 def _training(subject: _Subject) -> Work:
-    """One training step of the config on random images, at learning rate 0: the weights stay, so no loss diverges."""
+    """One training step of the config on random images, at learning rate 0, so that no loss diverges."""
     settings, device, precision = subject.config.training, subject.device, subject.precision
     model = subject.model().to(device).train()
     optimizer = build.build_optimizer(subject.config, model)

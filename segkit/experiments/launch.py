@@ -18,7 +18,7 @@ from segkit.errors import InputError
 from segkit.experiments.experiment import STAGE, Member, chains
 from segkit.system.signals import SIGNALS, Interrupted
 
-GRACE_SECONDS = 30  # for processes to end by themselves
+GRACE_SECONDS = 30  # time for processes to end by themselves
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Outcome:
 def run_members(
     members: Sequence[Member], file: Path, overrides: Sequence[str], runs: Path, jobs: int, say: Callable[[str], None]
 ) -> list[str]:
-    """Train what is unfinished on this machine, `jobs` chains at a time.
+    """Train the unfinished members on this machine, `jobs` chains at a time.
 
     Args:
         say: takes a line about each member and each failure, as they come.
@@ -206,7 +206,7 @@ def submit_members(
     *,
     cluster: str = "slurm",
 ) -> list[Any]:
-    """Submit a job for each unfinished chain; submitit's jobs.
+    """Submit a job for each unfinished chain; return submitit's jobs.
 
     Args:
         slurm: parameters of submitit, KEY=VALUE, such as timeout_min=600, gpus_per_node=1 or slurm_partition=NAME.

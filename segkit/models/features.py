@@ -1,4 +1,4 @@
-"""The seam between encoder and decoder: stages that an encoder states, needs that a decoder states, and features."""
+"""The interface of encoder and decoder: the encoder's stages, the decoder's needs, and features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,13 +17,13 @@ from segkit.tensors import Size
 
 @dataclass(frozen=True)
 class Normalization:
-    """RGB mean and standard deviation on the 0..255 scale: network input = (image - mean) / std."""
+    """RGB mean and std on the 0..255 scale: network input = (image - mean) / std."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     def __str__(self) -> str:
-        return f"Normalization(mean={self.mean}, deviation={self.std})"  # the words of stored weight files
+        return f"Normalization(mean={self.mean}, deviation={self.std})"  # as in the metadata of stored weight files
 
 
 NormalizationName = Literal["caffe", "fcn", "torchvision", "inception", "raw"]
@@ -83,7 +83,7 @@ class Stages:
     def require_halving(self, decoder: str) -> None:
         """Raise InputError unless every stage halves the map before it, as 2x2 pooling does.
 
-        `decoder` doubles the size as often, by even kernels, which place a pixel midway between two.
+        `decoder` upsamples by 2 once per stage; its even kernels place a pixel midway between two.
         """
         if self.strides != tuple(2**n for n in range(1, len(self.strides) + 1)):
             strides = ", ".join(map(str, self.strides))

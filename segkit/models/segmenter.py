@@ -31,7 +31,7 @@ class Decoder(Protocol):
     """The part of a model that turns maps into logits [B, K, H, W] at image size, float32.
 
     Attributes:
-        needs: all that it uses of the encoder's features.
+        needs: the encoder's features that it uses.
         minimum_size: height and width of the smallest image, pixels.
     """
 
@@ -78,7 +78,7 @@ class Segmenter(nn.Module):
         self.decoder = decoder
 
     def _require_given(self, encoder: str, decoder: str) -> None:
-        """Raise InputError if the decoder needs what the encoder does not give."""
+        """Raise InputError if the decoder needs features that the encoder does not provide."""
         needs, last = self.needs, len(self.stages.channels) - 1
         if needs.indices and not self.stages.has_indices:
             raise InputError(

@@ -38,7 +38,7 @@ class Predictor:
         samples: label by the mean of this many passes with dropout on, and measure how much they vary.
     Attributes:
         config: the run's, with the overrides.
-        class_names: what the class ids stand for.
+        class_names: names of the classes, by id.
         palette: uint8 [K, 3], a colour for each class.
         uncertainty: of the last image, [H, W] in 0..1: the square root of twice the variance over samples, summed over
             classes; None without samples.

@@ -1,4 +1,4 @@
-"""One run, told in order: preflight, open, train, conclude."""
+"""One run, in order: preflight, open, train, conclude."""
 
 import sys
 from contextlib import ExitStack, nullcontext
@@ -58,8 +58,8 @@ def train_run(
     Returns:
         What result.json holds: test scores, class names, parameters, seconds.
     Raises:
-        InputError: if something of the config, the data or the folder cannot be used; the folder is as it was.
-        Interrupted: after a signal; what was trained is saved.
+        InputError: if something of the config, the data or the folder cannot be used; the folder is unchanged.
+        Interrupted: after a signal; the training state is saved.
         NonFinite: if loss or gradient is not finite.
         RunError: if the folder can no longer be written.
     """
@@ -108,7 +108,7 @@ def preflight(config: RunConfig, *, restore: bool, processes: Processes) -> buil
 
 
 def _require_as_it_was(config: RunConfig, run: RunDir, *, resumes: bool) -> None:
-    """Raise InputError if another process has used the folder since it was looked at."""
+    """Raise InputError if another process has used the folder since it was checked."""
     check_folder(config, run)
     if run.finished or run.trained != resumes:
         raise InputError(
@@ -121,7 +121,7 @@ def open_run(parts: build.Parts, run: RunDir, *, resumes: bool) -> Checkpoints:
     """Make the run folder, or restore its last checkpoint into `parts.state`."""
     config, state, processes = parts.config, parts.state, parts.processes
     values = config_values(config)
-    stored = load(run.config_text(), str(run.path / CONFIG)) if resumes else values  # without options that came later
+    stored = load(run.config_text(), str(run.path / CONFIG)) if resumes else values  # lacks later options
     belongs_to = Identity(
         config_hash(identity(stored)), config.model.title, parts.training.class_names, processes.count
     )
@@ -192,7 +192,7 @@ def train_parts(parts: build.Parts, run: RunDir, checkpoints: Checkpoints, track
     def validate(model: nn.Module) -> Scores:
         processes.share_buffers(model)
         with console.validation(-(-len(validation) // processes.count)) as advance:
-            plain = absorb_batch_norm(model)  # as it will be scored
+            plain = absorb_batch_norm(model)  # as for scoring
             matrices = processes.together(
                 lambda: (
                     evaluate(

@@ -40,7 +40,7 @@ class Trained:
         weights: weight file.
         class_names: names of the classes.
         palette: uint8 [K, 3] RGB.
-        run: where scores are kept; None: nowhere, since the weights or the settings are not the run's own.
+        run: run folder for the scores; None: not stored, since weights or settings are not the run's own.
     """
 
     path: Path
@@ -61,7 +61,7 @@ class Trained:
 
 
 def open_trained(path: Path, overrides: Sequence[str] = (), *, weights: Path | None = None) -> Trained:
-    """A run folder with its best weights or others, or a config file with a weight file.
+    """Open a run folder with its best weights or others, or a config file with a weight file.
 
     Args:
         overrides: changes to the config, such as data.root on this machine.
@@ -108,7 +108,7 @@ def differences(run: RunDir, config: RunConfig) -> dict[str, tuple[Any, Any]]:
 
 
 def _starts_alike(run: RunDir, config: RunConfig) -> bool:
-    """True if a run began with the same weights that the config names now, in whatever place."""
+    """True if a run started from the same weights that the config names now, wherever the file is."""
     source = config.model.initialize_from
     if source is None or run.start_weights is None:
         return False
@@ -117,7 +117,7 @@ def _starts_alike(run: RunDir, config: RunConfig) -> bool:
 
 
 def evaluate_trained(trained: Trained, split: str, *, observe: Observer | None = None) -> Evaluation:
-    """Confusion matrices on a split; matrices and predictions are also stored in the run folder.
+    """Compute confusion matrices on a split; store them and the predictions in the run folder.
 
     Args:
         observe: called with id, predicted and true class ids (uint8 [H, W]) of each image.

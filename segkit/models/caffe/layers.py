@@ -54,7 +54,7 @@ prototxt."""
 
 
 class _Misfit(Exception):
-    """Why a layer does not fit a module."""
+    """The reason why a layer does not fit a module."""
 
 
 @dataclass
@@ -67,7 +67,7 @@ class _Fitting:
 
 
 def import_caffe(path: Path, model: Segmenter, *, backbone_only: bool = False) -> Imported:
-    """Tensors for `model` from a .caffemodel; the model itself is not changed.
+    """Return tensors for `model` from a .caffemodel; the model itself is not changed.
 
     Input channels of the first convolution are reversed (Caffe reads BGR, segkit RGB). Fixed upsampling kernels and
     skip scales are compared with the model's. SegNet's BN layers, y = scale x + shift, become batch norms with mean 0

@@ -19,7 +19,7 @@ class SegNetBasic(nn.Module):
     """Per stage: unpooling, 7x7 convolution, batch norm, no ReLU; then a plain 1x1 convolution in float32.
 
     Args:
-        stages: what the encoder states; it must give pooling indices.
+        stages: the encoder's stages; it must give pooling indices.
         num_classes: K.
         filters: `multi_channel`, or `single_channel`: each filter sees its own channel alone; needs stages of equal
             width.

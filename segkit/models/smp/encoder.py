@@ -37,11 +37,11 @@ class SMPEncoder(nn.Module):
     """An encoder of smp as an `Encoder`.
 
     Args:
-        network: what smp built: an image to a list of maps, level n at stride 2^n unless dilated.
+        network: smp's encoder: an image to a list of maps, level n at stride 2^n unless dilated.
         levels: the map of each stage.
-        stages: what it states of them.
+        stages: channels and coordinates of the maps.
         normalization: the input that it expects.
-        pretrained: its weights are given.
+        pretrained: it starts from given weights.
         pools: each map is followed by 2x2 max pooling that the list lacks.
         crops: maps are cut to ceil(n / stride) pixels; otherwise they are those of the padded image.
     """
@@ -157,7 +157,7 @@ def map_coordinates(encoder: str, depth: int) -> tuple[tuple[int, ...], tuple[Fr
             maps = network.float().eval()(image)
         levels = [
             n for n, x in enumerate(maps) if x.shape[1] and (n or x.shape[1] != 3)
-        ]  # not the image, nor no channels
+        ]  # neither the image nor a map without channels
         found: list[Fraction] = []
         before = (1, Fraction(0))
         for level in levels:
@@ -178,7 +178,7 @@ def map_coordinates(encoder: str, depth: int) -> tuple[tuple[int, ...], tuple[Fr
 
 
 def _make_averaging(network: nn.Module) -> None:
-    """Make the gradient of a net that of a stack of averages."""
+    """Make a net's gradient that of a stack of averaging layers."""
     normalizations = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
     for name, parameter in network.named_parameters():
         weight = 1 / parameter[0].numel() if parameter.ndim > 1 else 1.0

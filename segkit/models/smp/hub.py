@@ -50,7 +50,7 @@ def load_encoder(
 
     Args:
         network: the encoder.
-        name: what smp calls it.
+        name: smp's name of the encoder.
         weights: a .safetensors, .pt or .pth file with its names, a classifier apart; or a name that smp has for it,
             such as imagenet, or `timm` for timm's default ones, which are downloaded.
         normalization: the input that the model will get.
@@ -79,7 +79,7 @@ def _from_hub(name: str, weights: str, normalization: NormalizationName, depth: 
         )
     log = logging.getLogger("huggingface_hub")
     level = log.level
-    log.setLevel(logging.ERROR)  # it comments on each of its attempts
+    log.setLevel(logging.ERROR)  # it logs each of its attempts
     try:
         require_fit(get_preprocessing_params(name, weights), normalization, key=key, section=section)
         return get_encoder(name, depth=depth, weights=True if weights == "timm" else weights).state_dict()

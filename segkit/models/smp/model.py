@@ -37,7 +37,7 @@ CHANNELS = {
     "PSPNet": "psp_out_channels",
     "Segformer": "decoder_segmentation_channels",
 }
-PROBE = (256, 512)  # (height, width) of an image that every model must give logits of that size for, pixels
+PROBE = (256, 512)  # (height, width) of a test image in pixels: every model must return logits of that size
 # Levels of smp's list of maps, fine to coarse, that a decoder reads besides the deepest; a decoder that is not here
 # reads all
 SKIPS = {"DeepLabV3": (), "DeepLabV3Plus": (2,), "FPN": (2, 3, 4), "PAN": (2, 3, 4), "PSPNet": (), "UPerNet": (2, 3, 4)}
@@ -48,7 +48,7 @@ class SMPDecoder(nn.Module):
     """A decoder of smp and its head, as a `Decoder`; computes the head in float32.
 
     Args:
-        network: what smp built: a list of maps to one map.
+        network: smp's decoder: a list of maps to one map.
         head: that map to logits at the size of the padded image.
         channels: of each level of the list.
         levels: the level of each stage. A level without a stage, or whose stage is not needed, is a placeholder: smp's
