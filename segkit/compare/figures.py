@@ -40,8 +40,7 @@ def draw(
     """The figures of some methods.
 
     Args:
-        costs: more costs besides parameters and training time: label of the axis with its unit -> name of a method ->
-            cost.
+        costs: costs besides parameters and training time: axis label with its unit -> name of a method -> cost.
         near: for each method int64 [S, D, K, K], confusion matrices of its runs within TRIMAP_WIDTHS pixels of a label
             boundary, summed over images. None: no figure of boundaries.
     """

@@ -37,8 +37,7 @@ class Costs:
         name: of the model.
         size: (height, width) of the image, network pixels.
         parameters: counted; trained values.
-        macs: counted; multiplications of convolutions and matrix products for one image, each with an addition; biases
-            left out.
+        macs: counted; multiply-adds of convolutions and matrix products for one image, without biases.
         kept_bytes: counted; what the encoder must keep of one image for the decoder, float32 maps and int64 indices;
             None: the model is no `Segmenter`.
         kept_bytes_two_bit_indices: the same with 2 bits for each pooling index.
@@ -73,8 +72,7 @@ def count(name: str, model: nn.Module, size: Size) -> Costs:
     later. A convolution multiplies its padding, too.
 
     Args:
-        model: in evaluation mode, from [B, 3, H, W] to logits. What is kept between encoder and decoder is counted of a
-            `Segmenter`.
+        model: in evaluation mode, from [B, 3, H, W] to logits. Maps for the decoder are counted for a `Segmenter`.
         size: (height, width) of the image, pixels.
     Raises:
         InputError: if the image is too small for the net.

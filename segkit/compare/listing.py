@@ -96,12 +96,5 @@ def run_state(path: Path) -> RunState:
             test_mean_iou=test[-1] if test else None,
             age_seconds=age,
         )
-    except (
-        InputError,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ):  # damaged files raise errors of many kinds
+    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):  # the files are damaged
         return RunState(str(path), "", "", 0, "damaged", 0, 0, None, None, None, age)

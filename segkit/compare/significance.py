@@ -27,8 +27,7 @@ class PairComparison:
             ignores seeds: it may leave out 0 where the methods are not distinguishable.
         p_images: two-sided, paired bootstrap over images.
         p_seeds: two-sided, paired t test over the seeds in common; None if these are fewer than 3.
-        p: the larger of the two: a difference has to hold for other images and for other seeds (an intersection-union
-            test).
+        p: the larger of the two: a difference must hold over images and over seeds (intersection-union test).
         p_corrected: Holm's, over all pairs.
         rests_on: evidence of the verdict. "images only": training again with another seed may change more.
     """
@@ -171,8 +170,7 @@ def _labelled_pixels(matrices: Mapping[str, np.ndarray]) -> np.ndarray:
 def resampled_mean_iou(matrices: Mapping[str, np.ndarray], resamples: int, seed: int) -> dict[str, np.ndarray]:
     """Mean IoU of every method in every resample of the images, mean over its runs: float64 [R].
 
-    IoU is that of the resampled, summed matrices, never a mean over images. A class that a resample lacks is left out
-    there.
+    IoU is that of the resampled, summed matrices, never a mean over images. A class that a resample lacks is left out.
 
     Args:
         matrices: name -> [S, N, K, K], with labelled pixels in every image.

@@ -59,8 +59,7 @@ def with_outside_components(
     Returns:
         The tables, and the packages that were imported.
     Raises:
-        InputError: if a plugin file or a named component of a package fails or offers something unusable, or a name
-            is taken.
+        InputError: if a plugin file or a named component of a package fails or is unusable, or a name is taken.
     """
     joined = {place: dict(table) for place, table in tables.items()}
     owners = {(place, name): "segkit" for place, table in tables.items() for name in table}

@@ -164,9 +164,10 @@ class RunConfig(Section):
     evaluation: Evaluation = Evaluation()
     checkpoints: Checkpoints = Checkpoints()
     tracking: Tracking = Tracking()
+    # sources of components from outside segkit
     plugins: Annotated[tuple[PluginFile | Package, ...], Strict(False)] = Field(
         default=(), description="a list of Python files"
-    )  # sources of components from outside segkit
+    )
 
     def component(self, place: str) -> Component:
         """The component at a place of `COMPONENTS`, such as model.decoder; of a model, one that it has."""

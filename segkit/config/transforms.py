@@ -32,8 +32,7 @@ class Transforms(Section):
             taken as it is. 1: any.
             Source: mmsegmentation's cat_max_ratio, 0.75 in its configs; Detectron2's single_category_max_area.
         flip: probability of a horizontal flip.
-        color_jitter: strength of brightness, contrast and saturation jitter, factors in 1 -+ strength; hue a tenth of
-            it.
+        color_jitter: strength of brightness, contrast and saturation jitter, factors in 1 -+ strength; a tenth for hue.
         blur: probability of a Gaussian blur, sigma uniform in 0.1 to 2 network pixels.
         pca_noise: standard deviation of noise along ImageNet's RGB principal components (AlexNet: 0.1).
         backend: the library that computes the transforms.

@@ -28,9 +28,8 @@ from segkit.system.signals import Interrupted
 
 TIMEOUT = timedelta(minutes=10)  # for a process that is alive but does not answer
 PATIENCE = timedelta(days=1)  # while process 0 works for all
-_LOST = re.compile(
-    r"/gloo/|pair closure|by peer|NCCL"
-)  # in torch's messages, which have no class of their own on the CPU
+# in torch's messages about lost processes: on the CPU these errors have no class of their own
+_LOST = re.compile(r"/gloo/|pair closure|by peer|NCCL")
 Value = TypeVar("Value")
 Numbers = Sequence[float | Tensor]
 

@@ -85,8 +85,7 @@ def train(
         validate: scores the model on the validation split; None: no validation.
         before_step: called before each batch is loaded.
     Raises:
-        NonFinite: if loss or gradient is not finite more than `skip_nonfinite` times; that step updates and saves
-            nothing.
+        NonFinite: if loss or gradient is not finite more than `skip_nonfinite` times; that step changes nothing.
     """
     model, optimizer, progress, processes = state.model, state.optimizer, state.progress, plan.processes
     seconds_before, started = progress.seconds, time.perf_counter()

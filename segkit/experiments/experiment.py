@@ -21,11 +21,8 @@ from segkit.tracking.lock import locked
 from segkit.tracking.run_dir import RunDir
 
 KEYS = ("name", "base", "set", "axes", "stages")
-SHORT = {
-    "decoder": "model.decoder",
-    "encoder": "model.encoder",
-    "loss": "loss.function",
-}  # short names of axes
+# short names of axes
+SHORT = {"decoder": "model.decoder", "encoder": "model.encoder", "loss": "loss.function"}
 STAGE = "stage"
 Layer = Path | Tree
 

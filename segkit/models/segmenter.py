@@ -63,10 +63,9 @@ class Segmenter(nn.Module):
             for name, kind in attributes.items():
                 if not isinstance(getattr(part, name, None), kind):
                     raise InputError(
-                        f"model.{role}: {type(part).__name__} has no attribute {name} of type {kind.__name__}; a "
-                        "segmenter "
-                        f"needs {' and '.join(attributes)}. Set it in __init__ (see {role.title()} in "
-                        "segkit/models/segmenter.py)."
+                        f"model.{role}: {type(part).__name__} has no attribute {name} of type {kind.__name__}; "
+                        f"a segmenter needs {' and '.join(attributes)}. "
+                        f"Set it in __init__ (see {role.title()} in segkit/models/segmenter.py)."
                     )
         self.stages, self.needs = cast(Encoder, encoder).stages, cast(Decoder, decoder).needs
         self._require_given(type(encoder).__name__, type(decoder).__name__)
@@ -123,7 +122,6 @@ class Segmenter(nn.Module):
             found = f"{dtype} {shape}" if shape else dtype
             raise InputError(
                 f"model.decoder: {type(self.decoder).__name__} gives {found} for an image {[*image.shape]}; "
-                "expected logits "
-                f"float32 [{', '.join(map(str, expected))}] (batch, classes, height, width). "
+                f"expected logits float32 [{', '.join(map(str, expected))}] (batch, classes, height, width). "
                 "Crop or interpolate to features.image_size, and call .float() on the last map."
             )

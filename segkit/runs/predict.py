@@ -150,8 +150,7 @@ def prediction_files(images: Sequence[Path], out: Path, *, uncertainty: bool = F
     """OUT/NAME.png and OUT/NAME_overlay.png for each image, and OUT/NAME_uncertainty.png.
 
     Raises:
-        InputError: if an image cannot be read, a file would be written twice or over an image, or none can be written
-            there.
+        InputError: if an image cannot be read, or a file would be written twice, over an image, or nowhere.
     """
     endings = (".png", "_overlay.png", UNCERTAINTY)
     written: dict[Path, Path] = {}

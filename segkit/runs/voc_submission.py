@@ -19,7 +19,7 @@ from segkit.tensors import IGNORE
 from segkit.tracking.console import progress_bar
 from segkit.viz.palette import palette_image
 
-Competition = Literal["comp5", "comp6"]  # trained on VOC's own data alone, or on more, as ImageNet or SBD
+Competition = Literal["comp5", "comp6"]  # trained on VOC's own data alone, or on more, such as ImageNet or SBD
 ARCHIVE = "results.tar.gz"
 _PALETTE = np.array([voc_color(index) for index in range(IGNORE + 1)], np.uint8)
 
@@ -28,15 +28,14 @@ def write_submission(predictor: Predictor, split: str, out: Path, *, competition
     """Label every image of a list and write OUT/results/VOC2012/Segmentation/COMPETITION_SPLIT_cls/ID.png, archived.
 
     Args:
-        predictor: of a model with VOC's 21 classes; its config's data.root is where the list and the images are.
+        predictor: its model has VOC's 21 classes; its config's data.root holds the list and the images.
         split: list of VOC, such as `test` of the test archive, whose images have no labels, or `val`.
         out: folder to write to.
         competition: comp6 unless nothing but VOC's own training data was used, for the encoder either.
     Returns:
         The archive, OUT/results.tar.gz.
     Raises:
-        InputError: if the classes or the dataset are not VOC's, the list or an image is missing, or there are results
-            in `out`.
+        InputError: if the classes or the dataset are not VOC's, the list or an image is missing, or `out` has results.
     Source: VOCdevkit's VOCinit.m (VOCopts.seg.clsrespath) and the server's instructions.
     """
     split = split.removeprefix("voc2012/")

@@ -17,8 +17,7 @@ Each raises InputError if its scores cannot cover an image, whatever its size.
 Source: Long, Shelhamer and Darrell 2015 (arXiv:1411.4038) and shelhamer/fcn.berkeleyvision.org,
     voc-fcn{32s,16s,8s,8s-atonce,alexnet}/net.py. Differs: `same` padding in fc6 is ours; `learned_intermediate` is the
     paper's text, `fixed` the released code; fc6 and fc7 start from He initialisation where no weights are given. The
-    released solvers (summed loss, biases at twice the rate and without decay) are options of the loss and the
-    optimizer.
+    released solvers (summed loss, biases at twice the rate and without decay) are options of loss and optimizer.
 """
 
 from collections.abc import Callable

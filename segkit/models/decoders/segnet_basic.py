@@ -21,8 +21,7 @@ class SegNetBasic(nn.Module):
     Args:
         stages: the encoder's stages; it must give pooling indices.
         num_classes: K.
-        filters: `multi_channel`, or `single_channel`: each filter sees its own channel alone; needs stages of equal
-            width.
+        filters: `multi_channel`, or `single_channel`: each filter sees only its own channel; needs equal widths.
         encoder_addition: add the encoder's map before pooling to each stage's result; needs stages of equal width.
         batch_norm: `torch`, or `caffe` as the authors have it; Bayesian SegNet's shifts start at 0
             (`caffe_zero_shift`).

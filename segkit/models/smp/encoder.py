@@ -155,9 +155,8 @@ def map_coordinates(encoder: str, depth: int) -> tuple[tuple[int, ...], tuple[Fr
         image = rows.expand(4, 3, height, width).clone().requires_grad_()
         with torch.enable_grad():
             maps = network.float().eval()(image)
-        levels = [
-            n for n, x in enumerate(maps) if x.shape[1] and (n or x.shape[1] != 3)
-        ]  # neither the image nor a map without channels
+        # neither the image itself nor a map without channels
+        levels = [n for n, x in enumerate(maps) if x.shape[1] and (n or x.shape[1] != 3)]
         found: list[Fraction] = []
         before = (1, Fraction(0))
         for level in levels:
@@ -167,10 +166,9 @@ def map_coordinates(encoder: str, depth: int) -> tuple[tuple[int, ...], tuple[Fr
             determined = abs(step - stride) < 0.1 * stride and abs(halves - round(halves)) < 0.2
             if not determined or size_of(maps[level]) != (height // stride, width // stride):
                 raise InputError(
-                    f"{what}: its map of stride {stride} has no fixed place in the image (first pixel at about "
-                    f"{first:.2f}, "
-                    f"step {step:.2f}), so no decoder here can put its scores in place. "
-                    "Choose another encoder, such as resnet18 or vgg16_bn."
+                    f"{what}: its map of stride {stride} has no fixed place in the image "
+                    f"(first pixel at about {first:.2f}, step {step:.2f}), "
+                    "so no decoder here can put its scores in place. Choose another encoder, such as resnet18 or vgg16_bn."
                 )
             before = stride, before[1] + Fraction(round(halves) * before[0], 2)
             found.append(before[1])

@@ -96,8 +96,7 @@ def require_fit(settings: dict[str, Any], normalization: NormalizationName, *, k
     """Raise InputError unless weights that smp's `settings` describe expect images of that `normalization`.
 
     Args:
-        settings: input_space RGB or BGR; input_range [0, 1] or [0, 255]; mean and std on that range, in that order of
-            channels.
+        settings: input_space RGB or BGR; input_range [0, 1] or [0, 255]; mean and std on that range, in that order.
         normalization: the input that the model will get.
         key: the option and its value, for the message.
         section: where the options stand in the config.

@@ -120,8 +120,7 @@ def smp_model(
         decoder_channels: one number (FPN: of its pyramid), or for Unet, UnetPlusPlus and MAnet one per stage, deepest
             first; null: smp's default.
     Raises:
-        InputError: if smp has no such encoder, or encoder, architecture and options do not go together, or the weights
-            do not fit.
+        InputError: if smp has no such encoder; encoder, architecture and options conflict; or weights do not fit.
     Source: Iakubovskii, segmentation_models.pytorch 0.6.
     """
     import segmentation_models_pytorch as smp
