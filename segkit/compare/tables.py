@@ -119,7 +119,7 @@ def _mean_and_std(values: np.ndarray) -> tuple[str, ...]:
 
 
 def write_tables(tables: Mapping[str, Table], methods: Sequence[Method], out: Path) -> list[Path]:
-    """Write OUT/NAME.csv for each table, all of them as OUT/table.md, and OUT/table.tex for a paper; the files."""
+    """Write OUT/NAME.csv for each table, OUT/table.md with all, and OUT/table.tex for a paper; return the files."""
     texts = {f"{name}.csv": _csv(table) for name, table in tables.items()}
     texts["table.md"] = "\n\n".join(map(markdown, tables.values())) + "\n"
     texts["table.tex"] = latex(methods, [table for name, table in tables.items() if name not in ("scores", "classes")])

@@ -70,7 +70,7 @@ def train_run(
         stack.enter_context(deterministic(config.training.deterministic))
         processes.lead(lambda: stack.enter_context(locked(run.path)))
         if not overwrite:
-            processes.lead(lambda: _require_as_it_was(config, run, resumes=resumes))
+            processes.lead(lambda: _require_unchanged(config, run, resumes=resumes))
         checkpoints = open_run(parts, run, resumes=resumes)
         tracker = stack.enter_context(nullcontext(NoTracker()) if processes.rank else tracked(config, run))
         train_parts(parts, run, checkpoints, tracker, stop)
@@ -107,7 +107,7 @@ def preflight(config: RunConfig, *, restore: bool, processes: Processes) -> buil
     return parts
 
 
-def _require_as_it_was(config: RunConfig, run: RunDir, *, resumes: bool) -> None:
+def _require_unchanged(config: RunConfig, run: RunDir, *, resumes: bool) -> None:
     """Raise InputError if another process has used the folder since it was checked."""
     check_folder(config, run)
     if run.finished or run.trained != resumes:
@@ -130,7 +130,9 @@ def open_run(parts: build.Parts, run: RunDir, *, resumes: bool) -> Checkpoints:
     )
     if resumes:
         with processes.in_turn():
-            checkpoints.restore(state, _ignore if processes.rank else _tell)
+            checkpoints.restore(
+                state, lambda line: None if processes.rank else print(f"segkit: {line}", file=sys.stderr, flush=True)
+            )
         if len(set(processes.together(lambda: state.progress.step))) > 1:
             raise InputError(
                 f"{run.checkpoints} differs between processes. Choose a --run folder that all machines share."
@@ -153,14 +155,6 @@ def _tidy(run: RunDir, done: Progress) -> None:
     for folder in (run.path, run.checkpoints):
         remove_partials(folder)
     run.forget_after(done.step, done.epochs)
-
-
-def _ignore(line: str) -> None:
-    pass
-
-
-def _tell(line: str) -> None:
-    print(f"segkit: {line}", file=sys.stderr, flush=True)
 
 
 def train_parts(parts: build.Parts, run: RunDir, checkpoints: Checkpoints, tracker: Tracker, stop: Stop) -> None:

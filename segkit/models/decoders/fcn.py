@@ -257,7 +257,7 @@ def _upsample(num_classes: int, alignment: Alignment, *, learned: bool) -> Upsam
 
 
 def _minimum_size(covers: Callable[[int], bool], stride: int, head_padding: HeadPadding) -> int:
-    """Pixels of the smallest image such that there and above every layer fits and the logits reach the last pixel.
+    """Pixels of the smallest image; it and all larger ones fit every layer, and the logits reach the last pixel.
 
     Raises:
         InputError: if there is none.

@@ -168,7 +168,8 @@ def map_coordinates(encoder: str, depth: int) -> tuple[tuple[int, ...], tuple[Fr
                 raise InputError(
                     f"{what}: its map of stride {stride} has no fixed place in the image "
                     f"(first pixel at about {first:.2f}, step {step:.2f}), "
-                    "so no decoder here can put its scores in place. Choose another encoder, such as resnet18 or vgg16_bn."
+                    "so no decoder here can put its scores in place. "
+                    "Choose another encoder, such as resnet18 or vgg16_bn."
                 )
             before = stride, before[1] + Fraction(round(halves) * before[0], 2)
             found.append(before[1])

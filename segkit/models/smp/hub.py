@@ -102,14 +102,12 @@ def require_fit(settings: dict[str, Any], normalization: NormalizationName, *, k
         section: where the options stand in the config.
     """
     scale = 255.0 if settings["input_range"][-1] == 1 else 1.0
-    mean, deviation = (tuple(scale * value for value in settings[name]) for name in ("mean", "std"))
+    mean, std = (tuple(scale * value for value in settings[name]) for name in ("mean", "std"))
     fitting = [
-        name
-        for name, known in NORMALIZATIONS.items()
-        if _alike(known, mean, deviation) and settings["input_space"] == "RGB"
+        name for name, known in NORMALIZATIONS.items() if _alike(known, mean, std) and settings["input_space"] == "RGB"
     ]
     if normalization not in fitting:
-        words = [", ".join(f"{value:g}" for value in values) for values in (mean, deviation)]
+        words = [", ".join(f"{value:g}" for value in values) for values in (mean, std)]
         advice = (
             f"Set {section}.normalization={fitting[0]}."
             if fitting
@@ -121,6 +119,6 @@ def require_fit(settings: dict[str, Any], normalization: NormalizationName, *, k
         )
 
 
-def _alike(known: Normalization, mean: tuple[float, ...], deviation: tuple[float, ...]) -> bool:
-    pairs = zip((*known.mean, *known.std), (*mean, *deviation), strict=True)
+def _alike(known: Normalization, mean: tuple[float, ...], std: tuple[float, ...]) -> bool:
+    pairs = zip((*known.mean, *known.std), (*mean, *std), strict=True)
     return all(abs(ours - theirs) < 0.05 for ours, theirs in pairs)
