@@ -1,4 +1,4 @@
-"""The one place where a config meets the tables of components."""
+"""The tables of components, and the functions that build each part of a config from them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -128,11 +128,11 @@ TABLES: Tables = {
 def load_config(
     layers: Path | Sequence[Path | Tree], overrides: Sequence[str] = (), *, title: str | None = None
 ) -> tuple[RunConfig, Resolved]:
-    """The run config of a config file, or of several layers, and where its values came from.
+    """Load the run config of a config file, or of several layers, and the sources of its values.
 
     Args:
         layers, overrides: see `resolve`.
-        title: what messages call the config; None: the path of the file.
+        title: name of the config in messages; None: the path of the file.
     Raises:
         InputError: naming every problem.
     """
@@ -158,16 +158,15 @@ def tables_of(config: RunConfig) -> Tables:
 
 
 def build_layout(config: RunConfig) -> Layout | None:
-    """The files of the dataset, none of which was looked at yet; None: segkit knows of no files, as of Streets."""
+    """The files of the dataset, not yet checked; None for a dataset without files, such as Streets."""
     return make(config, "data") if config.data.name in LAYOUTS else None
 
 
 def build_dataset(config: RunConfig, split: str) -> Dataset:
-    """One split: train, val or test.
+    """Open one split: train, val or test.
 
     Raises:
-        InputError: if its files, or the lists that name them, are not as they should be, or an outside dataset is not
-            what `Dataset` promises.
+        InputError: if its files or lists are missing or wrong, or an outside dataset breaks the contract of `Dataset`.
     """
     if layout := build_layout(config):
         return layout.checked(split)
@@ -179,7 +178,7 @@ def build_dataset(config: RunConfig, split: str) -> Dataset:
 
 
 def build_splits(config: RunConfig, layout: Layout | None, splits: Sequence[str] = SPLITS) -> dict[str, Dataset]:
-    """Splits of a `build_layout`, whose lists are not read again.
+    """Some splits of the dataset; the lists that `build_layout` has read are not read again.
 
     Raises:
         InputError: as `build_dataset`.
@@ -188,7 +187,7 @@ def build_splits(config: RunConfig, layout: Layout | None, splits: Sequence[str]
 
 
 def build_classes(config: RunConfig) -> Classes:
-    """The dataset's classes. No image is needed for them, unless an outside dataset wants one."""
+    """The dataset's classes. Reads no image, unless an outside dataset does."""
     name, options = config.data.name, config.data.options
     if name == "folder":
         return read_classes(options["classes"] or options["root"] / "classes.yaml")
@@ -201,14 +200,13 @@ def build_classes(config: RunConfig) -> Classes:
 
 
 def build_model(config: RunConfig, num_classes: int, *, restore: bool = False) -> Segmenter:
-    """The model, with its starting weights, or (`restore`) without them where a checkpoint follows.
+    """Build the model with its initial weights, or (`restore`) without them if a checkpoint follows.
 
-    torch's random generator starts from the config's seed, so equal seeds give equal weights where shapes agree in
-    order.
+    Seeds torch's random generator with the config's seed: equal seeds and equal shapes in order give equal weights.
     """
     torch.manual_seed(config.seed)
     source = config.model.initialize_from
-    replaced = restore or source is not None  # by other weights, so none are read now
+    replaced = restore or source is not None  # by other weights: read none now
     if config.model.whole is not None:
         model = make(config, "model.whole", num_classes, replaced)
     else:
@@ -225,7 +223,7 @@ def build_model(config: RunConfig, num_classes: int, *, restore: bool = False) -
 def initialize(model: Segmenter, source: Path) -> None:
     """Copy the weights of a coarser stage (FCN-32s into FCN-16s, FCN-16s into FCN-8s) or of the same architecture.
 
-    Layers that only one of the two has, score_pool* and upscore*, are left out or keep their start.
+    Layers that only one of the two has (score_pool*, upscore*) are left out or keep their initial values.
 
     Args:
         source: a run folder (its best weights) or a weight file.
@@ -242,22 +240,21 @@ def initialize(model: Segmenter, source: Path) -> None:
 
 
 def start_file(source: Path) -> Path:
-    """The weight file that `model.initialize_from` stands for: itself, or the best weights of a run folder."""
+    """The weight file of `model.initialize_from`: itself, or the best weights of a run folder."""
     from segkit.engine.checkpoint import BEST
 
     return source / "checkpoints" / BEST if source.is_dir() else source
 
 
 def require_normalization(model: Segmenter, file: Path, name: str) -> None:
-    """Raise InputError, calling the file `name`, if it says that it was trained with another input than the model
-    expects."""
+    """Raise InputError about the file `name` if it was trained with another normalization than the model's."""
     names = {str(normalization): f"'{key}'" for key, normalization in NORMALIZATIONS.items()}
     theirs, ours = read_metadata(file).get("normalization", str(model.normalization)), str(model.normalization)
     if theirs != ours:
         raise InputError(
             f"{name} was trained with input {names.get(theirs, theirs)}, this model expects {names[ours]}. "
-            "Set model.encoder.normalization (of a whole model, model.whole.normalization), or the weights, as in that "
-            "run."
+            "Set model.encoder.normalization (of a whole model, model.whole.normalization), "
+            "or the weights, as in that run."
         )
 
 
@@ -360,7 +357,7 @@ class Parts:
     Attributes:
         training, validation, test: splits of the dataset.
         state: model, optimizer and schedule at their start.
-        loss: what is minimized, with its class weights.
+        loss: the loss with its class weights.
         device, precision: of the forward pass.
         steps_per_epoch, total_steps: optimizer steps.
         processes: that train together.
@@ -388,14 +385,14 @@ def build_parts(
     restore: bool = False,
     processes: Processes = ALONE,
 ) -> Parts:
-    """Everything that a run trains with.
+    """Build everything that a run trains with.
 
     Args:
         splits: of `build_splits`.
         counts: pixels of each class in the training split; None: as in `build_loss`.
-        restore: leave out starting weights, as a checkpoint follows.
+        restore: leave out initial weights, as a checkpoint follows.
     Raises:
-        InputError: if starting weights do not fit, or an epoch has no complete batch.
+        InputError: if initial weights do not fit, or an epoch has no complete batch.
     """
     training = splits["train"]
     model = build_model(config, len(training.class_names), restore=restore).to(device)

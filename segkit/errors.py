@@ -1,4 +1,4 @@
-"""Errors that end in one message: what the user gave is wrong, or something failed while a run went on."""
+"""Errors that end in one message: the input is wrong, or something failed during a run."""
 
 from collections.abc import Iterable
 

@@ -20,7 +20,7 @@ Size = tuple[int, int]
 
 
 class AuxiliaryLogits(NamedTuple):
-    """Output of a net with auxiliary classifiers in training: logits, theirs [B, K, H, W] each, and their weight."""
+    """Training output with auxiliary classifiers: main logits, theirs [B, K, H, W] each, and the weight of each."""
 
     logits: Logits
     auxiliary: tuple[Logits, ...]

@@ -7,7 +7,7 @@
         check_decoder(MyDecoder, options={"width": 16})
 
 Each check builds the component small, runs it on random images on the CPU, and raises AssertionError with a sentence
-that says what is wrong and what is expected. They leave torch's random generator as it was.
+that says what is wrong and what is expected. They leave torch's random generator unchanged.
 """
 
 import inspect
@@ -49,8 +49,8 @@ def check_decoder(
     Args:
         constructor: a class, or a function that returns a decoder.
         num_classes: K.
-        options: of the constructor; choose small widths.
-        encoder: to build on; None: a narrow VGG16, of stages with 4, 8, 16, 32 and 32 channels.
+        options: options of the constructor; choose small widths.
+        encoder: encoder to build on; None: a narrow VGG16, of stages with 4, 8, 16, 32 and 32 channels.
     Raises:
         AssertionError: at the first breach.
     """
@@ -63,7 +63,7 @@ def check_decoder(
             given: Any = deepcopy(base)
             decoder = constructor(given.stages, num_classes, **options)
             model = Segmenter(given, decoder, num_classes=num_classes)
-            for parameter in decoder.parameters():  # layers that start at zero would hide the others
+            for parameter in decoder.parameters():  # layers that start at zero would hide errors of the others
                 parameter.data += 0.1 * torch.randn_like(parameter)
             return model
 
@@ -120,7 +120,7 @@ def check_encoder(constructor: Callable[..., nn.Module], *, options: Mapping[str
     - Its constructor is `(restore=False, *, OPTIONS)`, each option keyword-only and typed.
     - It states `stages`, `normalization` and `pretrained_names`.
     - Maps have the channels and sizes that `stages` states, for even and odd sizes and the smallest one; it keeps
-      what a decoder needs and nothing else.
+      exactly what a decoder needs.
     - Its maps are finite, also under bfloat16 autocast.
     - Its state dict, loaded into another encoder of the same options, gives the same maps.
 
@@ -171,7 +171,7 @@ def check_loss(loss: Any, *, num_classes: int = 5) -> None:
     - It states `exact`, and where that is true, a batch cut into micro-batches has the same value: the sum of totals
       over the sum of normalizers.
     - `total(logits, labels)` and `normalizer(labels)` have one shape, [] or [T]; normalizers are positive.
-    - Pixels labelled 255 change neither value nor gradient; a batch of nothing else is finite.
+    - Pixels labelled 255 change neither value nor gradient; the loss of a batch of 255 alone is finite.
     - Values and gradients are finite, for bfloat16 logits too.
 
     Args:

@@ -291,8 +291,7 @@ app.add_typer(cli_data.data, name="data")
 
 
 def main() -> None:
-    """Run the command line. What was given wrong ends in one message and exit code 2, what failed outside in one and
-    exit code 1."""
+    """Run the command line; wrong input ends in one message and exit code 2, an outside failure in exit code 1."""
     try:
         app()
     except Exception as error:

@@ -144,8 +144,8 @@ def init(
         print("\n".join(f"  - {entry}" for entry in found.entries[:20]))
     if found.white:
         print(
-            f"255 ({found.white:.1%} of pixels) is taken as void. If it is a class, give every class its id: '- white: "
-            "255'."
+            f"255 ({found.white:.1%} of pixels) is taken as void. "
+            "If it is a class, give every class its id: '- white: 255'."
         )
     for split, size in found.sizes.items():
         print(f"{root / split}.txt: {size} image{'' if size == 1 else 's'}")

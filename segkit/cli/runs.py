@@ -42,7 +42,7 @@ def train(
 
 
 def train_and_print(run_config: "RunConfig", path: Path, overwrite: bool, processes: "Processes | None" = None) -> None:
-    """Train in a run folder, or says that it is finished, and prints the test scores."""
+    """Train in a run folder, or say that it is finished, and print the test scores."""
     from segkit.engine.distributed import ALONE
     from segkit.runs.train import check_folder, train_run
     from segkit.system.machine import require_writable

@@ -18,8 +18,7 @@ QUALITY = 85  # of JPEG
 
 
 def browsed_images(methods: Sequence[Method], limit: int) -> list[int]:
-    """Indices of at most `limit` test images, rising: half are those on which the methods differ most, the others are
-    evenly spread.
+    """Ascending indices of at most `limit` test images: half where the methods differ most, the others evenly spread.
 
     The difference is that of the highest and the lowest mean IoU of the image, each the mean over the runs of a method;
     over the runs, if there is one method.
@@ -37,8 +36,7 @@ def browsed_images(methods: Sequence[Method], limit: int) -> list[int]:
 
 
 def browser_image(of_image: Predicted, matrices: np.ndarray) -> dict[str, Any]:
-    """An image for the browser, at most WIDTH pixels wide: JPEG, label maps (see `packed`), and counts of pixels at
-    full size.
+    """An image for the browser, at most WIDTH pixels wide: JPEG, label maps (`packed`) and full-size pixel counts.
 
     Args:
         matrices: the image's confusion matrices, int64 [R, K, K] over the runs.

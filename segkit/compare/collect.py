@@ -1,4 +1,4 @@
-"""From finished run folders to methods: what is compared, each with its runs."""
+"""Methods to compare, each with its runs, read from finished run folders."""
 
 import json
 from collections.abc import Sequence
@@ -48,13 +48,13 @@ class Run:
 
     @property
     def fingerprint(self) -> str | None:
-        """That of the test labels that were scored."""
+        """Fingerprint of the test labels that were scored."""
         return self.folder.fingerprint("test") or self.result.get("test_fingerprint")
 
 
 @dataclass(frozen=True)
 class Method:
-    """Runs that differ only in their seed, by seed: what is compared."""
+    """A compared method: runs that differ only in their seed, by seed."""
 
     name: str
     runs: tuple[Run, ...]
@@ -81,8 +81,7 @@ class Method:
 
     @cached_property
     def image_mean_iou(self) -> np.ndarray:
-        """Mean IoU of every test image over the classes in its labels or its prediction, [S, N] over the runs; NaN
-        without labels."""
+        """Mean IoU of each image over the classes in its labels or prediction, [S, N] over runs; NaN without labels."""
         return mean_iou(self.matrices)
 
 

@@ -1,5 +1,4 @@
-"""The figures of a comparison: what `segkit.viz` draws, from the records, confusion matrices and predictions of the
-runs."""
+"""Figures of a comparison, drawn from the records, confusion matrices and predictions of the runs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ CSS_DPI = 96  # pixels per inch on a web page
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, the name of its files, and what it shows in a sentence or two. A notebook shows the figure."""
+    """A figure, the name of its files, and its caption. A notebook shows the figure."""
 
     name: str
     figure: Figure
@@ -41,8 +40,7 @@ def draw(
     """The figures of some methods.
 
     Args:
-        costs: more costs besides parameters and training time: label of the axis with its unit -> name of a method ->
-            cost.
+        costs: costs besides parameters and training time: axis label with its unit -> name of a method -> cost.
         near: for each method int64 [S, D, K, K], confusion matrices of its runs within TRIMAP_WIDTHS pixels of a label
             boundary, summed over images. None: no figure of boundaries.
     """
@@ -119,8 +117,7 @@ def _validation(methods: Sequence[Method]) -> dict[str, charts.Curve]:
 
 
 def _training_loss(methods: Sequence[Method]) -> dict[str, charts.Curve]:
-    """The loss of single batches scatters: the records are cut into equal sections, and a point is the mean of one, at
-    its middle."""
+    """Smoothed training loss: a point is the mean of one of equal sections of the records, at its middle."""
     found = {}
     for method in methods:
         steps, values = _curve(method, "train", "loss")

@@ -31,14 +31,13 @@ class Spread:
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs of one model; what was not, or cannot be, measured is None.
+    """Costs of one model; a value is None if it was not, or cannot be, measured.
 
     Attributes:
         name: of the model.
         size: (height, width) of the image, network pixels.
         parameters: counted; trained values.
-        macs: counted; multiplications of convolutions and matrix products for one image, each with an addition; biases
-            left out.
+        macs: counted; multiply-adds of convolutions and matrix products for one image, without biases.
         kept_bytes: counted; what the encoder must keep of one image for the decoder, float32 maps and int64 indices;
             None: the model is no `Segmenter`.
         kept_bytes_two_bit_indices: the same with 2 bits for each pooling index.
@@ -67,14 +66,13 @@ class Costs:
 
 
 def count(name: str, model: nn.Module, size: Size) -> Costs:
-    """Count what follows from shapes; nothing is computed, so the model may be on the meta device.
+    """Count the costs that follow from shapes; nothing is computed, so the model may be on the meta device.
 
     A transposed convolution multiplies every pixel of its input by its whole kernel, also for pixels that are cropped
     later. A convolution multiplies its padding, too.
 
     Args:
-        model: in evaluation mode, from [B, 3, H, W] to logits. What is kept between encoder and decoder is counted of a
-            `Segmenter`.
+        model: in evaluation mode, from [B, 3, H, W] to logits. Maps for the decoder are counted for a `Segmenter`.
         size: (height, width) of the image, pixels.
     Raises:
         InputError: if the image is too small for the net.
@@ -126,8 +124,7 @@ def interleaved(
     clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[int], None] | None = None,
 ) -> list[Spread]:
-    """Measure the seconds of each task. A round runs every task once, and each round starts one task later, so that
-    drift of the machine cancels.
+    """Measure the seconds of each task; each round runs all, starting one task later, so that drift cancels.
 
     Args:
         tasks: each returns when its work is done, on whatever device.
@@ -188,8 +185,8 @@ def legend(*, measured: bool) -> list[str]:
     counted = [
         "counted: from shapes alone. MACs: multiplications of convolutions and matrix products; no biases, no pooling.",
         "kept for decoder: what the encoder must keep of an image until the decoder uses it, without the deepest map:",
-        "maps as float32, of K channels if the decoder reduces them first; pooling indices as torch's int64, or as 2 "
-        "bits.",
+        "maps as float32, of K channels if the decoder reduces them first; "
+        "pooling indices as torch's int64, or as 2 bits.",
         "storage multiplier: as in SegNet's Table 1, for encoders whose stages have equal widths. 1 MB is 10^6 bytes.",
     ]
     return counted + measured * [

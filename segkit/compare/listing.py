@@ -1,4 +1,4 @@
-"""Run folders at a glance: the progress of each, and its scores."""
+"""A list of run folders with their progress and scores."""
 
 import time
 from collections.abc import Iterable
@@ -97,5 +97,5 @@ def run_state(path: Path) -> RunState:
             test_mean_iou=test[-1] if test else None,
             age_seconds=age,
         )
-    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):  # whatever damaged files lead to
+    except (InputError, OSError, ValueError, KeyError, TypeError, AttributeError):  # the files are damaged
         return RunState(str(path), "", "", 0, "damaged", 0, 0, None, None, None, age)

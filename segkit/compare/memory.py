@@ -26,7 +26,7 @@ class Work:
     """Work that can be repeated.
 
     Attributes:
-        run: does it, and returns when the device has done it.
+        run: does the work, and returns when the device has finished it.
         forget: frees what runs leave behind, so that the next run is like the first.
     """
 
@@ -35,8 +35,7 @@ class Work:
 
 
 def in_child(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result | None:
-    """The result of a function of a module in a fresh process, whose memory nothing else has used; None if the process
-    dies.
+    """Call a function of a module in a fresh process and return its result; None if the process dies.
 
     The child imports the main module: a script needs `if __name__ == "__main__":`.
     """
@@ -48,8 +47,7 @@ def in_child(function: Callable[Arguments, Result], *args: Arguments.args, **kwa
 
 
 def added_memory(work: Work, device_type: str) -> int | None:
-    """Bytes by which the work, done twice in a row, raises the peak over what is there before; None where this cannot
-    be measured.
+    """Bytes that the work, done twice, adds to the peak memory; None where this cannot be measured.
 
     The work is done once before: what libraries load or compile the first time is not counted. On CUDA this is memory
     of torch's tensors; on the CPU the resident memory of this process, so it is exact only in a process of its own
@@ -100,8 +98,7 @@ def _largest_resident() -> int:
 
 
 def _return_freed_memory() -> None:
-    """Make glibc return freed tensors to the system at once: memory that it keeps for later would distort what work
-    adds."""
+    """Make glibc return freed tensors to the system at once; memory that it keeps would distort the peak."""
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
         set_option(_MMAP_THRESHOLD, 65536)

@@ -1,4 +1,4 @@
-"""A comparison as files: tables, figures, a picture of predictions, and one page with all of it. No model runs.
+"""A comparison as files: tables, figures, a picture of predictions, and one page with all of them. No model runs.
 
 Every file is written whole or not at all. `report.json` lists the files of a report, so that a later one in the same
 folder can remove what it did not write again and touches nothing else. It is written first, too, with the files to
@@ -76,7 +76,7 @@ def write_report(
 ) -> Report:
     """Write the comparison of some methods into a folder.
 
-    Where the dataset or stored predictions are missing or do not fit, what needs them is left out.
+    Parts that need the dataset or stored predictions are left out where these are missing or do not fit.
 
     Args:
         tables: name of the CSV file -> table.
@@ -154,7 +154,7 @@ def _require_own(out: Path, names: Sequence[str], earlier: Sequence[str]) -> Non
 
 
 def _list_files(out: Path, names: Sequence[str]) -> None:
-    """Write down which files of the folder belong to a report."""
+    """List the files of the folder that belong to a report in report.json."""
     contents = json.dumps({"files": list(dict.fromkeys(names))}, indent=2) + "\n"
     write_atomically(out / CONTENTS, lambda partial: partial.write_text(contents, encoding="utf-8"))
 

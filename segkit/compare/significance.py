@@ -1,4 +1,4 @@
-"""Verdicts on differences between methods: paired bootstrap over images, paired t test over seeds, Holm over pairs."""
+"""Significance of differences: paired bootstrap over images, paired t test over seeds, Holm's correction."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,10 +27,9 @@ class PairComparison:
             ignores seeds: it may leave out 0 where the methods are not distinguishable.
         p_images: two-sided, paired bootstrap over images.
         p_seeds: two-sided, paired t test over the seeds in common; None if these are fewer than 3.
-        p: the larger of the two: a difference has to hold for other images and for other seeds (an intersection-union
-            test).
+        p: the larger of the two: a difference must hold over images and over seeds (intersection-union test).
         p_corrected: Holm's, over all pairs.
-        rests_on: what the verdict rests on. "images only": training again with another seed may change more.
+        rests_on: evidence of the verdict. "images only": training again with another seed may change more.
     """
 
     first: str
@@ -108,14 +107,14 @@ def compare_methods(
 ) -> Statistics:
     """Compare every pair of some methods.
 
-    Images count as independent draws, which frames of one drive are not; `block` draws so many neighbours together.
+    Images count as independent draws, which frames of one drive are not; `block` draws that many neighbours together.
     Images without a labelled pixel are left out. All methods and pairs meet the same resamples.
 
     Args:
         matrices: name -> confusion matrices [S, N, K, K] of S runs on N images, rows = label. S may differ; the images
             and their order may not.
         seeds: name -> the S different seeds of its runs.
-        block: images in a row that are drawn together; the last block may be shorter.
+        block: consecutive images that are drawn together; the last block may be shorter.
         resamples: of the images.
         seed: of the resamples.
     Raises:
@@ -171,8 +170,7 @@ def _labelled_pixels(matrices: Mapping[str, np.ndarray]) -> np.ndarray:
 def resampled_mean_iou(matrices: Mapping[str, np.ndarray], resamples: int, seed: int) -> dict[str, np.ndarray]:
     """Mean IoU of every method in every resample of the images, mean over its runs: float64 [R].
 
-    IoU is that of the resampled, summed matrices, never a mean over images. A class that a resample lacks is left out
-    there.
+    IoU is that of the resampled, summed matrices, never a mean over images. A class that a resample lacks is left out.
 
     Args:
         matrices: name -> [S, N, K, K], with labelled pixels in every image.
@@ -191,11 +189,10 @@ def resampled_mean_iou(matrices: Mapping[str, np.ndarray], resamples: int, seed:
 
 
 def images_p(observed: float, resampled: np.ndarray, images: int) -> float:
-    """Two-sided p of a difference over images: twice the share of resamples in which it vanishes or changes its sign,
-    each count plus one.
+    """Two-sided p over images: twice the share of resamples without the difference's sign, each count plus one.
 
     It fits the percentile interval. Never below 2 / 2**N, the least that an exact sign test gives for N images: 5
-    images or fewer prove nothing. With few more it is too sure: methods of equal skill
+    images or fewer prove nothing. With few more it is too confident: methods of equal skill
     (tests/compare/made_up_methods.py) were distinguished in 11 % of trials with 10 images, 8 % with 20, 6 % with 50,
     5 % with 100 or 233.
 
@@ -213,8 +210,8 @@ def seeds_p(first: Mapping[int, float], second: Mapping[int, float]) -> float | 
 
     Not the sign-flip permutation test: its smallest p for n seeds is 2 / 2**n, 0.25 for 3, so it could never find
     anything. The t test assumes normal differences instead, which 3 of them cannot show. Where all differences are
-    equal, p is its limit: 0, or 1 if they are 0. Where the common seeds point against the difference of all runs, p is
-    1.
+    equal, p is its limit: 0, or 1 if they are 0. Where the common seeds point against the difference of all runs, p
+    is 1.
 
     Args:
         first, second: seed -> mean IoU.
@@ -232,8 +229,7 @@ def seeds_p(first: Mapping[int, float], second: Mapping[int, float]) -> float | 
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Holm's correction: the smallest of m values times m, the next times m - 1, ...; never below the one before, never
-    above 1.
+    """Holm's correction: the smallest of m values times m, the next times m - 1, ...; non-decreasing, at most 1.
 
     Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
     """

@@ -1,4 +1,4 @@
-"""The test split together with what every run predicted for it. No model runs."""
+"""The test split and the stored predictions of every run. No model runs."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ def read_predictions(runs: Sequence[Run], dataset: Dataset, images: Sequence[str
     Args:
         images: ids of the images that are wanted, in this order; None: all of them, in the order of the dataset.
     Raises:
-        InputError: if predictions are missing, do not give the stored confusion matrices, the dataset is not what was
-            scored, or there is no such image.
+        InputError: if predictions are missing, do not give the stored confusion matrices, the dataset is not the one
+            that was scored, or there is no such image.
     """
     ids = runs[0].test[0]
     for run in runs:

@@ -52,8 +52,7 @@ class Table:
 
 
 def score_table(methods: Sequence[Method], statistics: Statistics | None = None) -> Table:
-    """Scores of the test split in per cent, a row per method: mean over its runs, and +- their standard deviation if
-    there are several.
+    """Test scores in per cent, a row per method: mean over its runs, +- standard deviation if there are several.
 
     Args:
         statistics: of these methods, for the interval of the mean IoU over test images.
@@ -71,8 +70,7 @@ def score_table(methods: Sequence[Method], statistics: Statistics | None = None)
 
 
 def class_table(methods: Sequence[Method]) -> Table:
-    """IoU of each class in per cent, mean over the runs of each method; a run in which a class occurs nowhere is left
-    out of its mean."""
+    """IoU of each class in per cent, mean over a method's runs except those in which the class never occurs."""
     values = [map(percent, mean_and_std(method.class_iou)[0]) for method in methods]
     rows = tuple(zip(methods[0].class_names, *values, strict=True))
     return Table("IoU of each class, per cent", ("class", *(method.name for method in methods)), rows)
@@ -121,7 +119,7 @@ def _mean_and_std(values: np.ndarray) -> tuple[str, ...]:
 
 
 def write_tables(tables: Mapping[str, Table], methods: Sequence[Method], out: Path) -> list[Path]:
-    """Write OUT/NAME.csv for each table, all of them as OUT/table.md, and OUT/table.tex for a paper; the files."""
+    """Write OUT/NAME.csv for each table, OUT/table.md with all, and OUT/table.tex for a paper; return the files."""
     texts = {f"{name}.csv": _csv(table) for name, table in tables.items()}
     texts["table.md"] = "\n\n".join(map(markdown, tables.values())) + "\n"
     texts["table.tex"] = latex(methods, [table for name, table in tables.items() if name not in ("scores", "classes")])

@@ -21,9 +21,9 @@ CHANGES_NO_METHOD = (*CHANGES_NO_RESULT, "name", "seed", "model.initialize_from"
 
 
 def identity(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a config's values that decides the result to the last bit: what is hashed.
+    """The part of a config's values that decides the result to the last bit; config hashes are made from it.
 
-    Of outside components it holds the hash of each plugin file and the version of each package.
+    For outside components it holds the hash of each plugin file and the version of each package.
     """
     found = {key: value for key, value in values.items() if key not in (*NOT_HASHED, "plugins")}
     outside = values.get("plugins") or ()
@@ -51,7 +51,7 @@ def recipe(values: Mapping[str, Any]) -> dict[str, Any]:
 def model_name(model: Mapping[str, Any]) -> str:
     """The name of the model that the `model` section of a saved config describes.
 
-    It is that of the decoder; of a whole model its name, architecture and encoder, such as smp-unet-resnet34.
+    That is the decoder's name, or a whole model's name, architecture and encoder, such as smp-unet-resnet34.
     """
     if "whole" not in model:
         return model["decoder"]["name"]

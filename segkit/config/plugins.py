@@ -30,7 +30,7 @@ from segkit.errors import InputError, nearest
 
 TRUST = "SEGKIT_TRUST_PLUGINS"  # environment variable: 1 runs the plugin files of any run folder
 
-# Place in a config -> what outside components are offered as, and the arguments that come before their options.
+# Place in a config -> name under which outside components are offered, and the arguments before their options.
 OFFERED: dict[str, tuple[str, tuple[str, ...]]] = {
     "data": ("datasets", ("split",)),
     "model.whole": ("models", ("num_classes", "restore")),
@@ -59,8 +59,7 @@ def with_outside_components(
     Returns:
         The tables, and the packages that were imported.
     Raises:
-        InputError: if a plugin file fails or offers what cannot be used, a named component of a package does, or a
-            name is taken.
+        InputError: if a plugin file or a named component of a package fails or is unusable, or a name is taken.
     """
     joined = {place: dict(table) for place, table in tables.items()}
     owners = {(place, name): "segkit" for place, table in tables.items() for name in table}
@@ -90,7 +89,7 @@ def with_outside_components(
 
 
 def plugin_files(listed: Any) -> tuple[PluginFile, ...]:
-    """Find the plugin files of a resolved config, and hash them. Nothing of them runs yet.
+    """Find the plugin files of a resolved config, and hash them. None of their code runs yet.
 
     Args:
         listed: {file, config, perhaps sha256} each, as `resolve` gives them; a run's packages are left out.
@@ -126,13 +125,13 @@ def load_plugin(file: PluginFile) -> ModuleType:
     """Run a plugin file, once in a process, and return its module.
 
     Raises:
-        InputError: if it fails, has changed since the config was read, or offers what cannot be used.
+        InputError: if it fails, has changed since the config was read, or offers something unusable.
     """
     name = f"segkit_plugin_{file.file.stem}_{file.sha256[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     content = _content(file.file, "")
-    if hashlib.sha256(content).hexdigest() != file.sha256:  # no cached bytecode either: what was hashed is what runs
+    if hashlib.sha256(content).hexdigest() != file.sha256:  # no cached bytecode either: exactly the hashed text runs
         raise InputError(f"{file.file} has changed since the config was read. Repeat the command.")
     module = sys.modules[name] = ModuleType(name)
     module.__file__ = str(file.file)
@@ -187,7 +186,7 @@ def trust_run(folder: Path) -> None:
 
 
 def require_constructor(constructor: Any, place: str, where: str) -> None:
-    """Raise InputError, which begins with `where`, unless a config can hold the options of a component."""
+    """Raise InputError, starting with `where`, unless a config can hold the options of a component."""
     arguments = OFFERED[place][1]
     expected = ", ".join([*arguments, "*", "option: type = default, ..."])
     try:
@@ -213,7 +212,7 @@ def _at(values: Any, place: str) -> Any:
 
 
 def _names(component: Any) -> set[str]:
-    """Return what may name a component or one among its options: its name, and the keys of options at any depth."""
+    """Return all names that may stand for a component: its own, and the keys of its options at any depth."""
     if not isinstance(component, Mapping):
         return set()
     return {str(component.get("name")), *component}.union(*map(_names, component.values()))
@@ -281,7 +280,7 @@ def _content(path: Path, named_by: str) -> bytes:
 
 
 def _is_run(folder: Path) -> bool:
-    """True if a folder with a config, or with plugins, looks like a run's."""
+    """Return whether a folder with a config, or with plugins, looks like a run's."""
     return any((folder / name).exists() for name in ("environment.json", "metrics.jsonl", "result.json", "checkpoints"))
 
 
@@ -296,7 +295,7 @@ def _require_trusted(file: PluginFile, run: Path) -> None:
 
 
 def _trust_folder() -> Path:
-    """A file for each plugin file with which this machine has trained, named by the hash of its content."""
+    """The folder with one file, named by a hash, for each plugin file that this machine has trained with."""
     home = Path(os.path.expanduser("~"))
     caches = os.environ.get("XDG_CACHE_HOME") or (home / ".cache" if home.is_absolute() else os.devnull)
     return Path(os.environ.get("SEGKIT_CACHE") or Path(caches) / "segkit") / "trusted_plugins"

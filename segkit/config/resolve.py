@@ -1,4 +1,4 @@
-"""From config files with `base:` and `a.b=c` overrides to one plain nested dict that knows where each value was set."""
+"""Config files with `base:` and `a.b=c` overrides, merged into one nested dict with the source of each value."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from segkit.errors import InputError, nearest
 __all__ = ["Resolved", "config_hash", "dump", "flat", "load", "resolve"]
 
 _MAX_FILES = 100  # of one config
-_COMMAND_LINE = "command line: "  # how the source of an override begins
+_COMMAND_LINE = "command line: "  # start of an override's source
 
 
 @dataclass(frozen=True)
@@ -149,8 +149,7 @@ def _refuse_scalar_parent(tree: Tree, keys: list[str], override: str) -> None:
 
 
 def _written_out(tree: Tree, prefix: str = "") -> Tree:
-    """`tree` with `decoder: fcn8s` written out as `decoder: {name: fcn8s}`, and plugins with the config that names
-    them."""
+    """Write out `decoder: fcn8s` as `decoder: {name: fcn8s}`, and plugins with the config that names them."""
     result: Tree = {}
     for key, item in tree.items():
         if isinstance(item, dict):
@@ -172,7 +171,7 @@ def _with_config(plugins: Leaf) -> Leaf:
         if not isinstance(item, dict) or not all(isinstance(text, str) for text in item.values()):
             expected = "a Python file, or a list of them, each as a path relative to this file"
             raise InputError(f"{plugins.source}: plugins = {show(plugins.value)}: expected {expected}.")
-        if "file" in item:  # else it is a package that a run has noted
+        if "file" in item:  # otherwise a package that a run has recorded
             file = os.path.normpath(os.path.join(os.path.dirname(config), item["file"]))
             item = {**item, "file": file, "config": config}
         found.append(item)
@@ -180,7 +179,7 @@ def _with_config(plugins: Leaf) -> Leaf:
 
 
 def _merge(low: Tree, high: Tree, *, replace: bool = True, prefix: str = "") -> Tree:
-    """`high` over `low`; a component of another name starts empty if `replace`."""
+    """Merge `high` over `low`; a component of another name starts empty if `replace`."""
     result = dict(low)
     for key, item in high.items():
         old, path = result.get(key), prefix + key
@@ -194,7 +193,7 @@ def _merge(low: Tree, high: Tree, *, replace: bool = True, prefix: str = "") -> 
 
 
 def _is_another(old: Tree, item: Tree, path: str) -> bool:
-    """True if `item` is another component than `old`, or a model of another kind: whole, or encoder and decoder."""
+    """Return whether `item` is another component than `old`, or another kind of model (whole or in two parts)."""
     if path == "model":
         kinds = ["whole" in each if each.keys() & {"whole", "encoder", "decoder"} else None for each in (old, item)]
         return None not in kinds and kinds[0] != kinds[1]

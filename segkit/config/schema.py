@@ -1,4 +1,4 @@
-"""RunConfig and its sections. Knows no concrete component and no torch."""
+"""RunConfig and its sections. Independent of concrete components and of torch."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -76,17 +76,17 @@ class Training(Section):
 
     epochs: Count | None = None  # passes over the training split
     steps: Count | None = None  # optimizer updates
-    batch_size: Count = 4  # images an update, over all devices
+    batch_size: Count = 4  # images per update, over all devices
     replacement: bool = False  # draw samples with replacement instead of going through a shuffled split
-    accumulation: Count = 1  # equal parts that a batch is computed in
+    accumulation: Count = 1  # micro-batches of a batch
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of the forward pass; weights stay float32
-    deterministic: bool = False  # the same bits each time on one machine, by algorithms that may be slower
+    deterministic: bool = False  # same bits each time on one machine; may be slower
     channels_last: bool = True  # memory layout of images
     workers: Annotated[int, Ge(0)] = 0  # processes that load data; 0: the main one
     cache: bool = False  # keep decoded images in memory
     gradient_clip: Positive | None = None  # largest norm of the gradient
-    skip_nonfinite: Annotated[int, Ge(0)] = 0  # steps that may be left out because loss or gradient is not finite
+    skip_nonfinite: Annotated[int, Ge(0)] = 0  # steps that may be skipped because loss or gradient is not finite
     log_every: Count = 10  # steps
 
     @field_validator("steps")
@@ -121,11 +121,9 @@ class Checkpoints(Section):
 
 
 class Tracking(Section):
-    """Titles, and logging to Weights & Biases. Nothing here changes a result, so it is not part of a run's identity."""
+    """Names in comparisons, and logging to Weights & Biases. No part of a run's identity: it changes no result."""
 
-    method: Annotated[str, Field(min_length=1)] | None = (
-        None  # what comparisons call it; null: its decoder or whole model
-    )
+    method: Annotated[str, Field(min_length=1)] | None = None  # name in comparisons; null: its decoder or whole model
     group: Annotated[str, Field(min_length=1)] | None = None  # the experiment that it belongs to
     wandb: Literal["disabled", "offline", "online", "required"] = (
         "disabled"  # required: online, and no training without it
@@ -150,7 +148,7 @@ class Package(Section):
 
 
 class RunConfig(Section):
-    """Everything that decides the result of a run, and what to call it."""
+    """Everything that decides the result of a run, and its name."""
 
     name: Annotated[str, Field(pattern=FOLDER_NAME)] = Field(
         description="text of letters, digits, '.', '_' and '-' that starts with a letter or digit"
@@ -166,9 +164,10 @@ class RunConfig(Section):
     evaluation: Evaluation = Evaluation()
     checkpoints: Checkpoints = Checkpoints()
     tracking: Tracking = Tracking()
+    # sources of components from outside segkit
     plugins: Annotated[tuple[PluginFile | Package, ...], Strict(False)] = Field(
         default=(), description="a list of Python files"
-    )  # where components come from that are not segkit's
+    )
 
     def component(self, place: str) -> Component:
         """The component at a place of `COMPONENTS`, such as model.decoder; of a model, one that it has."""

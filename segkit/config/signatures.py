@@ -55,7 +55,7 @@ def options_form(types: Mapping[str, Any]) -> TypeAdapter:
     """Return the validator of options of these types.
 
     Raises:
-        pydantic.errors.PydanticUserError: a mistake in the code: a type of which no value can stand in a config.
+        pydantic.errors.PydanticUserError: a mistake in the code: no config can hold a value of the type.
     """
     strict = with_config(ConfigDict(strict=True, extra="forbid", allow_inf_nan=False))
     return TypeAdapter(strict(TypedDict("form", dict(types))))  # pyright: ignore

@@ -1,4 +1,4 @@
-"""Options of the transforms, declared once: the section `transforms` of a config, which the transforms take."""
+"""Options of the transforms, declared once: the section `transforms` of a config, passed on to them unchanged."""
 
 from typing import Annotated, Any, Literal
 
@@ -32,11 +32,10 @@ class Transforms(Section):
             taken as it is. 1: any.
             Source: mmsegmentation's cat_max_ratio, 0.75 in its configs; Detectron2's single_category_max_area.
         flip: probability of a horizontal flip.
-        color_jitter: strength of brightness, contrast and saturation jitter, factors in 1 -+ strength; hue a tenth of
-            it.
+        color_jitter: strength of brightness, contrast and saturation jitter, factors in 1 -+ strength; a tenth for hue.
         blur: probability of a Gaussian blur, sigma uniform in 0.1 to 2 network pixels.
         pca_noise: standard deviation of noise along ImageNet's RGB principal components (AlexNet: 0.1).
-        backend: the library that does it.
+        backend: the library that computes the transforms.
     """
 
     input_scale: Annotated[float, Gt(0), Le(4)] = 1.0

@@ -28,7 +28,7 @@ def validate(values: Mapping, sources: Mapping[str, str], tables: Tables, *, con
         values: plain nested dict, as `segkit.config.resolve.resolve` gives it.
         sources: dotted key -> where it was set, for the messages.
         tables: the constructors of each place in `COMPONENTS`; their keyword-only parameters are the options.
-        config: what the first line of a message calls the config, usually its path.
+        config: name of the config in the first line of a message, usually its path.
     Raises:
         InputError: naming every problem of the whole config, one a line, at most 50.
     """
@@ -44,7 +44,7 @@ def validate(values: Mapping, sources: Mapping[str, str], tables: Tables, *, con
 
 
 class _Check:
-    """One pass over the whole config that writes down each problem under its key."""
+    """One pass over the whole config that records each problem under its key."""
 
     def __init__(self, values: Mapping, sources: Mapping[str, str], tables: Tables):
         self.values, self.sources, self.tables = values, sources, tables
@@ -84,7 +84,7 @@ class _Check:
         return set()
 
     def component(self, key: str, given: bool, value: Any) -> Component:
-        """The component at `key`; one without a name after a problem was written down."""
+        """The component at `key`; without a name if a problem was recorded."""
         table, kind = self.tables[key], COMPONENTS[key]
         available = ", ".join(sorted(table))
         options = {"name": value} if isinstance(value, str) else value
@@ -140,7 +140,7 @@ class _Check:
             return {}
 
     def section_problem(self, kind: str, parts: list[str], message: str) -> None:
-        """Write down one error that pydantic found at `parts`, in our words."""
+        """Record one error that pydantic found at `parts`, in our words."""
         place = parts[0] if parts[0] in _SECTIONS and len(parts) > 1 else ""
         last = parts[1] if place else parts[0]
         key = f"{place}.{last}" if place else last

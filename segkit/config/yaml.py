@@ -1,4 +1,4 @@
-"""YAML without its traps: text becomes plain values that remember their lines, and back; the ambiguous is refused."""
+"""YAML without its traps: text to plain values with their lines, and back; ambiguous text is refused."""
 
 import json
 import math
@@ -40,7 +40,7 @@ def parse(text: str, origin: str, *, lines: bool = True, dots: bool = False) -> 
 
     Args:
         text: one YAML document.
-        origin: what to call it in messages and sources.
+        origin: its name in messages and sources.
         lines: `origin` is a file, so that line numbers help.
         dots: keys may have dots.
     Raises:
@@ -74,7 +74,7 @@ def dump(values: Mapping[str, Any]) -> str:
     """Write YAML text that `load` reads back as the same values and types.
 
     Raises:
-        ValueError: for a number that is infinite or not a number, which no config may hold.
+        ValueError: for NaN or Inf, which no config may hold.
     """
     json.dumps(values, allow_nan=False)
     return yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
@@ -119,7 +119,7 @@ for _name, _pattern in _SCALARS.items():
 
 
 class _Reader:
-    """Plain values, with the line of each, out of one YAML document."""
+    """Reader of one YAML document into plain values with their lines."""
 
     def __init__(self, origin: str, lines: bool, dots: bool):
         self.origin, self.lines, self.dots, self.count, self.depth = origin, lines, dots, 0, 0
@@ -225,6 +225,6 @@ class _Reader:
 
 
 def _decimal(text: str) -> str:
-    """The number that the writer of 010 most likely meant: 10."""
+    """Return the number that the writer of 010 most likely meant: 10."""
     digits = text.lstrip("+-0").replace("_", "") or "0"
     return text[: text[0] == "-"] + digits if digits.isdecimal() else "a decimal number"

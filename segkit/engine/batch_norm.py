@@ -72,10 +72,9 @@ def set_statistics(
 
 
 def author_batches(order: list[int], batch_size: int) -> list[list[int]]:
-    """Indices of the batches that the authors' script looks at: N // B + N % B of them, going round the list.
+    """Indices of the batches that the authors' script uses: N // B + N % B batches, starting the list again at its end.
 
-    Source: as `set_statistics`. Its count of iterations is a slip: 367 images in batches of 4 give 94, where 92 cover
-        them all.
+    Source: as `set_statistics`. Its number of iterations is a slip: 367 images in batches of 4 give 94; 92 are enough.
     """
     count = len(order) // batch_size + len(order) % batch_size
     endless = order * (count * batch_size // len(order) + 1)

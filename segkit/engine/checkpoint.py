@@ -37,11 +37,11 @@ class Checkpoints:
     """The checkpoints of one run.
 
     Args:
-        folder: it exists when something is saved.
-        identity: of the run.
-        keep: how many to keep, the latest ones.
-        device: whose random generator is part of the state.
-        processes: that share the run; all call the same methods, and process 0 writes.
+        folder: must exist before the first save.
+        identity: identity of the run.
+        keep: number of latest checkpoints to keep.
+        device: its random generator is part of the state.
+        processes: those that share the run; all call the same methods, and process 0 writes.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Checkpoints:
 
     @property
     def seconds_since_save(self) -> float:
-        """Since the latest `save` or `restore`, or since this object was made."""
+        """Seconds since the latest `save` or `restore`, or since this object was made."""
         return time.monotonic() - self._saved_at
 
     def save(self, state: TrainState) -> None:
@@ -67,7 +67,7 @@ class Checkpoints:
 
         Raises:
             FloatingPointError: if a weight is not finite; nothing is written.
-            RunError: if it cannot be written; the earlier checkpoints are as they were.
+            RunError: if it cannot be written; the earlier checkpoints are unchanged.
         """
         progress = state.progress
         if self._saved == (progress.step, progress.epochs):
@@ -93,7 +93,7 @@ class Checkpoints:
         size = _bytes(content) + 2**20
         require_space(self.folder, size)
         try:
-            path.with_suffix(".json").unlink(missing_ok=True)  # of a damaged one
+            path.with_suffix(".json").unlink(missing_ok=True)  # left by a damaged checkpoint
             write_atomically(path, lambda partial: torch.save(content, partial))
             about = {"schema": SCHEMA, "segkit": __version__, **asdict(self.identity), **asdict(progress)}
             about |= {"bytes": path.stat().st_size, "sha256": sha256(path)}
@@ -102,7 +102,7 @@ class Checkpoints:
             )
         except (OSError, RuntimeError) as error:
             raise write_failure(path, size, error) from None
-        with suppress(OSError):  # too many checkpoints harm no run
+        with suppress(OSError):  # extra checkpoints do no harm
             self._remove_others(path)
 
     def _remove_others(self, latest: Path) -> None:
@@ -135,8 +135,8 @@ class Checkpoints:
             self._require_best(state.progress)
             return
         raise InputError(
-            f"{self.folder} holds no checkpoint that is whole: {'; '.join(damaged) or 'none'}. Start again with "
-            "--overwrite."
+            f"{self.folder} holds no checkpoint that is whole: {'; '.join(damaged) or 'none'}. "
+            "Start again with --overwrite."
         )
 
     def _require_best(self, progress: Progress) -> None:
@@ -172,8 +172,8 @@ class Checkpoints:
             raise _Damaged(f"{manifest} is damaged") from None
         if schema != SCHEMA:
             raise InputError(
-                f"{manifest} has schema {schema}; this version reads {SCHEMA}. Resume with segkit "
-                f"{about.get('segkit')}."
+                f"{manifest} has schema {schema}; this version reads {SCHEMA}. "
+                f"Resume with segkit {about.get('segkit')}."
             )
         self._require_same(theirs, path)
         if not path.is_file():
@@ -200,21 +200,21 @@ class Checkpoints:
             raise InputError(f"{path} is of {about}, the config says {wanted}. Choose another --run folder.")
         if theirs.class_names != ours.class_names:
             raise InputError(
-                f"{path} was trained on the classes {', '.join(theirs.class_names)}; the dataset has "
-                f"{', '.join(ours.class_names)}. "
+                f"{path} was trained on the classes {', '.join(theirs.class_names)}; "
+                f"the dataset has {', '.join(ours.class_names)}. "
                 "Restore the dataset's classes, or choose another --run folder."
             )
         if theirs.config_hash != ours.config_hash:
             raise InputError(
-                f"{path} belongs to config {theirs.config_hash}, this run has {ours.config_hash}. Choose another --run "
-                "folder."
+                f"{path} belongs to config {theirs.config_hash}, this run has {ours.config_hash}. "
+                "Choose another --run folder."
             )
         if theirs.processes != ours.processes:
             raise InputError(
-                f"{path} is of a run with processes = {theirs.processes}, this command has {ours.processes}: the "
-                "result would differ. "
-                f"Resume with 'torchrun --nproc-per-node {theirs.processes} -m -- segkit train ...', or choose another "
-                "--run folder."
+                f"{path} is of a run with processes = {theirs.processes}, this command has {ours.processes}: "
+                "the result would differ. "
+                f"Resume with 'torchrun --nproc-per-node {theirs.processes} -m -- segkit train ...', "
+                "or choose another --run folder."
             )
 
     def _load(self, content: dict[str, Any], path: Path, state: TrainState) -> None:
@@ -236,7 +236,7 @@ class Checkpoints:
         """Record the score as the best so far and write the weights.
 
         Raises:
-            RunError: if they cannot be written; the earlier best ones are as they were.
+            RunError: if they cannot be written; the earlier best ones are unchanged.
         """
         self.processes.lead(lambda: self._write_best(state, mean_iou))
         state.progress.best_mean_iou, state.progress.best_step = mean_iou, state.progress.step
@@ -259,7 +259,7 @@ class Checkpoints:
             raise write_failure(self.folder / BEST, size, error) from None
 
     def keep_batch(self, step: int, parts: Sequence[Batch]) -> Path | None:
-        """Write the images and labels of a step of all processes, to look at; None if they could not be written."""
+        """Write the images and labels of a step of all processes, for inspection; None if they could not be written."""
         path = self.folder / f"nonfinite_step_{step:08d}.safetensors"
         parts = [part for each in self.processes.together(lambda: parts) for part in each]
         tensors = {f"image_{n}": part.image for n, part in enumerate(parts)} | {
@@ -273,7 +273,7 @@ class Checkpoints:
 
 
 class NoCheckpoints:
-    """In place of `Checkpoints` where nothing is to be saved, such as a step that is measured."""
+    """Replacement of `Checkpoints` that saves nothing, for steps that are only measured."""
 
     seconds_since_save = 0.0
 

@@ -9,12 +9,12 @@ import torch
 from segkit.errors import InputError
 
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # environment variable
-REPEATABLE = (":4096:8", ":16:8")  # values with which cuBLAS gives the same bits each time
+REPEATABLE = (":4096:8", ":16:8")  # values that make cuBLAS deterministic
 REFUSAL = "does not have a deterministic implementation"  # in torch's messages
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the first of cuda, mps and cpu that this machine has.
+    """Return the named device; `auto` is the first of cuda, mps and cpu that this machine has.
 
     Raises:
         InputError: if the machine lacks the named device.
@@ -31,7 +31,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the device computes in it natively, else float32."""
+    """Return the named precision; `auto` is bfloat16 where the device computes in it natively, else float32."""
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cuda":
@@ -54,7 +54,7 @@ def random_state(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def set_random_state(state: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Undoes what was drawn since `random_state`; what another kind of device drew is left out."""
+    """Reset the generators to a `random_state`; states of another kind of device are left out."""
     torch.set_rng_state(state["cpu"])
     if device.type in state and device.type != "cpu":
         torch.get_device_module(device).set_rng_state(state[device.type], *([device] if device.type == "cuda" else []))

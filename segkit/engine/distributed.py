@@ -1,7 +1,7 @@
 """Several processes that train one model, started by torchrun.
 
 Each has its share of every batch, and gradients are averaged. Without torchrun there is one process, `ALONE`, and
-everything here does nothing. Numbers are agreed on over gloo, on the CPU, whatever the device: it notices at once when
+everything here does nothing. Numbers are exchanged over gloo, on the CPU, whatever the device: it notices at once when
 a process has died.
 """
 
@@ -26,17 +26,16 @@ from segkit.engine.finite import NonFinite
 from segkit.errors import InputError, RunError
 from segkit.system.signals import Interrupted
 
-TIMEOUT = timedelta(minutes=10)  # for a process that exists and does not answer
+TIMEOUT = timedelta(minutes=10)  # for a process that is alive but does not answer
 PATIENCE = timedelta(days=1)  # while process 0 works for all
-_LOST = re.compile(
-    r"/gloo/|pair closure|by peer|NCCL"
-)  # in torch's messages, which have no class of their own on the CPU
+# in torch's messages about lost processes: on the CPU these errors have no class of their own
+_LOST = re.compile(r"/gloo/|pair closure|by peer|NCCL")
 Value = TypeVar("Value")
 Numbers = Sequence[float | Tensor]
 
 
 class Elsewhere(RunError):
-    """Another process failed, and says why itself.
+    """Another process failed and reports the reason itself.
 
     Args:
         rank: of that process.
@@ -49,15 +48,15 @@ class Elsewhere(RunError):
 
 
 class Processes:
-    """This process among those that train one model. What stops one of them stops all, at the same step.
+    """This process among those that train one model; if one stops, all stop at the same step.
 
     Every process calls the same methods in the same order.
 
     Args:
         rank: of this process; process 0 writes and prints.
-        count: of all.
-        local_rank: among those on this machine.
-        patient: group in which one may wait long for another; None: that of all.
+        count: number of processes.
+        local_rank: rank among those on this machine.
+        patient: process group with a long timeout; None: the default group.
     """
 
     def __init__(self, rank: int = 0, count: int = 1, local_rank: int = 0, patient: dist.ProcessGroup | None = None):
@@ -94,7 +93,7 @@ class Processes:
         """The model with process 0's weights everywhere; a backward pass leaves the mean gradient of all processes.
 
         Layers without a gradient keep none. Batch norm normalizes by this process's own images. Buckets are never
-        rearranged, so that a resumed run adds up in the same order.
+        rearranged, so that a resumed run sums gradients in the same order.
         """
         if self.count == 1:
             return model
@@ -157,7 +156,8 @@ class Processes:
 
     def lead(self, call: Callable[[], Value]) -> Value:
         """Call in process 0 alone and return its result in all; the others wait, and stop if it fails."""
-        return self.together(lambda: None if self.rank else call(), patient=True)[0]  # pyright: ignore[reportReturnType]
+        results = self.together(lambda: None if self.rank else call(), patient=True)
+        return results[0]  # pyright: ignore[reportReturnType]
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
@@ -197,7 +197,7 @@ ALONE = Processes()
 
 
 class _Replica(nn.Module):
-    """A model and an unused parameter: torch is asked to look for such, and warns if it finds none."""
+    """A model with an unused parameter: torch is set to search for such ones, and warns if it finds none."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -220,8 +220,7 @@ def without_exchange(network: nn.Module) -> AbstractContextManager:
 
 @contextmanager
 def joined() -> Iterator[Processes]:
-    """This process among those that torchrun started, `ALONE` without it. Only process 0 prints; the others tell of
-    their own failures.
+    """Yield this process among those of torchrun, or `ALONE`; only process 0 prints, others report their failures.
 
     Raises:
         RunError: if another process has ended before this one.
@@ -235,7 +234,8 @@ def joined() -> Iterator[Processes]:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, timeout=TIMEOUT)
         patient = dist.new_group(backend="gloo", timeout=PATIENCE)
-        processes = Processes(rank, found["WORLD_SIZE"], found["LOCAL_RANK"], patient)  # pyright: ignore[reportArgumentType]
+        count, local_rank = found["WORLD_SIZE"], found["LOCAL_RANK"]
+        processes = Processes(rank, count, local_rank, patient)  # pyright: ignore[reportArgumentType]
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere) if rank else nullcontext():
             try:
                 yield processes
@@ -246,7 +246,7 @@ def joined() -> Iterator[Processes]:
                 agreed = processes.stopping or isinstance(failure, NonFinite)
                 if agreed:
                     _leave_together(processes)
-                if agreed or failure is None or backend == "gloo":  # NCCL would wait for what others never send
+                if agreed or failure is None or backend == "gloo":  # NCCL would wait for ever
                     dist.destroy_process_group()
     except Exception as error:
         shown = _shown(error, rank)

@@ -42,7 +42,7 @@ def evaluate(
 ) -> Evaluation:
     """Score every image once; predictions are upsampled to the size of the labels, labels are never resized.
 
-    The model is in evaluation mode during the call, and as before afterwards.
+    The model is in evaluation mode during the call; its mode is restored afterwards.
 
     Args:
         batches: lists of (normalized image [3, H, W], sample as on disk).

@@ -8,7 +8,7 @@ from torch import nn
 
 
 class NonFinite(FloatingPointError):
-    """Loss or gradient of a step is NaN or Inf.
+    """The loss or gradient of a step is NaN or Inf.
 
     Args:
         step: counted from 1.
@@ -31,10 +31,10 @@ class NonFinite(FloatingPointError):
 
 
 def term(model: nn.Module, loss: float) -> str:
-    """Name the first that is not finite of: a weight, the loss, the gradient of a weight, the norm of all gradients."""
+    """Name the first that is not finite: a weight, the loss, the gradient of a weight, or the norm of all gradients."""
     for name, parameter in model.named_parameters():
         if not parameter.isfinite().all():
-            return name  # an earlier step did it
+            return name  # caused by an earlier step
     if not math.isfinite(loss):
         return "the loss"
     for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""From an image to class ids at the size that is asked for."""
+"""Inference: from an image to class ids at a requested size."""
 
 import torch
 from torch import Tensor, nn
@@ -31,17 +31,15 @@ def labels_at(logits: Logits, size: Size) -> Tensor:
 def sample_probabilities(
     model: nn.Module, image: Tensor, *, samples: int, device: torch.device, precision: torch.dtype, batch_size: int = 4
 ) -> tuple[Logits, Tensor]:
-    """Mean of softmax [1, K, H, W] over `samples` passes with dropout on, and its variance over them, mean over classes
-    [H, W].
+    """Mean softmax [1, K, H, W] over `samples` passes with dropout, and its variance, mean over classes [H, W].
 
-    Both are float32 and on the CPU.
-    Draws from torch's random generator; everything but dropout stays in evaluation mode.
+    Both are float32 and on the CPU. Only dropout is in training mode; it draws from torch's random generator.
 
     Args:
         image: normalized, [1, 3, H, W].
         batch_size: copies of the image in one pass.
     Raises:
-        InputError: if nothing in the model drops anything.
+        InputError: if the model has no dropout.
     Source: Kendall, Badrinarayanan and Cipolla 2015 (arXiv:1511.02680).
     """
     named = [

@@ -1,5 +1,4 @@
-"""Optimizers and learning-rate schedules: torch's own, with a learning rate of their own for biases and pretrained
-layers."""
+"""Torch's optimizers, with separate rates for biases and pretrained layers, and learning-rate schedules."""
 
 import warnings
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Return up to four groups (pretrained or not, bias or not), in the fixed order in which checkpoints store them.
 
-    Every trainable parameter is in exactly one. The shift of batch norm is a bias here; for `caffe_sgd` it is none.
+    Every trainable parameter is in exactly one. The shift of batch norm is a bias here, but not for `caffe_sgd`.
 
     Args:
         pretrained: names of parameters that came with weights.
@@ -59,7 +58,7 @@ def sgd(
     bias_weight_decay_scale: NotNegative = 1.0,
     pretrained_lr_scale: NotNegative = 1.0,
 ) -> Optimizer:
-    """Stochastic gradient descent with momentum. Biases are all that is called so, the shift of batch norm too.
+    """Stochastic gradient descent with momentum. Every parameter named `bias` is a bias, batch norm's shift too.
 
     Raises:
         InputError: for `nesterov` without momentum.
@@ -88,7 +87,7 @@ def adamw(
     bias_weight_decay_scale: NotNegative = 1.0,
     pretrained_lr_scale: NotNegative = 1.0,
 ) -> Optimizer:
-    """Adam with decoupled weight decay. Biases are all that is called so, the shift of batch norm too.
+    """Adam with decoupled weight decay. Every parameter named `bias` is a bias, batch norm's shift too.
 
     Source: Loshchilov and Hutter 2017 (arXiv:1711.05101), as torch.optim.AdamW has it.
     """
@@ -100,18 +99,18 @@ def adamw(
 
 @dataclass(frozen=True)
 class Schedule:
-    """A scheduler of torch that the training loop moves on, after each step or, on a plateau, after each validation."""
+    """A scheduler of torch, stepped by the training loop after each step or (plateau) after each validation."""
 
     scheduler: LRScheduler
 
     def after_step(self) -> None:
-        """Move on by one step, unless only validation matters."""
+        """Advance by one step, unless the schedule depends on validation."""
         if not isinstance(self.scheduler, ReduceLROnPlateau):
-            with warnings.catch_warnings(action="ignore"):  # torch comments on a first step that was left out
+            with warnings.catch_warnings(action="ignore"):  # torch warns if the first optimizer step was skipped
                 self.scheduler.step()
 
     def after_validation(self, mean_iou: float) -> None:
-        """Look at the new score, if validation matters."""
+        """Advance by the new score, if the schedule depends on validation."""
         if isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step(mean_iou)
 
@@ -185,10 +184,10 @@ def plateau(
     patience: Count = 5,
     threshold: NotNegative = 0.001,
 ) -> Schedule:
-    """Multiply the learning rate by `factor` when the best mean IoU stands still.
+    """Multiply the learning rate by `factor` when the best mean IoU stops rising.
 
     Args:
-        patience: validations in a row that may fail to raise it.
+        patience: consecutive validations that may fail to raise it.
         threshold: smallest rise that counts, with mean IoU from 0 to 1.
     """
     return Schedule(

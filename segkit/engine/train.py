@@ -34,7 +34,7 @@ class Log(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """The length of a run, and what happens when.
+    """The length of a run and the schedule of what happens in it.
 
     Attributes:
         total_steps: of the whole run.
@@ -85,8 +85,7 @@ def train(
         validate: scores the model on the validation split; None: no validation.
         before_step: called before each batch is loaded.
     Raises:
-        NonFinite: if loss or gradient is not finite more than `skip_nonfinite` times; that step updates and saves
-            nothing.
+        NonFinite: if loss or gradient is not finite more than `skip_nonfinite` times; that step changes nothing.
     """
     model, optimizer, progress, processes = state.model, state.optimizer, state.progress, plan.processes
     seconds_before, started = progress.seconds, time.perf_counter()
@@ -99,7 +98,7 @@ def train(
     normalizer_shape = loss.normalizer(no_pixel).shape  # a scalar, or [T] for a sum of T losses
 
     def next_batch() -> Numbers:
-        """Load the next micro-batches; what they add to the normalizer, whether a pixel is labelled, a save is due."""
+        """Load the next micro-batches; return their normalizer, if a pixel is labelled, and if a save is due."""
         nonlocal microbatches
         before_step()
         loaded = next(batches)
@@ -170,7 +169,7 @@ def train(
 
 
 def has_labels(labels: torch.Tensor) -> bool:
-    """True if any pixel of [B, H, W] is labelled; a few of them mostly tell."""
+    """True if any pixel of [B, H, W] is labelled; a few pixels are usually enough to know."""
     return any(bool((some != IGNORE).any()) for some in (labels[:, ::16, ::16], labels))
 
 

@@ -1,4 +1,4 @@
-"""A comparison of finished runs: who scores what, what it costs, and which differences are real."""
+"""A comparison of finished runs: their scores, their costs, and the significance of the differences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -47,7 +47,7 @@ class Comparison:
         return tables | dict(zip(("costs_counted", "costs_measured"), costs, strict=False))
 
     def verdicts(self) -> list[str]:
-        """A sentence about each pair of methods: whether they differ, and what that rests on."""
+        """A sentence about each pair of methods: if they differ significantly, and the evidence."""
         return [pair.sentence for pair in self.statistics.pairs]
 
     def figures(self) -> list[Drawing]:
@@ -86,7 +86,7 @@ class Comparison:
         )
 
     def _settings(self) -> Table:
-        """Settings in which the runs of the methods differ: what was compared. `-`: a component has no such option."""
+        """Settings in which the methods differ; `-` where a component has no such option."""
         values = [flat(recipe(method.runs[0].values)) for method in self.methods]
         keys = dict.fromkeys(key for each in values for key in each)
         rows = [(key, *(show(each[key]) if key in each else "-" for each in values)) for key in keys]
@@ -117,7 +117,7 @@ def open_comparison(
     Args:
         paths: run folders, as `finished_runs` gives them.
         overrides: changes to their configs, such as data.root on this machine.
-        block: test images in a row that are drawn together; see `compare_methods`.
+        block: consecutive test images that are drawn together; see `compare_methods`.
         measure: also measure time and memory on this machine.
     Raises:
         InputError: if they cannot be compared.
@@ -135,8 +135,7 @@ def open_comparison(
 
 
 def open_test_split(methods: Sequence[Method], overrides: Sequence[str] = ()) -> Dataset:
-    """The test split of the first run whose config leads to it: runs from several machines may each have their own
-    data.root.
+    """The test split of the first run whose dataset can be opened here (runs may come from several machines).
 
     Raises:
         InputError: that of the first run, if no run's does.

@@ -122,8 +122,7 @@ def _test_image_size(config: RunConfig, model: Segmenter) -> Size:
 
 
 def _measured(subjects: Sequence[_Subject], costs: Sequence[Costs], rounds: int) -> list[Costs]:
-    """The costs with what is measured: memory of one model after the other, then times of all, which are in memory
-    together."""
+    """Add memory, measured model by model, and times, measured with all models in memory, to the costs."""
     threads, kinds = torch.get_num_threads(), (_inference, _training)
     with progress_bar("measuring", (len(subjects) + rounds + WARM_UP) * len(kinds)) as progress:
         peaks: list[list[int | None]] = [[], []]
@@ -177,7 +176,7 @@ def _inference(subject: _Subject) -> Work:
 
 
 def _training(subject: _Subject) -> Work:
-    """One training step of the config on random images, at learning rate 0: the weights stay, so no loss diverges."""
+    """One training step of the config on random images, at learning rate 0, so that no loss diverges."""
     settings, device, precision = subject.config.training, subject.device, subject.precision
     model = subject.model().to(device).train()
     optimizer = build.build_optimizer(subject.config, model)

@@ -21,18 +21,15 @@ from segkit.tracking.lock import locked
 from segkit.tracking.run_dir import RunDir
 
 KEYS = ("name", "base", "set", "axes", "stages")
-SHORT = {
-    "decoder": "model.decoder",
-    "encoder": "model.encoder",
-    "loss": "loss.function",
-}  # axes that may be called by less than their key
+# short names of axes
+SHORT = {"decoder": "model.decoder", "encoder": "model.encoder", "loss": "loss.function"}
 STAGE = "stage"
 Layer = Path | Tree
 
 
 @dataclass(frozen=True)
 class Member:
-    """One run of an experiment: what is trained, and where.
+    """One run of an experiment: its config and its folder.
 
     Attributes:
         choices: axis -> label of its value here; the stage is an axis too.
@@ -51,13 +48,13 @@ class Member:
 
     @property
     def chain(self) -> tuple[tuple[str, str], ...]:
-        """Choices but for the stage: members with equal ones are trained one after the other."""
+        """All choices except the stage; members that agree in them are trained one after the other."""
         return tuple((axis, label) for axis, label in self.choices.items() if axis != STAGE)
 
 
 @dataclass(frozen=True)
 class Value:
-    """A value of an axis: its label, its part of a run's name, and the config layer that it stands for."""
+    """A value of an axis: its label, its part of a run's name, and its config layer."""
 
     label: str
     word: str
@@ -219,7 +216,7 @@ def _labelled(items: Tree, path: Path, where: str) -> list[Value]:
 
 
 def _refuse_overrides_of(axes: Mapping[str, list[Value]], overrides: Sequence[str]) -> None:
-    """Refuse overrides of what the members differ in: their names would say something else than their configs."""
+    """Refuse overrides of keys in which the members differ: names would no longer match configs."""
     trees = [value.layer for values in axes.values() for value in values if not isinstance(value.layer, Path)]
     taken = {"name", "tracking.method", "tracking.group", *(key for tree in trees for key, _ in leaves(tree))}
     for override in overrides:
@@ -266,13 +263,12 @@ def chains(members: Sequence[Member]) -> list[list[Member]]:
 
 
 def prepare(members: Sequence[Member], *, overwrite: bool = False) -> None:
-    """Check models, data and run folders of all members before the first is trained; then (`overwrite`) delete their
-    runs.
+    """Check models, data and run folders of all members; then, with `overwrite`, delete their runs.
 
     Raises:
         InputError: if a model cannot be built or a dataset is missing, a folder holds something else, a stage was
-            trained from other weights of the one before, or its start is neither trained nor among the members. Nothing
-            was deleted then.
+            trained from other weights of the one before, or its start is neither trained nor among the members. In
+            that case nothing was deleted.
     """
     for member in members:
         try:

@@ -18,7 +18,7 @@ from segkit.errors import InputError
 from segkit.experiments.experiment import STAGE, Member, chains
 from segkit.system.signals import SIGNALS, Interrupted
 
-GRACE_SECONDS = 30  # for processes to end by themselves
+GRACE_SECONDS = 30  # time for processes to end by themselves
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Outcome:
 def run_members(
     members: Sequence[Member], file: Path, overrides: Sequence[str], runs: Path, jobs: int, say: Callable[[str], None]
 ) -> list[str]:
-    """Train what is unfinished on this machine, `jobs` chains at a time.
+    """Train the unfinished members on this machine, `jobs` chains at a time.
 
     Args:
         say: takes a line about each member and each failure, as they come.
@@ -86,7 +86,7 @@ def _member_arguments(file: Path, choices: Sequence[str], overrides: Sequence[st
 
 @dataclass
 class Processes:
-    """Train chains of members in separate processes, so that a crash of one leaves the others alone.
+    """Separate processes that train chains of members, so that a crash of one leaves the others alone.
 
     Each has its own process group, so that Ctrl-C reaches this process alone, which passes it on.
     With several at a time, each gets its share of the processor's cores and, where there are GPUs, one of them; its
@@ -164,8 +164,7 @@ def _share(slot: int, jobs: int) -> dict[str, str]:
 
 @contextmanager
 def _signals_as_exceptions() -> Iterator[None]:
-    """Signals other than Ctrl-C raise SystemExit inside, with the exit code of an interrupted run, so that children are
-    ended too."""
+    """Raise SystemExit on signals other than Ctrl-C, with an interrupted run's exit code, so that children end too."""
 
     def stop(number: int, _: object) -> None:
         raise SystemExit(Interrupted(number).exit_code)
@@ -207,7 +206,7 @@ def submit_members(
     *,
     cluster: str = "slurm",
 ) -> list[Any]:
-    """Submit a job for each unfinished chain; submitit's jobs.
+    """Submit a job for each unfinished chain; return submitit's jobs.
 
     Args:
         slurm: parameters of submitit, KEY=VALUE, such as timeout_min=600, gpus_per_node=1 or slurm_partition=NAME.
@@ -251,8 +250,7 @@ def _unfinished(members: Sequence[Member]) -> list[list[Member]]:
 
 
 def sweep_values(members: Sequence[Member], file: Path, overrides: Sequence[str], runs: Path) -> dict[str, Any]:
-    """A sweep of Weights & Biases over the axes: its agents train one combination after the other with `segkit
-    experiment member`."""
+    """A Weights & Biases sweep over the axes, whose agents train combinations by `segkit experiment member`."""
     axes = dict.fromkeys(axis for axis, _ in members[0].chain)
     if not axes:
         raise InputError(f"{file} has no axes: there is nothing to sweep over. Use 'segkit experiment run'.")

@@ -52,7 +52,7 @@ class Treatment:
 
 
 def check_treatment(members: Sequence[Member]) -> Treatment:
-    """Compare the members of the first seed, those that start from another member's weights left out.
+    """Compare the members of the first seed, except those that start from another member's weights.
 
     The order of all samples, the first step's augmented images, and the starting weights (of equal name and shape) are
     computed for each member as training would compute them.
@@ -87,7 +87,7 @@ def check_treatment(members: Sequence[Member]) -> Treatment:
 
 
 def _first_step(member: Member) -> tuple[dict[str, str], Weights]:
-    """Digests of what training would use: of samples and images, and of the starting weights."""
+    """Digests of the samples, images and initial weights that training would use."""
     config = member.config
     training = build.build_dataset(config, "train")
     model = build.build_model(config, len(training.class_names))
@@ -103,8 +103,7 @@ def _first_step(member: Member) -> tuple[dict[str, str], Weights]:
 
 
 def _compare_weights(found: Sequence[Weights], names: Sequence[str]) -> tuple[tuple[str, ...], int]:
-    """Members whose tensors agree with those of every earlier member that has them, and how many tensors two or more
-    share."""
+    """Members whose tensors agree with all earlier members', and the number of tensors that two or more share."""
     first: Weights = {}
     shared, alike = set(), []
     for name, tensors in zip(names, found, strict=True):

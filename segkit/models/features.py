@@ -1,4 +1,4 @@
-"""The seam between encoder and decoder: stages that an encoder states, needs that a decoder states, and features."""
+"""The interface of encoder and decoder: the encoder's stages, the decoder's needs, and features."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,13 +17,13 @@ from segkit.tensors import Size
 
 @dataclass(frozen=True)
 class Normalization:
-    """RGB mean and standard deviation on the 0..255 scale: network input = (image - mean) / std."""
+    """RGB mean and std on the 0..255 scale: network input = (image - mean) / std."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     def __str__(self) -> str:
-        return f"Normalization(mean={self.mean}, deviation={self.std})"  # the words of stored weight files
+        return f"Normalization(mean={self.mean}, deviation={self.std})"  # as in the metadata of stored weight files
 
 
 NormalizationName = Literal["caffe", "fcn", "torchvision", "inception", "raw"]
@@ -48,7 +48,7 @@ class Stages:
         has_indices: the encoder can give max-pooling indices.
         has_unpooled: the encoder can give its maps before pooling.
         classifier: kernels of fc6 and fc7 of the classification net, as convolutions; None: it has no such layers.
-        auxiliary: channels of, and layers to, each map that an auxiliary classifier looks at.
+        auxiliary: channels of each map that an auxiliary classifier reads, and the layers to it.
     """
 
     channels: tuple[int, ...]
@@ -68,9 +68,8 @@ class Stages:
         if len(set(self.channels)) > 1:
             widths = ", ".join(map(str, self.channels))
             raise InputError(
-                f"model.decoder = '{decoder}' needs an encoder whose stages have equal channels; this one has "
-                f"{widths}. "
-                "Use segnet_basic."
+                f"model.decoder = '{decoder}' needs an encoder whose stages have equal channels; "
+                f"this one has {widths}. Use segnet_basic."
             )
 
     def require_unpadded(self, decoder: str) -> None:
@@ -84,7 +83,7 @@ class Stages:
     def require_halving(self, decoder: str) -> None:
         """Raise InputError unless every stage halves the map before it, as 2x2 pooling does.
 
-        `decoder` doubles the size as often, by even kernels, which place a pixel midway between two.
+        `decoder` upsamples by 2 once per stage; its even kernels place a pixel midway between two.
         """
         if self.strides != tuple(2**n for n in range(1, len(self.strides) + 1)):
             strides = ", ".join(map(str, self.strides))
@@ -95,10 +94,9 @@ class Stages:
         firsts = [path.coordinates.inverse().shift for path in self.paths]  # of each map's pixel 0 in the image
         if any((x - Fraction(stride - 1, 2)).denominator != 1 for x, stride in zip(firsts, self.strides, strict=True)):
             raise InputError(
-                f"model.decoder = '{decoder}' upsamples with even kernels, which align only with maps made by 2x2 "
-                "pooling; "
-                "this encoder's are offset by half a pixel. Use fcn32s, fcn16s or fcn8s, or the encoder "
-                "segnet_basic or vgg16."
+                f"model.decoder = '{decoder}' upsamples with even kernels, which align only with maps made by "
+                "2x2 pooling; this encoder's are offset by half a pixel. "
+                "Use fcn32s, fcn16s or fcn8s, or the encoder segnet_basic or vgg16."
             )
 
 

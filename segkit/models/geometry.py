@@ -1,7 +1,7 @@
-"""Exact coordinates: which pixel of the image a pixel of a map stands on, and how large maps are.
+"""Exact coordinates of map pixels in the image, and sizes of maps.
 
-Every layer maps coordinates affinely, `out = scale * in + shift`; composing layers composes the maps, in fractions, so
-that strides, kernels of upsampling, crop offsets and minimum sizes are results and never literals.
+Every layer maps coordinates affinely, `out = scale * in + shift`; composing layers composes the maps, in fractions. So
+strides, kernels of upsampling, crop offsets and minimum sizes are computed and never written as literals.
 
 Source: BVLC Caffe python/caffe/coord_map.py.
 """
@@ -23,7 +23,7 @@ class CoordinateMap:
         return CoordinateMap(outer.scale * self.scale, outer.scale * self.shift + outer.shift)
 
     def inverse(self) -> "CoordinateMap":
-        """Return the map back."""
+        """Return the inverse map."""
         return CoordinateMap(1 / self.scale, -self.shift / self.scale)
 
     @property
@@ -54,14 +54,14 @@ class Layer:
 
     @property
     def coordinates(self) -> CoordinateMap:
-        """From coordinates in its input to coordinates in its output."""
+        """Map from coordinates in the input to coordinates in the output."""
         half = Fraction(self.extent - 1, 2)
         if self.transposed:
             return CoordinateMap(Fraction(self.stride), half - self.padding)
         return CoordinateMap(Fraction(1, self.stride), (self.padding - half) / self.stride)
 
     def size(self, pixels: int) -> int:
-        """Pixels of its output; below 1 if the window does not fit."""
+        """Pixels of the output; below 1 if the window does not fit."""
         if self.transposed:
             return (pixels - 1) * self.stride + self.extent - 2 * self.padding
         padding_after = self.padding if self.padding_after is None else self.padding_after
@@ -91,7 +91,7 @@ def deconvolution(kernel: int, stride: int = 1, padding: int = 0) -> Layer:
 def sampling(stride: int, first: Fraction) -> Layer:
     """A map of ceil(n / stride) pixels for n of the image, with pixel i at image coordinate `stride` x i + `first`.
 
-    Stands for layers of which only this is known. `first` is a multiple of 1/2.
+    Stands for layers about which nothing else is known. `first` is a multiple of 1/2.
     """
     kernel = int(2 * first) + 1
     return Layer(kernel, stride, padding_after=kernel - 1)
@@ -114,7 +114,7 @@ class LayerPath:
 
     @cached_property
     def coordinates(self) -> CoordinateMap:
-        """From coordinates in the image to coordinates in the map."""
+        """Map from coordinates in the image to coordinates in the map."""
         return reduce(CoordinateMap.then, (layer.coordinates for layer in self.layers), IMAGE)
 
     def size(self, pixels: int) -> int:
@@ -150,7 +150,7 @@ def crop_offsets(first: CoordinateMap, second: CoordinateMap) -> tuple[int, int]
 
 @dataclass(frozen=True)
 class Alignment:
-    """Upsampling of a map onto the pixels of a finer one.
+    """Kernel and crops that upsample a map onto the pixels of a finer one.
 
     Attributes:
         factor: stride of the transposed convolution.

@@ -38,14 +38,13 @@ def zero_convolution(incoming: int, outgoing: int) -> nn.Conv2d:
 
 
 def crop_to(x: Tensor, offset: int, size: Size) -> Tensor:
-    """Cut `offset` pixels off the top and left of a map [..., H, W], and the rest to `size`."""
+    """Cut `offset` pixels off the top and left of a map [..., H, W], then cut it to `size`."""
     height, width = size
     return x[..., offset : offset + height, offset : offset + width]
 
 
 def response_normalization(x: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
-    """Local response normalization across 5 channels, alpha 1e-4, beta 0.75, k 1, as in CaffeNet, GoogLeNet and
-    SegNet-Basic."""
+    """Local response normalization: 5 channels, alpha 1e-4, beta 0.75, k 1 (CaffeNet, GoogLeNet, SegNet-Basic)."""
     return F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=1.0)
 
 
@@ -57,7 +56,7 @@ def unpool(x: Float[Tensor, "B C h w"], indices: Int64[Tensor, "B C h w"], size:
 
     Args:
         x: pooled map.
-        indices: of each value in its flattened plane of H x W, as max pooling gives them.
+        indices: index of each value in its flattened plane of H x W, as max pooling returns them.
         size: (H, W) before pooling.
     """
     (batch, channels), (height, width) = x.shape[:2], size
@@ -74,7 +73,7 @@ class CaffeBatchNorm(nn.BatchNorm2d):
 
     Args:
         channels: C.
-        shift: where the shift starts: 0.001 in SegNet's prototxts, 0 in Bayesian SegNet's.
+        shift: initial shift: 0.001 in SegNet's prototxts, 0 in Bayesian SegNet's.
     Source: alexgkendall/caffe-segnet bn_layer.cpp and segnet_train.prototxt. Differs: it keeps running averages
         (torch's momentum), where the original has none and needs a pass over the training images (`segkit
         bn-statistics`) before it can be tested.
@@ -128,7 +127,7 @@ class Upsample(nn.Module):
 
     Args:
         num_classes: channels in and out.
-        factor: of the upsampling.
+        factor: upsampling factor.
         learned: a dense kernel [K, K, k, k] that starts with the bilinear kernel on its diagonal and is trained;
             otherwise the bilinear kernel of each class stays.
         kernel: pixels of a side; None: 2 x factor.

@@ -31,7 +31,7 @@ class Decoder(Protocol):
     """The part of a model that turns maps into logits [B, K, H, W] at image size, float32.
 
     Attributes:
-        needs: all that it uses of the encoder's features.
+        needs: the encoder's features that it uses.
         minimum_size: height and width of the smallest image, pixels.
     """
 
@@ -63,10 +63,9 @@ class Segmenter(nn.Module):
             for name, kind in attributes.items():
                 if not isinstance(getattr(part, name, None), kind):
                     raise InputError(
-                        f"model.{role}: {type(part).__name__} has no attribute {name} of type {kind.__name__}; a "
-                        "segmenter "
-                        f"needs {' and '.join(attributes)}. Set it in __init__ (see {role.title()} in "
-                        "segkit/models/segmenter.py)."
+                        f"model.{role}: {type(part).__name__} has no attribute {name} of type {kind.__name__}; "
+                        f"a segmenter needs {' and '.join(attributes)}. "
+                        f"Set it in __init__ (see {role.title()} in segkit/models/segmenter.py)."
                     )
         self.stages, self.needs = cast(Encoder, encoder).stages, cast(Decoder, decoder).needs
         self._require_given(type(encoder).__name__, type(decoder).__name__)
@@ -78,7 +77,7 @@ class Segmenter(nn.Module):
         self.decoder = decoder
 
     def _require_given(self, encoder: str, decoder: str) -> None:
-        """Raise InputError if the decoder needs what the encoder does not give."""
+        """Raise InputError if the decoder needs features that the encoder does not provide."""
         needs, last = self.needs, len(self.stages.channels) - 1
         if needs.indices and not self.stages.has_indices:
             raise InputError(
@@ -123,7 +122,6 @@ class Segmenter(nn.Module):
             found = f"{dtype} {shape}" if shape else dtype
             raise InputError(
                 f"model.decoder: {type(self.decoder).__name__} gives {found} for an image {[*image.shape]}; "
-                "expected logits "
-                f"float32 [{', '.join(map(str, expected))}] (batch, classes, height, width). "
+                f"expected logits float32 [{', '.join(map(str, expected))}] (batch, classes, height, width). "
                 "Crop or interpolate to features.image_size, and call .float() on the last map."
             )

@@ -35,7 +35,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             _verify(path)
             return safetensors.torch.load_file(path)
-        # torch warns of old pickles and TorchScript; what follows says it better
+        # torch warns about old pickles and TorchScript; the errors below are clearer
         with warnings.catch_warnings(action="ignore"):
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
@@ -91,10 +91,10 @@ def write_weights(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mappin
 
 
 def _verify(path: Path) -> None:
-    """Raise SafetensorError if a file that holds its own digest is not as it was written."""
+    """Raise SafetensorError if a file that holds its own digest was changed or damaged."""
     stated = read_metadata(path).get(DIGEST, "")
     if not re.fullmatch("[0-9a-f]{64}", stated):
-        return  # written by somebody else
+        return  # not written by segkit
     with path.open("rb") as file:
         length = file.read(8)
         text = file.read(int.from_bytes(length, "little"))
@@ -119,7 +119,7 @@ def load_exactly(
     """Copy `tensors` into `module` by name.
 
     Args:
-        source: what to call the origin in messages.
+        source: name of the origin in messages.
         may_lack: names of `module` that keep their values when `tensors` does not hold them.
     Raises:
         InputError: listing every tensor that is missing, left over or of another shape; nothing is copied then.

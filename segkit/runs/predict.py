@@ -35,10 +35,10 @@ class Predictor:
         path: run folder, or a config file if `weights` are given.
         overrides: changes of its config, such as training.device.
         weights: other weights than the run's best, such as those of 'segkit bn-statistics'.
-        samples: label by the mean of so many passes with dropout on, and say how much they vary.
+        samples: label by the mean of this many passes with dropout on, and measure how much they vary.
     Attributes:
         config: the run's, with the overrides.
-        class_names: what the class ids stand for.
+        class_names: names of the classes, by id.
         palette: uint8 [K, 3], a colour for each class.
         uncertainty: of the last image, [H, W] in 0..1: the square root of twice the variance over samples, summed over
             classes; None without samples.
@@ -100,8 +100,7 @@ class Predictor:
         return means
 
     def write(self, path: Path, files: tuple[Path, ...]) -> None:
-        """Predicts one image file; writes its class ids with a palette, the overlay, and the uncertainty (black 0,
-        white 1) if sampled.
+        """Predict one image file; write its class ids, overlay and, if sampled, uncertainty (black 0, white 1).
 
         Without samples, the uncertainty that an earlier call wrote beside them is removed.
         """
@@ -151,8 +150,7 @@ def prediction_files(images: Sequence[Path], out: Path, *, uncertainty: bool = F
     """OUT/NAME.png and OUT/NAME_overlay.png for each image, and OUT/NAME_uncertainty.png.
 
     Raises:
-        InputError: if an image cannot be read, a file would be written twice or over an image, or none can be written
-            there.
+        InputError: if an image cannot be read, or a file would be written twice, over an image, or nowhere.
     """
     endings = (".png", "_overlay.png", UNCERTAINTY)
     written: dict[Path, Path] = {}

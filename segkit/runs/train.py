@@ -1,4 +1,4 @@
-"""One run, told in order: preflight, open, train, conclude."""
+"""One run, in order: preflight, open, train, conclude."""
 
 import sys
 from contextlib import ExitStack, nullcontext
@@ -58,8 +58,8 @@ def train_run(
     Returns:
         What result.json holds: test scores, class names, parameters, seconds.
     Raises:
-        InputError: if something of the config, the data or the folder cannot be used; the folder is as it was.
-        Interrupted: after a signal; what was trained is saved.
+        InputError: if something of the config, the data or the folder cannot be used; the folder is unchanged.
+        Interrupted: after a signal; the training state is saved.
         NonFinite: if loss or gradient is not finite.
         RunError: if the folder can no longer be written.
     """
@@ -70,7 +70,7 @@ def train_run(
         stack.enter_context(deterministic(config.training.deterministic))
         processes.lead(lambda: stack.enter_context(locked(run.path)))
         if not overwrite:
-            processes.lead(lambda: _require_as_it_was(config, run, resumes=resumes))
+            processes.lead(lambda: _require_unchanged(config, run, resumes=resumes))
         checkpoints = open_run(parts, run, resumes=resumes)
         if not parts.loss.exact and config.training.accumulation * processes.count > 1:
             size = config.training.batch_size // (config.training.accumulation * processes.count)
@@ -110,13 +110,13 @@ def preflight(config: RunConfig, *, restore: bool, processes: Processes) -> buil
     return parts
 
 
-def _require_as_it_was(config: RunConfig, run: RunDir, *, resumes: bool) -> None:
-    """Raise InputError if another process has used the folder since it was looked at."""
+def _require_unchanged(config: RunConfig, run: RunDir, *, resumes: bool) -> None:
+    """Raise InputError if another process has used the folder since it was checked."""
     check_folder(config, run)
     if run.finished or run.trained != resumes:
         raise InputError(
-            f"Another process has trained in {run.path} in the meantime. Repeat the command to resume from its "
-            "checkpoint."
+            f"Another process has trained in {run.path} in the meantime. "
+            "Repeat the command to resume from its checkpoint."
         )
 
 
@@ -124,7 +124,7 @@ def open_run(parts: build.Parts, run: RunDir, *, resumes: bool) -> Checkpoints:
     """Make the run folder, or restore its last checkpoint into `parts.state`."""
     config, state, processes = parts.config, parts.state, parts.processes
     values = config_values(config)
-    stored = load(run.config_text(), str(run.path / CONFIG)) if resumes else values  # without options that came later
+    stored = load(run.config_text(), str(run.path / CONFIG)) if resumes else values  # lacks later options
     belongs_to = Identity(
         config_hash(identity(stored)), config.model.title, parts.training.class_names, processes.count
     )
@@ -133,7 +133,9 @@ def open_run(parts: build.Parts, run: RunDir, *, resumes: bool) -> Checkpoints:
     )
     if resumes:
         with processes.in_turn():
-            checkpoints.restore(state, _ignore if processes.rank else _tell)
+            checkpoints.restore(
+                state, lambda line: None if processes.rank else print(f"segkit: {line}", file=sys.stderr, flush=True)
+            )
         if len(set(processes.together(lambda: state.progress.step))) > 1:
             raise InputError(
                 f"{run.checkpoints} differs between processes. Choose a --run folder that all machines share."
@@ -156,14 +158,6 @@ def _tidy(run: RunDir, done: Progress) -> None:
     for folder in (run.path, run.checkpoints):
         remove_partials(folder)
     run.forget_after(done.step, done.epochs)
-
-
-def _ignore(line: str) -> None:
-    pass
-
-
-def _tell(line: str) -> None:
-    print(f"segkit: {line}", file=sys.stderr, flush=True)
 
 
 def train_parts(parts: build.Parts, run: RunDir, checkpoints: Checkpoints, tracker: Tracker, stop: Stop) -> None:
@@ -195,7 +189,7 @@ def train_parts(parts: build.Parts, run: RunDir, checkpoints: Checkpoints, track
     def validate(model: nn.Module) -> Scores:
         processes.share_buffers(model)
         with console.validation(-(-len(validation) // processes.count)) as advance:
-            plain = absorb_batch_norm(model)  # as it will be scored
+            plain = absorb_batch_norm(model)  # as for scoring
             matrices = processes.together(
                 lambda: (
                     evaluate(
@@ -269,8 +263,8 @@ def check_folder(config: RunConfig, run: RunDir) -> None:
         )
     if not (run.finished or run.trained):
         raise InputError(
-            f"{run.path} holds no checkpoint that this version can read. Choose another folder with --run, or "
-            "--overwrite it."
+            f"{run.path} holds no checkpoint that this version can read. "
+            "Choose another folder with --run, or --overwrite it."
         )
 
 

@@ -40,7 +40,7 @@ class Trained:
         weights: weight file.
         class_names: names of the classes.
         palette: uint8 [K, 3] RGB.
-        run: where scores are kept; None: nowhere, since the weights or the settings are not the run's own.
+        run: run folder for the scores; None: not stored, since weights or settings are not the run's own.
     """
 
     path: Path
@@ -61,7 +61,7 @@ class Trained:
 
 
 def open_trained(path: Path, overrides: Sequence[str] = (), *, weights: Path | None = None) -> Trained:
-    """A run folder with its best weights or others, or a config file with a weight file.
+    """Open a run folder with its best weights or others, or a config file with a weight file.
 
     Args:
         overrides: changes to the config, such as data.root on this machine.
@@ -92,8 +92,7 @@ def open_trained(path: Path, overrides: Sequence[str] = (), *, weights: Path | N
 
 
 def differences(run: RunDir, config: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """Dotted key -> (value in the run's config, value in `config`) where the two differ, but for `tracking`; options
-    that came later have their default."""
+    """Dotted key -> (run's value, `config`'s value) where they differ; no `tracking`; later options have defaults."""
     before, _ = build.load_config(run.path / CONFIG)
     noted = load(run.config_text(), str(run.path / CONFIG)).get("plugins", [])  # packages may have other versions now
     stored = flat(identity(config_values(before) | {"plugins": noted}))
@@ -109,7 +108,7 @@ def differences(run: RunDir, config: RunConfig) -> dict[str, tuple[Any, Any]]:
 
 
 def _starts_alike(run: RunDir, config: RunConfig) -> bool:
-    """True if a run began with the same weights that the config names now, in whatever place."""
+    """True if a run started from the same weights that the config names now, wherever the file is."""
     source = config.model.initialize_from
     if source is None or run.start_weights is None:
         return False
@@ -118,7 +117,7 @@ def _starts_alike(run: RunDir, config: RunConfig) -> bool:
 
 
 def evaluate_trained(trained: Trained, split: str, *, observe: Observer | None = None) -> Evaluation:
-    """Confusion matrices on a split; matrices and predictions are also stored in the run folder.
+    """Compute confusion matrices on a split; store them and the predictions in the run folder.
 
     Args:
         observe: called with id, predicted and true class ids (uint8 [H, W]) of each image.
@@ -130,8 +129,8 @@ def evaluate_trained(trained: Trained, split: str, *, observe: Observer | None =
     dataset = build.build_dataset(config, split)
     if dataset.class_names != names:
         raise InputError(
-            f"{trained.path} was trained on the classes {', '.join(names)}; the dataset has "
-            f"{', '.join(dataset.class_names)}. Restore them."
+            f"{trained.path} was trained on the classes {', '.join(names)}; "
+            f"the dataset has {', '.join(dataset.class_names)}. Restore them."
         )
     device = choose_device(config.training.device)
     precision = choose_precision(config.training.precision, device)
@@ -167,8 +166,8 @@ def compute_statistics(trained: Trained, out: Path, *, authors: bool) -> None:
     _require_new(out)
     if STATISTICS in read_metadata(trained.weights):
         raise InputError(
-            f"{trained.weights} comes from Caffe with its statistics absorbed: there are none to compute. Use it as it "
-            "is."
+            f"{trained.weights} comes from Caffe with its statistics absorbed: there are none to compute. "
+            "Use it as it is."
         )
     config = trained.config
     dataset = build.build_dataset(config, "train")
@@ -210,8 +209,8 @@ def _stack(images: list[Tensor]) -> Tensor:
     """[B, 3, H, W] of images [3, H, W]."""
     if len({image.shape for image in images}) > 1:
         raise InputError(
-            "images of the training split differ in size; expected one size in a batch. Add --set "
-            "training.batch_size=1."
+            "images of the training split differ in size; expected one size in a batch. "
+            "Add --set training.batch_size=1."
         )
     return torch.stack(images)
 

@@ -1,4 +1,4 @@
-"""Predictions as PASCAL VOC's evaluation server wants them."""
+"""Predictions in the layout of PASCAL VOC's evaluation server."""
 
 import os
 import shutil
@@ -19,25 +19,23 @@ from segkit.tensors import IGNORE
 from segkit.tracking.console import progress_bar
 from segkit.viz.palette import palette_image
 
-Competition = Literal["comp5", "comp6"]  # trained on VOC's own data alone, or on more, as ImageNet or SBD
+Competition = Literal["comp5", "comp6"]  # trained on VOC's own data alone, or on more, such as ImageNet or SBD
 ARCHIVE = "results.tar.gz"
 _PALETTE = np.array([voc_color(index) for index in range(IGNORE + 1)], np.uint8)
 
 
 def write_submission(predictor: Predictor, split: str, out: Path, *, competition: Competition = "comp6") -> Path:
-    """Labels every image of a list and writes OUT/results/VOC2012/Segmentation/COMPETITION_SPLIT_cls/ID.png and an
-    archive of them.
+    """Label every image of a list and write OUT/results/VOC2012/Segmentation/COMPETITION_SPLIT_cls/ID.png, archived.
 
     Args:
-        predictor: of a model with VOC's 21 classes; its config's data.root is where the list and the images are.
+        predictor: its model has VOC's 21 classes; its config's data.root holds the list and the images.
         split: list of VOC, such as `test` of the test archive, whose images have no labels, or `val`.
         out: folder to write to.
         competition: comp6 unless nothing but VOC's own training data was used, for the encoder either.
     Returns:
         The archive, OUT/results.tar.gz.
     Raises:
-        InputError: if the classes or the dataset are not VOC's, the list or an image is missing, or there are results
-            in `out`.
+        InputError: if the classes or the dataset are not VOC's, the list or an image is missing, or `out` has results.
     Source: VOCdevkit's VOCinit.m (VOCopts.seg.clsrespath) and the server's instructions.
     """
     split = split.removeprefix("voc2012/")
@@ -68,9 +66,8 @@ def _pairs(predictor: Predictor, split: str) -> list[tuple[str, Path]]:
     data = predictor.config.data
     if data.name != "voc" or tuple(predictor.class_names) != CLASS_NAMES:
         raise InputError(
-            f"--voc-submission: data.name = '{data.name}', {len(predictor.class_names)} classes; expected a run on voc "
-            "and its 21 classes. "
-            "Give such a run."
+            f"--voc-submission: data.name = '{data.name}', {len(predictor.class_names)} classes; "
+            "expected a run on voc and its 21 classes. Give such a run."
         )
     listed = voc(**{**data.options, "test": split}).splits["test"]
     if "/" in split:

@@ -22,7 +22,7 @@ from segkit.tracking.tracker import Guarded, NoTracker, Outcome, Picture, Tracke
 from segkit.viz.overlay import overlay
 
 Mode = Literal["online", "offline"]
-# W&B has two words for each; `required` is ours
+# W&B has two names for each; `required` is ours
 MODES: dict[str, Mode] = {
     "online": "online",
     "run": "online",

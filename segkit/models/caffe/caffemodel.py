@@ -3,8 +3,7 @@
 The schema holds only the fields of caffe.proto that weights need, with Caffe's names and numbers. It is built at run
 time and kept out of protobuf's default pool, where Caffe's own would collide with it.
 
-Source: BVLC/caffe src/caffe/proto/caffe.proto and blob.cpp (Blob::FromProto: legacy dimensions and double_data come
-    first).
+Source: BVLC/caffe src/caffe/proto/caffe.proto and blob.cpp (Blob::FromProto: legacy dimensions and double_data first).
 """
 
 from dataclasses import dataclass

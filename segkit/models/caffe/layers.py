@@ -23,17 +23,15 @@ from segkit.models.layers import Upsample
 from segkit.models.segmenter import Segmenter
 
 CLASSIFIERS = ("fc8", "loss1/", "loss2/", "loss3/classifier")
-"""Layers (and, ending in `/`, groups of layers) of VGG16, CaffeNet and GoogLeNet that no segmentation net has:
-dropped."""
+"""Layers of VGG16, CaffeNet and GoogLeNet (`/`: groups of layers) that no segmentation net has; dropped."""
 
 CLASSIFIER_HEADS = ("fc6", "fc7")
-"""Layers of the same nets that FCN has and others do not: dropped where the model has none and only the backbone is
-asked for."""
+"""Layers of these nets that only FCN keeps; dropped where only the backbone is imported and the model has none."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """Tensors that a Caffe net gives to a model.
+    """The tensors that a Caffe net gives to a model.
 
     Attributes:
         tensors: the model's whole state dict; nothing has been copied into the model.
@@ -56,7 +54,7 @@ prototxt."""
 
 
 class _Misfit(Exception):
-    """Why a layer does not fit a module."""
+    """The reason why a layer does not fit a module."""
 
 
 @dataclass
@@ -69,7 +67,7 @@ class _Fitting:
 
 
 def import_caffe(path: Path, model: Segmenter, *, backbone_only: bool = False) -> Imported:
-    """Tensors for `model` from a .caffemodel; the model itself is not changed.
+    """Return tensors for `model` from a .caffemodel; the model itself is not changed.
 
     Input channels of the first convolution are reversed (Caffe reads BGR, segkit RGB). Fixed upsampling kernels and
     skip scales are compared with the model's. SegNet's BN layers, y = scale x + shift, become batch norms with mean 0
@@ -111,7 +109,7 @@ def import_caffe(path: Path, model: Segmenter, *, backbone_only: bool = False) -
 
 
 def _refuse_misfits(path: Path, model: Segmenter, fitting: _Fitting, backbone_only: bool) -> None:
-    """Drops classifiers, and raises InputError unless all that is left over or missing may be so."""
+    """Drop classifiers; raise InputError unless everything left over or missing is optional."""
     modules = _modules(model)
     untrained = [n for n in fitting.missing if n.startswith("decoder.") or isinstance(modules[n], nn.BatchNorm2d)]
     missing = [n for n in fitting.missing if not (backbone_only and n in untrained)]
@@ -266,7 +264,7 @@ def _upsampling(module: Upsample, layer: CaffeLayer) -> dict[str, np.ndarray]:
 
 
 def _check_skip_scales(decoder: nn.Module, fitting: _Fitting, held: frozenset[str]) -> None:
-    """Compares the Scale layers before FCN's skips (without one: 1) with the model's factors, and drops them."""
+    """Compare the Scale layers before FCN's skips (without one: 1) with the model's factors, and drop them."""
     if not isinstance(decoder, FCN16s | FCN8s):
         return
     scales = decoder.skip_scales if isinstance(decoder, FCN8s) else (decoder.skip_scale,)

@@ -16,7 +16,7 @@ class AuxiliaryScores(nn.Module):
     """Scores from one earlier map, upsampled to the image.
 
     Args:
-        channels: of the map.
+        channels: channels of the map.
         path: layers from the image to the map.
         num_classes: K.
     Source: the auxiliary classifiers of Szegedy et al. 2014 (arXiv:1409.4842), section 5, made convolutional: 5x5
@@ -48,9 +48,9 @@ class AuxiliaryClassifiers(nn.ModuleList):
     """One `AuxiliaryScores` for each map that the encoder states for them; none where their weight is 0.
 
     Args:
-        stages: what the encoder states.
+        stages: the encoder's stages.
         num_classes: K.
-        weight: of the loss of each of them, beside the main loss.
+        weight: weight of each classifier's loss, beside the main loss.
     Raises:
         InputError: if there is a weight and the encoder has no such maps.
     """

@@ -1,10 +1,10 @@
 """FCN-32s, FCN-16s and FCN-8s: scores of the deepest map, upsampled, with scores of finer maps added on the way.
 
 Layers and maps have the names of the released VGG16 nets. On an encoder with other stages pool5, pool4 and pool3 are
-its deepest, second and third deepest map, and upscore8 upsamples by whatever stride is left. fc6 and fc7 have the
-kernels of the encoder's classification net (VGG16: 7x7 and 1x1). Score layers start at zero; from them on everything is
-computed in float32. Kernels of upsampling and crops follow from the coordinates of the encoder's maps: 19; 5 and 27; 5,
-9 and 31 pixels for VGG16 padded by 100.
+its deepest, second and third deepest map, and upscore8 upsamples by the stride that is left. fc6 and fc7 have the
+kernels of the encoder's classification net (VGG16: 7x7 and 1x1). Score convolutions start at zero; everything after
+them is computed in float32. Kernels of upsampling and crops follow from the coordinates of the encoder's maps: for
+VGG16 padded by 100, crops of 19; 5 and 27; 5, 9 and 31 pixels.
 
 Options that the three share:
     head_width: channels of fc6 and fc7.
@@ -17,8 +17,7 @@ Each raises InputError if its scores cannot cover an image, whatever its size.
 Source: Long, Shelhamer and Darrell 2015 (arXiv:1411.4038) and shelhamer/fcn.berkeleyvision.org,
     voc-fcn{32s,16s,8s,8s-atonce,alexnet}/net.py. Differs: `same` padding in fc6 is ours; `learned_intermediate` is the
     paper's text, `fixed` the released code; fc6 and fc7 start from He initialisation where no weights are given. The
-    released solvers (summed loss, biases at twice the rate and without decay) are options of the loss and the
-    optimizer.
+    released solvers (summed loss, biases at twice the rate and without decay) are options of loss and optimizer.
 """
 
 from collections.abc import Callable
@@ -38,14 +37,14 @@ from segkit.models.layers import Upsample, Upsampling, crop_to, he_convolution, 
 from segkit.tensors import AuxiliaryLogits, Logits
 
 HeadPadding = Literal["same", "none"]
-SIZES = range(1, 257)  # pixels; beyond, what fits repeats itself with the stride
+SIZES = range(1, 257)  # pixels; beyond this the fit repeats with the stride
 
 
 class FCN32s(nn.Module):
     """FCN-32s: scores of pool5, upsampled 32 times.
 
     Args:
-        stages: what the encoder states.
+        stages: the encoder's stages.
         num_classes: K.
         auxiliary_weight: weight of the loss of each auxiliary classifier in training; 0: there are none.
     """
@@ -92,9 +91,9 @@ class FCN16s(nn.Module):
     Staged training starts from a trained FCN-32s (`model.initialize_from`).
 
     Args:
-        stages: what the encoder states.
+        stages: the encoder's stages.
         num_classes: K.
-        skip_scale: factor on pool4 before its score layer.
+        skip_scale: factor on pool4 before its 1x1 score convolution.
     """
 
     def __init__(
@@ -154,9 +153,9 @@ class FCN8s(nn.Module):
     `skip_scales: [0.01, 0.0001]` in the released net.
 
     Args:
-        stages: what the encoder states.
+        stages: the encoder's stages.
         num_classes: K.
-        skip_scales: factors on pool4 and on pool3 before their score layers.
+        skip_scales: factors on pool4 and on pool3 before their 1x1 score convolutions.
     """
 
     def __init__(
@@ -223,7 +222,7 @@ class FCN8s(nn.Module):
 
 
 def crop_and_add(upscore: Tensor, score: Tensor, alignment: Alignment) -> Tensor:
-    """Sum of upsampled scores and a skip's scores [B, K, ...] where both are, after the crops that align them."""
+    """Sum of upsampled scores and a skip's scores [B, K, ...] where they overlap, after the aligning crops."""
     upscore = upscore[..., alignment.crop :, alignment.crop :]
     score = score[..., alignment.target_crop :, alignment.target_crop :]
     height, width = (min(a, b) for a, b in zip(upscore.shape[-2:], score.shape[-2:], strict=True))
@@ -258,7 +257,7 @@ def _upsample(num_classes: int, alignment: Alignment, *, learned: bool) -> Upsam
 
 
 def _minimum_size(covers: Callable[[int], bool], stride: int, head_padding: HeadPadding) -> int:
-    """Pixels of the smallest image from which on every layer fits and the logits reach the last pixel.
+    """Pixels of the smallest image; it and all larger ones fit every layer, and the logits reach the last pixel.
 
     Raises:
         InputError: if there is none.
@@ -274,7 +273,7 @@ def _minimum_size(covers: Callable[[int], bool], stride: int, head_padding: Head
 
 
 def _save_as(decoder: nn.Module, names: dict[str, str]) -> None:
-    """Save layers in the state dict, and load them, under other names than those of their attributes.
+    """Save layers in the state dict, and load them, under names that differ from their attributes.
 
     Weight files name skips after the encoder's own stages (score_pool3 is the second deepest of GoogLeNet's four), and
     the last upsampling after its factor (unless that is 2: upscore2 is taken). For VGG16 these are the attributes' own.

@@ -1,7 +1,6 @@
 """FCN-Basic and its variants in SegNet's Table 1: FCN's way of decoding on SegNet-Basic's encoder.
 
-Source: Badrinarayanan, Kendall and Cipolla 2015 (arXiv:1511.00561), section 3.1, Figure 3 and Table 1. No such net was
-    released.
+Source: Badrinarayanan, Kendall and Cipolla 2015 (arXiv:1511.00561), section 3.1, Figure 3 and Table 1. Never released.
 """
 
 import torch
@@ -22,16 +21,15 @@ class FCNBasic(nn.Module):
     without, maps keep their 64 channels, and a 1x1 convolution gives the logits in the end. Computed in float32.
 
     Args:
-        stages: what the encoder states.
+        stages: the encoder's stages.
         num_classes: K.
         addition: add encoder maps.
         reduction: reduce them to K channels first.
     Raises:
-        InputError: if the encoder pads the image, its stages do not halve, or differ in width where maps are not
-            reduced.
+        InputError: if the encoder pads the image, its stages do not halve, or unreduced maps differ in width.
     Source: see the module: kernels of 8x8 that start bilinear, maps after pooling are added, no other filters in the
         decoder. Differs: an 8x8 bilinear kernel is made for upsampling by 4; used at stride 2 it is divided by 4, so
-        that a constant map stays what it is.
+        that a constant map stays constant.
     """
 
     minimum_size = 1
@@ -92,7 +90,7 @@ class BilinearInterpolation(nn.Module):
     """Scores of the deepest map, upsampled to the image by bilinear interpolation; no kernel is learned.
 
     Args:
-        stages: what the encoder states.
+        stages: the encoder's stages.
         num_classes: K.
     Source: see the module; upsampling is FCN's with a fixed kernel.
     """

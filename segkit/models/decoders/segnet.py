@@ -24,13 +24,13 @@ STAGES = (
 
 
 class SegNet(nn.Module):
-    """Mirror of VGG16: each stage puts values back to where its maxima came from, and convolves the map dense again.
+    """Mirror of VGG16: each stage puts values back where its maxima came from, and convolves the sparse map.
 
     3x3 convolutions with bias, batch norm and ReLU after each but the last; the last convolution of a stage changes the
     number of channels to the next finer stage's, and the very last gives the logits, bare and in float32.
 
     Args:
-        stages: what the encoder states; it must give pooling indices.
+        stages: the encoder's stages; it must give pooling indices.
         num_classes: K.
         batch_norm: `torch`, or `caffe` as the authors have it; Bayesian SegNet's shifts start at 0
             (`caffe_zero_shift`).

@@ -16,14 +16,12 @@ from segkit.tensors import Logits
 
 
 class SegNetBasic(nn.Module):
-    """Per stage: unpooling, a 7x7 convolution, batch norm, no ReLU; then a 1x1 convolution gives the logits, bare and
-    in float32.
+    """Per stage: unpooling, 7x7 convolution, batch norm, no ReLU; then a plain 1x1 convolution in float32.
 
     Args:
-        stages: what the encoder states; it must give pooling indices.
+        stages: the encoder's stages; it must give pooling indices.
         num_classes: K.
-        filters: `multi_channel`, or `single_channel`: each filter sees its own channel alone; needs stages of equal
-            width.
+        filters: `multi_channel`, or `single_channel`: each filter sees only its own channel; needs equal widths.
         encoder_addition: add the encoder's map before pooling to each stage's result; needs stages of equal width.
         batch_norm: `torch`, or `caffe` as the authors have it; Bayesian SegNet's shifts start at 0
             (`caffe_zero_shift`).

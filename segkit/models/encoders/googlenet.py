@@ -26,7 +26,7 @@ MODULES = {
     "5b": (384, 192, 384, 48, 128, 128),
 }
 POOLED = ("3b", "4e")  # modules that a pooling follows
-AUXILIARY = ("4a", "4d")  # modules that an auxiliary classifier of the classification net looks at
+AUXILIARY = ("4a", "4d")  # modules whose output an auxiliary classifier of the classification net reads
 KERNELS = {"3x3": 3, "5x5": 5}
 
 

@@ -14,16 +14,15 @@ from segkit.tensors import Image
 
 
 class SegNetBasicEncoder(nn.Module):
-    """Local response normalization, then four times: 7x7 convolution, batch norm, ReLU, 2x2 max pooling with ceil
-    rounding.
+    """Local response normalization, then four times: 7x7 convolution, batch norm, ReLU, 2x2 ceil max pooling.
 
     Args:
         restore: a checkpoint follows; there is nothing else to read.
         width: multiplier of the 64 channels.
         batch_norm: `torch`, or `caffe` as the authors have it; Bayesian SegNet's shifts start at 0
             (`caffe_zero_shift`).
-        response_normalization: apply local response normalization to the image (5 channels, alpha 1e-4, beta 0.75,
-            k 1).
+        response_normalization: apply local response normalization to the image (5 channels, alpha 1e-4,
+            beta 0.75, k 1).
         dropout: probability of element-wise dropout after pool3 and pool4 (Bayesian SegNet-Basic: 0.5).
         normalization: input convention; the released net takes `raw` 0..255.
     Source: alexgkendall/SegNet-Tutorial Models/segnet_basic_train.prototxt and bayesian_segnet_basic_train.prototxt.

@@ -40,10 +40,10 @@ class VGG16(nn.Module):
         padding: pixels around the image in conv1_1. FCN's released nets have 100: 2.2 times the work at 360x480.
         dropout: probability of element-wise dropout after pool3, pool4 and pool5 (Bayesian SegNet: 0.5).
         weights: a .safetensors, .pt or .pth file with torchvision's `features.N` names, or a name of torchvision's
-            VGG16_Weights; null: He initialisation. A file of plain VGG16 also fits `batch_norm`, which then keeps its
-            start.
+            VGG16_Weights; null: He initialisation. A file of plain VGG16 also fits `batch_norm`, which then keeps
+            its initial values.
         normalization: input convention: RGB, 0..255, minus VGG's mean (`caffe`), minus that of FCN's VOC nets (`fcn`),
-            as it is (`raw`), or minus mean and by deviation (`torchvision`). null: the one that belongs to the weights,
+            unchanged (`raw`), or minus mean, divided by std (`torchvision`). null: the one that belongs to the weights,
             `caffe` for files and IMAGENET1K_FEATURES, `torchvision` otherwise; a file of torchvision's IMAGENET1K_V1
             needs `torchvision`.
     Raises:

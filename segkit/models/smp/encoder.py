@@ -37,11 +37,11 @@ class SMPEncoder(nn.Module):
     """An encoder of smp as an `Encoder`.
 
     Args:
-        network: what smp built: an image to a list of maps, level n at stride 2^n unless dilated.
+        network: smp's encoder: an image to a list of maps, level n at stride 2^n unless dilated.
         levels: the map of each stage.
-        stages: what it states of them.
+        stages: channels and coordinates of the maps.
         normalization: the input that it expects.
-        pretrained: its weights are given.
+        pretrained: it starts from given weights.
         pools: each map is followed by 2x2 max pooling that the list lacks.
         crops: maps are cut to ceil(n / stride) pixels; otherwise they are those of the padded image.
     """
@@ -86,8 +86,7 @@ def smp_encoder(
     depth: Annotated[int, Ge(3), Le(5)] = 5,
     normalization: NormalizationName = "torchvision",
 ) -> SMPEncoder:
-    """An encoder of segmentation-models-pytorch for FCN-32s, FCN-16s and FCN-8s: a stage per stride 2, 4, 8, ... that
-    it has.
+    """An encoder of segmentation-models-pytorch for FCN-32s, FCN-16s and FCN-8s, with a stage per stride.
 
     A stage's map is the last one of its stride. VGG's are pooled first, so that stages are those of the paper (pool1 to
     pool5) and fc6 and fc7 stand on pool5; other classification nets have no such layers, and scores come straight from
@@ -156,9 +155,8 @@ def map_coordinates(encoder: str, depth: int) -> tuple[tuple[int, ...], tuple[Fr
         image = rows.expand(4, 3, height, width).clone().requires_grad_()
         with torch.enable_grad():
             maps = network.float().eval()(image)
-        levels = [
-            n for n, x in enumerate(maps) if x.shape[1] and (n or x.shape[1] != 3)
-        ]  # not the image, nor no channels
+        # neither the image itself nor a map without channels
+        levels = [n for n, x in enumerate(maps) if x.shape[1] and (n or x.shape[1] != 3)]
         found: list[Fraction] = []
         before = (1, Fraction(0))
         for level in levels:
@@ -168,9 +166,9 @@ def map_coordinates(encoder: str, depth: int) -> tuple[tuple[int, ...], tuple[Fr
             determined = abs(step - stride) < 0.1 * stride and abs(halves - round(halves)) < 0.2
             if not determined or size_of(maps[level]) != (height // stride, width // stride):
                 raise InputError(
-                    f"{what}: its map of stride {stride} has no fixed place in the image (first pixel at about "
-                    f"{first:.2f}, "
-                    f"step {step:.2f}), so no decoder here can put its scores in place. "
+                    f"{what}: its map of stride {stride} has no fixed place in the image "
+                    f"(first pixel at about {first:.2f}, step {step:.2f}), "
+                    "so no decoder here can put its scores in place. "
                     "Choose another encoder, such as resnet18 or vgg16_bn."
                 )
             before = stride, before[1] + Fraction(round(halves) * before[0], 2)
@@ -179,7 +177,7 @@ def map_coordinates(encoder: str, depth: int) -> tuple[tuple[int, ...], tuple[Fr
 
 
 def _make_averaging(network: nn.Module) -> None:
-    """Make the gradient of a net that of a stack of averages."""
+    """Make a net's gradient that of a stack of averaging layers."""
     normalizations = (nn.modules.batchnorm._BatchNorm, nn.LayerNorm, nn.GroupNorm)
     for name, parameter in network.named_parameters():
         weight = 1 / parameter[0].numel() if parameter.ndim > 1 else 1.0

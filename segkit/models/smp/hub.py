@@ -50,7 +50,7 @@ def load_encoder(
 
     Args:
         network: the encoder.
-        name: what smp calls it.
+        name: smp's name of the encoder.
         weights: a .safetensors, .pt or .pth file with its names, a classifier apart; or a name that smp has for it,
             such as imagenet, or `timm` for timm's default ones, which are downloaded.
         normalization: the input that the model will get.
@@ -79,15 +79,14 @@ def _from_hub(name: str, weights: str, normalization: NormalizationName, depth: 
         )
     log = logging.getLogger("huggingface_hub")
     level = log.level
-    log.setLevel(logging.ERROR)  # it comments on each of its attempts
+    log.setLevel(logging.ERROR)  # it logs each of its attempts
     try:
         require_fit(get_preprocessing_params(name, weights), normalization, key=key, section=section)
         return get_encoder(name, depth=depth, weights=True if weights == "timm" else weights).state_dict()
     except (OSError, RuntimeError, ValueError) as error:  # no network; a damaged file; no weights of that name
         raise InputError(
             f"{key} could not be downloaded ({(str(error).splitlines() or ['no reason given'])[0][:150]}); "
-            "expected network access to "
-            "huggingface.co. Fetch the file elsewhere and give its path, or set null."
+            "expected network access to huggingface.co. Fetch the file elsewhere and give its path, or set null."
         ) from None
     finally:
         log.setLevel(level)
@@ -97,21 +96,18 @@ def require_fit(settings: dict[str, Any], normalization: NormalizationName, *, k
     """Raise InputError unless weights that smp's `settings` describe expect images of that `normalization`.
 
     Args:
-        settings: input_space RGB or BGR; input_range [0, 1] or [0, 255]; mean and std on that range, in that order of
-            channels.
+        settings: input_space RGB or BGR; input_range [0, 1] or [0, 255]; mean and std on that range, in that order.
         normalization: the input that the model will get.
         key: the option and its value, for the message.
         section: where the options stand in the config.
     """
     scale = 255.0 if settings["input_range"][-1] == 1 else 1.0
-    mean, deviation = (tuple(scale * value for value in settings[name]) for name in ("mean", "std"))
+    mean, std = (tuple(scale * value for value in settings[name]) for name in ("mean", "std"))
     fitting = [
-        name
-        for name, known in NORMALIZATIONS.items()
-        if _alike(known, mean, deviation) and settings["input_space"] == "RGB"
+        name for name, known in NORMALIZATIONS.items() if _alike(known, mean, std) and settings["input_space"] == "RGB"
     ]
     if normalization not in fitting:
-        words = [", ".join(f"{value:g}" for value in values) for values in (mean, deviation)]
+        words = [", ".join(f"{value:g}" for value in values) for values in (mean, std)]
         advice = (
             f"Set {section}.normalization={fitting[0]}."
             if fitting
@@ -119,11 +115,10 @@ def require_fit(settings: dict[str, Any], normalization: NormalizationName, *, k
         )
         raise InputError(
             f"{key}: these weights expect {settings['input_space']} images of 0..255 minus {words[0]}, divided by "
-            f"{words[1]}; "
-            f"{section}.normalization is '{normalization}'. {advice}"
+            f"{words[1]}; {section}.normalization is '{normalization}'. {advice}"
         )
 
 
-def _alike(known: Normalization, mean: tuple[float, ...], deviation: tuple[float, ...]) -> bool:
-    pairs = zip((*known.mean, *known.std), (*mean, *deviation), strict=True)
+def _alike(known: Normalization, mean: tuple[float, ...], std: tuple[float, ...]) -> bool:
+    pairs = zip((*known.mean, *known.std), (*mean, *std), strict=True)
     return all(abs(ours - theirs) < 0.05 for ours, theirs in pairs)

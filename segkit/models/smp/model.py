@@ -37,7 +37,7 @@ CHANNELS = {
     "PSPNet": "psp_out_channels",
     "Segformer": "decoder_segmentation_channels",
 }
-PROBE = (256, 512)  # (height, width) of an image that every model must give logits of that size for, pixels
+PROBE = (256, 512)  # (height, width) of a test image in pixels: every model must return logits of that size
 # Levels of smp's list of maps, fine to coarse, that a decoder reads besides the deepest; a decoder that is not here
 # reads all
 SKIPS = {"DeepLabV3": (), "DeepLabV3Plus": (2,), "FPN": (2, 3, 4), "PAN": (2, 3, 4), "PSPNet": (), "UPerNet": (2, 3, 4)}
@@ -48,11 +48,11 @@ class SMPDecoder(nn.Module):
     """A decoder of smp and its head, as a `Decoder`; computes the head in float32.
 
     Args:
-        network: what smp built: a list of maps to one map.
+        network: smp's decoder: a list of maps to one map.
         head: that map to logits at the size of the padded image.
         channels: of each level of the list.
         levels: the level of each stage. A level without a stage, or whose stage is not needed, is a placeholder: smp's
-            decoders look at the size of it, at most.
+            decoders use at most its size.
         needs: the stages that `network` reads.
         minimum_size: pixels of the smallest image.
     """
@@ -120,8 +120,7 @@ def smp_model(
         decoder_channels: one number (FPN: of its pyramid), or for Unet, UnetPlusPlus and MAnet one per stage, deepest
             first; null: smp's default.
     Raises:
-        InputError: if smp has no such encoder, or encoder, architecture and options do not go together, or the weights
-            do not fit.
+        InputError: if smp has no such encoder; encoder, architecture and options conflict; or weights do not fit.
     Source: Iakubovskii, segmentation_models.pytorch 0.6.
     """
     import segmentation_models_pytorch as smp
