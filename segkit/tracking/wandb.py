@@ -210,9 +210,9 @@ class WandbTracker:
 
 def _kill_services() -> None:
     """Kill W&B's service process, which all sessions of this process share; W&B has no public function for that."""
-    processes = [each for each in gc.get_objects() if type(each) is Popen and isinstance(each.args, list)]
-    for process in processes:
-        if os.path.basename(str(process.args[0])).startswith("wandb-core"):
+    for process in [each for each in gc.get_objects() if type(each) is Popen]:
+        program = str(process.args[0]) if isinstance(process.args, list) else ""
+        if os.path.basename(program).startswith("wandb-core"):
             process.kill()
             process.wait()
 
