@@ -112,7 +112,7 @@ def test_members_are_selected_by_their_labels(write):
 
 
 def test_a_stage_that_started_from_weights_that_are_gone_is_refused_and_overwriting_starts_all_again(
-    segkit, write, tmp_path
+    segkit, write, tmp_path, message
 ):
     file = write("stages:\n" + "".join(f"  {name}: {name}.yaml\n" for name in STAGES))
     command = ("experiment", "member", file, "--runs", tmp_path / "a b: #1")
@@ -121,11 +121,12 @@ def test_a_stage_that_started_from_weights_that_are_gone_is_refused_and_overwrit
     shutil.rmtree(run / "fcn16s")
     code, _, errors = segkit(*command)
     assert code == 2
-    assert f"{run / 'fcn8s'} did not start from the weights that {run / 'fcn16s'} has or will have" in errors
+    message(errors, run / "fcn8s", run / "fcn16s")
     shutil.rmtree(run / "fcn8s")
     last = select(read_experiment(file, runs=tmp_path / "a b: #1"), ["stage=fcn8s"])
-    with pytest.raises(InputError, match="fcn8s starts from fcn16s, which is neither trained nor among the members"):
+    with pytest.raises(InputError) as caught:
         prepare(last)
+    message(caught.value, "fcn8s", "fcn16s")
 
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     elsewhere = f"data={{name: camvid, root: {tmp_path / 'nowhere'}}}"
@@ -134,14 +135,15 @@ def test_a_stage_that_started_from_weights_that_are_gone_is_refused_and_overwrit
     assert "is no folder" in errors
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
-    with pytest.raises(InputError, match="neither trained nor among the members"):  # and nothing is deleted
+    with pytest.raises(InputError) as caught:  # and nothing is deleted
         prepare(last, overwrite=True)
+    message(caught.value, "fcn8s", "fcn16s")
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     prepare(read_experiment(file, runs=tmp_path / "a b: #1"), overwrite=True)
     assert not (run / "fcn32s/result.json").exists()
 
 
-def test_a_stage_notices_that_the_one_before_was_trained_anew_or_otherwise(segkit, write, tmp_path):
+def test_a_stage_notices_that_the_one_before_was_trained_anew_or_otherwise(segkit, write, tmp_path, message):
     file = write("stages: {coarse: fcn32s.yaml, fine: fcn16s.yaml}\n")
     runs, command = tmp_path / "runs", ("experiment", "member", file, "--runs", tmp_path / "runs")
     assert segkit(*command)[0] == 0
@@ -153,8 +155,9 @@ def test_a_stage_notices_that_the_one_before_was_trained_anew_or_otherwise(segki
     assert segkit(*command, "stage=coarse")[1].count("is finished") == 1
     weights = runs / "trial/coarse/checkpoints/best.safetensors"
     weights.write_bytes(weights.read_bytes() + b" ")
-    with pytest.raises(InputError, match="fine did not start from the weights that .*coarse has or will have"):
+    with pytest.raises(InputError) as caught:
         prepare(read_experiment(file, runs=runs))
+    message(caught.value, "fine", tmp_path / "runs/trial/coarse")
 
 
 def test_a_later_stage_alone_is_trained_and_listed(segkit, write, tmp_path):
@@ -167,7 +170,7 @@ def test_a_later_stage_alone_is_trained_and_listed(segkit, write, tmp_path):
     assert segkit("experiment", "member", file, "stage=fine", *options)[0] == 0
 
 
-def test_the_stages_of_one_member_are_trained_one_after_the_other_by_hand(segkit, write, tmp_path):
+def test_the_stages_of_one_member_are_trained_one_after_the_other_by_hand(segkit, write, tmp_path, message):
     file = write("axes: {seed: [0, 1]}\nstages:\n" + "".join(f"  {name}: {name}.yaml\n" for name in STAGES[:2]))
     code, out, errors = segkit(
         "experiment", "member", file, "seed=1", "--runs", tmp_path / "runs", "--set", "training.epochs=3"
@@ -182,51 +185,52 @@ def test_the_stages_of_one_member_are_trained_one_after_the_other_by_hand(segkit
     assert stored.model.initialize_from == tmp_path / "runs/trial/seed1-fcn32s"
     code, _, errors = segkit("experiment", "member", file, "--runs", tmp_path / "runs")
     assert code == 2
-    assert "4 members are here; expected one. Give AXIS=VALUE for each axis." in errors
+    message(errors, "4 members")
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "named"),
     [
-        ("", "has neither axes nor stages"),
-        ("axes: {seed: [0]}\nseeds: [1]\n", "unknown key 'seeds'. Known keys: name, base, set, axes, stages."),
-        ("stages: fcn32s.yaml\n", "expected a config file for each stage, such as fcn32s:"),
-        ("stages: {}\n", "expected a config file for each stage"),
-        ("stages: {a: nowhere.yaml}\n", "nowhere.yaml' does not exist"),
-        ("stages: {a: [1, 2]}\n", "stages.a = [1, 2]: expected a config file, or keys and values"),
-        ("stages: {a/b: fcn32s.yaml}\n", "'a/b' names a folder: expected letters, digits"),
-        ("axes: [1]\n", "axes = [1]: expected names and values, such as seed: [0, 1, 2]"),
-        ("axes: {seed: 3}\n", "experiment.yaml:2: axes.seed = 3: expected a list of numbers or words, or labels"),
-        ("axes: {seed: []}\n", "axes.seed = []: expected a list"),
-        (
-            "axes: {decoder: [{name: fcn8s}]}\n",
-            "expected a list of numbers or words, or labels, each with a config file",
-        ),
-        ("axes: {a=b: [1]}\n", "axes.a=b: expected letters, digits"),
-        ("axes: {stage: [1]}\n", "axes.stage: this name is taken by `stages`"),
-        ("base: [1]\naxes: {seed: [0]}\n", "base = [1]: expected a config file, or a list of them"),
-        ("base: base.yaml\nset: 3\naxes: {seed: [0]}\n", "set = 3: expected keys and values"),
-        ("base: base.yaml\naxes: {seed: [0, 0]}\n", "axes.seed = [0, 0]: a value is given twice"),
-        ("base: base.yaml\naxes: {seed: [0, x]}\n", "experiment.yaml: x has 1 problem:\n  seed = 'x'"),
+        ("", "axes nor stages"),
+        ("axes: {seed: [0]}\nseeds: [1]\n", "'seeds'"),
+        ("stages: fcn32s.yaml\n", "stages"),
+        ("stages: {}\n", "stages"),
+        ("stages: {a: nowhere.yaml}\n", "nowhere.yaml"),
+        ("stages: {a: [1, 2]}\n", "stages.a = [1, 2]"),
+        ("stages: {a/b: fcn32s.yaml}\n", "'a/b'"),
+        ("axes: [1]\n", "axes = [1]"),
+        ("axes: {seed: 3}\n", "experiment.yaml:2: axes.seed = 3"),
+        ("axes: {seed: []}\n", "axes.seed = []"),
+        ("axes: {decoder: [{name: fcn8s}]}\n", "axes.decoder"),
+        ("axes: {a=b: [1]}\n", "axes.a=b"),
+        ("axes: {stage: [1]}\n", "axes.stage"),
+        ("base: [1]\naxes: {seed: [0]}\n", "base = [1]"),
+        ("base: base.yaml\nset: 3\naxes: {seed: [0]}\n", "set = 3"),
+        ("base: base.yaml\naxes: {seed: [0, 0]}\n", "axes.seed = [0, 0]"),
+        ("base: base.yaml\naxes: {seed: [0, x]}\n", "seed = 'x'"),
         ("base: base.yaml\naxes: {decoder: [fcn9s]}\n", "model.decoder.name = 'fcn9s'"),
-        (
-            "base: base.yaml\naxes: {decoder: {a: {model: {decoder: {head_padding: none}}}}}\n",
-            "the scores do not cover the border",
-        ),
+        ("base: base.yaml\naxes: {decoder: {a: {model: {decoder: {head_padding: none}}}}}\n", "model.decoder"),
     ],
-)
-def test_a_mistake_in_the_file_is_named_before_anything_is_trained(segkit, write, tmp_path, text, message):
+    ids=[
+        "empty", "key", "stages text", "no stages", "no file", "stage list", "stage folder", "axes list", "axis number",
+        "empty axis", "axis mapping", "axis name", "axis stage", "base list", "set number", "value twice", "value",
+        "component", "option",
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_file_is_named_before_anything_is_trained(segkit, write, tmp_path, message, text, named):
     code, out, errors = segkit("experiment", "run", write(text), "--runs", tmp_path / "runs")
     assert (code, out) == (2, "")
-    assert message in errors
+    message(errors, named)
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("name", ["", "name: ../up\n", "name: [a]\n", "name: 3\n"])
-def test_the_name_of_an_experiment_names_a_folder(segkit, write, name):
+@pytest.mark.parametrize(
+    "name", ["", "name: ../up\n", "name: [a]\n", "name: 3\n"], ids=["none", "folder", "list", "number"]
+)
+def test_the_name_of_an_experiment_names_a_folder(segkit, write, name, message):
     code, _, errors = segkit("experiment", "run", write("axes: {seed: [0]}\n", name))
     assert code == 2
-    assert "expected letters, digits, '.', '_' and '-', a letter or digit first" in errors
+    message(errors)
 
 
 @pytest.mark.parametrize(
@@ -241,11 +245,11 @@ def test_the_name_of_an_experiment_names_a_folder(segkit, write, name):
         ("tracking.group=x", "tracking.group"),
     ],
 )
-def test_what_an_axis_sets_cannot_be_set_for_all(segkit, write, override, key):
+def test_what_an_axis_sets_cannot_be_set_for_all(segkit, write, override, key, message):
     axes = "{decoder: [fcn8s], seed: [0], rate: {low: {optimizer: {lr: 0.1}}, high: {optimizer: {lr: 0.2}}}}"
     code, _, errors = segkit("experiment", "run", write(f"base: base.yaml\naxes: {axes}\n"), override)
     assert code == 2
-    assert f"command line: {override}: the experiment sets {key} for each" in errors
+    message(errors, override, key)
 
 
 @pytest.mark.parametrize("path", sorted(ROOT.glob("experiments/*/experiment.yaml")), ids=lambda path: path.parent.name)
@@ -253,9 +257,7 @@ def test_every_experiment_of_the_repository_is_valid(path):
     assert [member.config.model.decoder.name for member in read_experiment(path)]
 
 
-def test_a_missing_file_is_named(segkit, tmp_path):
+def test_a_missing_file_is_named(segkit, tmp_path, message):
     code, _, errors = segkit("experiment", "run", tmp_path / "no.yaml")
-    assert (code, errors) == (
-        2,
-        f"segkit: The experiment file '{tmp_path / 'no.yaml'}' does not exist. Expected a YAML file. Check the path.\n",
-    )
+    assert code == 2
+    message(errors, tmp_path / "no.yaml")

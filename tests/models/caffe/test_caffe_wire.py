@@ -146,7 +146,8 @@ def test_bytes_that_are_no_message_are_refused(caffemodel, refusal, content, mes
         (net(layer("a", "T", *[ONE] * (BLOB_LIMIT + 1))), "layer 0", f"{BLOB_LIMIT + 1} blobs"),
     ],
     ids=[
-        "escape", "long", "newline", "no UTF-8", "few", "many", "huge", "none", "negative", "dimensions", "old", "blobs",
+        "escape", "long", "newline", "no UTF-8", "few", "many", "huge", "none", "negative", "dimensions", "old",
+        "blobs",
     ],
 )  # fmt: skip
 def test_layers_that_make_no_sense_are_refused_by_name(caffemodel, refusal, message, content, place, shown):
