@@ -91,7 +91,7 @@ EMPTY = _problem("empty file", _AGAIN)
 DAMAGED = _problem("truncated or damaged file", _AGAIN)
 NO_IMAGE = _problem("image is neither PNG nor JPEG", "Convert it, or copy it again from its source.")
 NO_PNG = _problem(
-    "label is no PNG file",
+    "label is not a PNG file",
     "JPEG and the like change ids. Export the label as PNG again from its source; converting is too late.",
 )
 DEEP = _problem("more than 8 bits a channel", "Expected at most 8. Convert the file; labels without scaling their ids.")

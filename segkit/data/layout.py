@@ -74,7 +74,7 @@ def listed(path: Path, expected: str, pairs: Callable[[str], Sequence[Pair]]) ->
             return _unusable(path, f"is {kind}", expected)
         lines = path.read_bytes().decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        return _unusable(path, f"is no UTF-8 text (byte {error.start})", expected)
+        return _unusable(path, f"is not UTF-8 text (byte {error.start})", expected)
     except FileNotFoundError:
         return _unusable(path, "does not exist", expected, " Restore it, or set data.root=PATH.")
     except (OSError, ValueError) as error:
@@ -95,7 +95,7 @@ def _unusable(path: Path, how: str, expected: str, advice: str = "") -> Listed:
 def require_root(root: Path, expected: str) -> None:
     """Reject a `root` that is not a folder; `expected` describes the right one."""
     if not os.path.isdir(root):
-        raise InputError(f"data.root = '{root}' is no folder; expected {expected}. Set data.root=PATH.")
+        raise InputError(f"data.root = '{root}' is not a folder; expected {expected}. Set data.root=PATH.")
 
 
 @dataclass(frozen=True)

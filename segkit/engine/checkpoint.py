@@ -135,7 +135,7 @@ class Checkpoints:
             self._require_best(state.progress)
             return
         raise InputError(
-            f"{self.folder} holds no checkpoint that is whole: {'; '.join(damaged) or 'none'}. "
+            f"{self.folder} holds no undamaged checkpoint: {'; '.join(damaged) or 'none'}. "
             "Start again with --overwrite."
         )
 
@@ -189,7 +189,7 @@ class Checkpoints:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds
             raise InputError(
-                f"{path} is no checkpoint ({type(error).__name__}) and was not loaded. Start again with --overwrite."
+                f"{path} is not a checkpoint ({type(error).__name__}) and was not loaded. Start again with --overwrite."
             ) from None
 
     def _require_same(self, theirs: Identity, path: Path) -> None:

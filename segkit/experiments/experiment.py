@@ -295,7 +295,7 @@ def prepare(members: Sequence[Member], *, overwrite: bool = False) -> None:
         started_elsewhere = run.start_weights is not None and weights.is_file() and run.start_weights != sha256(weights)
         if run.precious and not overwrite and (not before.run.finished or started_elsewhere):
             raise InputError(
-                f"{run.path} did not start from the weights that {before.run.path} has or will have. "
+                f"{run.path} did not start from the best weights of {before.run.path}. "
                 "Train all again with --overwrite."
             )
     for member in members:

@@ -78,7 +78,7 @@ def sync(path: Path, mode: str, overrides: Sequence[str] = ()) -> str:
     Args:
         overrides: changes to the config, such as data.root on this machine.
     Raises:
-        InputError: if it is no run folder, or W&B cannot be used.
+        InputError: if it is not a run folder, or W&B cannot be used.
     """
     trained = open_trained(path, overrides)
     run = RunDir(path)

@@ -79,7 +79,7 @@ def require_writable(folder: Path, option: str) -> None:
     above = next(each for each in (folder, *folder.absolute().parents) if os.path.lexists(each))
     where = f"{option} {folder}" if above == folder else f"{option} {folder}: {above}"
     if not above.is_dir():
-        raise InputError(f"{where} is no folder; nothing was written. Choose another folder.")
+        raise InputError(f"{where} is not a folder; nothing was written. Choose another folder.")
     try:
         with tempfile.TemporaryFile(dir=above):
             pass

@@ -98,7 +98,7 @@ class RunDir:
             )
         if not self.exists:
             raise InputError(
-                f"{self.path} is no run folder: it lacks {CONFIG} or {ENVIRONMENT}. "
+                f"{self.path} is not a run folder: it lacks {CONFIG} or {ENVIRONMENT}. "
                 "Expected a folder that 'segkit train' wrote."
             )
         return self
@@ -126,7 +126,7 @@ class RunDir:
         try:
             if not (self.exists or self._is_remnant()):
                 raise InputError(
-                    f"{self.path} exists and is no run folder; nothing was written. Choose another folder with --run."
+                    f"{self.path} exists and is not a run folder; nothing was written. Choose another folder with --run."
                 )
             self.was_started = True
             self.remove()

@@ -218,7 +218,7 @@ def test_without_the_dataset_the_reason_is_that_of_the_dataset(copies, tmp_path,
             re.sub(r"data:\n(  .*\n)+", f"data:\n  name: camvid\n  root: {tmp_path}/nowhere\n", config.read_text())
         )
     written = write(read_methods(copies), tmp_path / "out")
-    assert f"image by image: data.root = '{tmp_path}/nowhere' is no folder" in written.left_out[0]
+    assert f"image by image: data.root = '{tmp_path}/nowhere' is not a folder" in written.left_out[0]
     assert (tmp_path / "out/confusion.pdf").is_file()
 
 

@@ -113,7 +113,7 @@ def _files(root: Path, name: Callable[[], str]) -> Iterator[Planted]:
 def _headers(root: Path, name: Callable[[], str]) -> Iterator[Planted]:
     path = root / "trainannot" / name()
     Image.open(path).save(path, "JPEG")
-    yield "label is no PNG file", f"trainannot/{path.name}"
+    yield "label is not a PNG file", f"trainannot/{path.name}"
     for folder in ("train", "trainannot"):
         path = root / folder / name()
         Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint16)).save(path)

@@ -147,7 +147,7 @@ def test_names_are_text_and_never_html(segkit, tmp_path):
             "--classes bicylist: the dataset has no such class. Did you mean 'bicyclist'? It has sky, building",
         ),
         (["--out", "x.jpg"], "--out x.jpg: expected a file ending in .html or .png."),
-        (["--out", "README.md/x.png"], "--out README.md is no folder"),
+        (["--out", "README.md/x.png"], "--out README.md is not a folder"),
         (["--out", "."], "--out .: expected a file ending in .html or .png, this is a folder."),
     ],
 )

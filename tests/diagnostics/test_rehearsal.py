@@ -49,7 +49,7 @@ def test_every_split_of_the_data_is_looked_at(look, tiny_camvid):
 def test_a_missing_root_is_named_for_every_split(look, tmp_path):
     told = problems(look("camvid/fcn8s", f"data.root={tmp_path}/none", *CAMVID))
     sentence = (
-        f"data.root = '{tmp_path}/none' is no folder; expected CamVid with train.txt and train/. Set data.root=PATH."
+        f"data.root = '{tmp_path}/none' is not a folder; expected CamVid with train.txt and train/. Set data.root=PATH."
     )
     assert told["data train"] == sentence
     assert told.keys() == {"data train", "data val", "data test"}

@@ -242,7 +242,7 @@ def test_code_in_a_checkpoint_is_refused_and_not_run(two, folder, tmp_path):
     del about["manifest_sha256"]
     last.with_suffix(".json").write_text(json.dumps(about | {"manifest_sha256": _digest(about)}))
     message = refusal(folder)
-    assert (f"{last} is no checkpoint" in message, "weights_only" in message) == (True, False)
+    assert (f"{last} is not a checkpoint" in message, "weights_only" in message) == (True, False)
     assert not (tmp_path / "sentinel").exists()
 
 

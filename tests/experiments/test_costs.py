@@ -112,13 +112,13 @@ def test_what_has_no_costs_is_refused(segkit, tmp_path, message):
     assert code == 2
     message(errors, tmp_path / "nothing")
     code, _, errors = segkit("costs", tmp_path)
-    assert (code, f"{tmp_path} is no run folder" in errors) == (2, True)
+    assert (code, f"{tmp_path} is not a run folder" in errors) == (2, True)
 
 
 def test_without_test_images_a_size_is_asked_for(segkit, tmp_path, message):
     code, _, errors = segkit("costs", "configs/camvid/fcn8s.yaml", "--set", f"data.root={tmp_path / 'CamVid'}")
     assert code == 2
-    assert "CamVid' is no folder" in errors
+    assert "CamVid' is not a folder" in errors
     message(errors)
 
 

@@ -132,7 +132,7 @@ def test_a_stage_that_started_from_weights_that_are_gone_is_refused_and_overwrit
     elsewhere = f"data={{name: camvid, root: {tmp_path / 'nowhere'}}}"
     code, _, errors = segkit("experiment", "run", file, elsewhere, *command[-2:], "--overwrite")
     assert code == 2
-    assert "is no folder" in errors
+    assert "is not a folder" in errors
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
     with pytest.raises(InputError) as caught:  # and nothing is deleted

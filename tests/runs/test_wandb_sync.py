@@ -94,7 +94,7 @@ def test_a_run_that_has_not_finished_is_logged_as_far_as_it_came(copy):
 
 def test_what_is_no_run_folder_is_refused(segkit, tmp_path):
     code, _, errors = segkit("sync", tmp_path)
-    assert (code, errors.startswith(f"segkit: {tmp_path} is no run folder: it lacks config.yaml")) == (2, True)
+    assert (code, errors.startswith(f"segkit: {tmp_path} is not a run folder: it lacks config.yaml")) == (2, True)
     assert list(tmp_path.glob("wandb*")) == []
 
 

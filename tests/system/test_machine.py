@@ -77,4 +77,4 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path, read_only):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError) as caught:
         require_writable(tmp_path / "file", "--runs")
-    assert str(caught.value) == f"--runs {tmp_path}/file is no folder; nothing was written. Choose another folder."
+    assert str(caught.value) == f"--runs {tmp_path}/file is not a folder; nothing was written. Choose another folder."

@@ -59,7 +59,7 @@ def test_a_folder_with_anything_else_is_refused_and_left_alone(tmp_path, name, m
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path, message):
     (tmp_path / "run").write_text("precious")
-    assert "exists and is no run folder" in refusal(RunDir(tmp_path / "run").start, TEXTS)
+    assert "exists and is not a run folder" in refusal(RunDir(tmp_path / "run").start, TEXTS)
     message(refusal(RunDir(tmp_path / "run" / "below").start, TEXTS), tmp_path / "run" / "below", "Not a directory")
 
 

@@ -22,7 +22,7 @@ def is_there(source: Source, root: Path) -> bool:
     folder = root / source.folder
     if not os.path.lexists(folder):
         return False
-    lacks = source.lacks(folder) if folder.is_dir() else "it is no folder"
+    lacks = source.lacks(folder) if folder.is_dir() else "it is not a folder"
     if lacks:
         raise InputError(
             f"{folder} exists, but is not all of {source.name}: {lacks}. Rename or remove it, then repeat the command."
@@ -85,7 +85,7 @@ def _recognized(source: Source, archives: Sequence[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in archives:
         if not path.is_file():
-            raise InputError(f"--from-archive {path} is no file. Check the path.")
+            raise InputError(f"--from-archive {path} is not a file. Check the path.")
         faults = {file.name: file.fault(path) for file in source.files if file.name not in found}
         name = next((name for name, fault in faults.items() if not fault), None)
         if name is None:

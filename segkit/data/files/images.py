@@ -68,7 +68,7 @@ def file_fault(path: Path) -> Fault | None:
     except (OSError, ValueError) as error:  # ValueError: an impossible path
         return Fault(faults.UNREADABLE, str(path), getattr(error, "strerror", None) or str(error))
     if not stat.S_ISREG(about.st_mode):  # reading a pipe may never end
-        what = "it is a folder" if stat.S_ISDIR(about.st_mode) else "it is no plain file"
+        what = "it is a folder" if stat.S_ISDIR(about.st_mode) else "it is not a plain file"
         return Fault(faults.UNREADABLE, str(path), what)
     if about.st_size > MAX_BYTES:
         return Fault(faults.HUGE, str(path), f"{about.st_size} bytes; at most {MAX_BYTES} are read")

@@ -26,7 +26,7 @@ def decode_mat(content: bytes) -> RawLabels:
     Source: Hariharan et al. 2011, Semantic Contours from Inverse Detectors; benchmark.tgz.
     """
     if len(content) < HEADER or content[HEADER - 2 : HEADER] != LITTLE_ENDIAN:
-        raise ValueError("it is no MATLAB file of level 5")
+        raise ValueError("it is not a MATLAB file of level 5")
     for kind, data in _elements(memoryview(content)[HEADER:]):
         if kind == _COMPRESSED:
             try:
@@ -49,7 +49,7 @@ def _labels(data: memoryview) -> RawLabels:
     """Return the labels of a uint8 matrix, which MATLAB stores by columns."""
     parts = list(_elements(data))
     if len(parts) < 4 or parts[0][1][:1] != bytes([_UINT8_ARRAY]) or parts[1][0] != _INT32 or parts[3][0] != _UINT8:
-        raise ValueError("GTcls.Segmentation is no map of uint8")
+        raise ValueError("GTcls.Segmentation is not a map of uint8")
     shape = np.frombuffer(parts[1][1], "<i4").tolist()
     if len(shape) != 2 or min(shape) < 1 or shape[0] * shape[1] != len(parts[3][1]):
         raise ValueError(f"GTcls.Segmentation of {shape} holds {len(parts[3][1])} bytes")

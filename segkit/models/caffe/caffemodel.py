@@ -47,7 +47,7 @@ SCHEMA = {
 LEGACY_SHAPE = ("num", "channels", "height", "width")
 V1_TYPES = {4: "Convolution", 14: "InnerProduct", 39: "Deconvolution"}
 
-FETCH_AGAIN = "The file is truncated, damaged or no Caffe model: fetch it again."
+FETCH_AGAIN = "The file is truncated, damaged or not a Caffe model: fetch it again."
 OTHER_KINDS = {
     b"\x89HDF": ("an HDF5 file, Caffe's other format", "Load it in Caffe and save it with net.save()."),
     b"PK\x03\x04": ("a zip archive, as PyTorch writes", "Extract it if it holds one; PyTorch weights need no import."),
@@ -105,7 +105,7 @@ def read_caffemodel(path: Path) -> dict[str, CaffeLayer]:
     try:
         net = NetParameter.FromString(path.read_bytes())
     except DecodeError:
-        raise InputError(f"{path}: {size} bytes that are no NetParameter. {FETCH_AGAIN}") from None
+        raise InputError(f"{path}: {size} bytes that are not a NetParameter. {FETCH_AGAIN}") from None
     if len(net.layers) + len(net.layer) > LAYER_LIMIT:
         raise InputError(f"{path} has more than {LAYER_LIMIT} layers; expected a net of reasonable size. {FETCH_AGAIN}")
     if any(layer.HasField("layer") for layer in net.layers):
@@ -155,7 +155,7 @@ def _text(value: bytes, place: str) -> str:
     text = value[: NAME_LIMIT + 1].decode(errors="replace")
     if len(value) > NAME_LIMIT or "\N{REPLACEMENT CHARACTER}" in text or not text.isprintable():
         raise InputError(
-            f"{place}: its name or type is no name; expected at most {NAME_LIMIT} bytes of printable UTF-8. "
+            f"{place}: its name or type is not text; expected at most {NAME_LIMIT} bytes of printable UTF-8. "
             f"{FETCH_AGAIN}"
         )
     return text

@@ -258,7 +258,7 @@ def _upsampling(module: Upsample, layer: CaffeLayer) -> dict[str, np.ndarray]:
     difference = np.abs(dense).max()
     if difference > 1e-5:
         raise _Misfit(
-            f"{layer.name} is no bilinear kernel (off by up to {difference:.2g}: set model.decoder.upsampling=learned)"
+            f"{layer.name} is not a bilinear kernel (off by up to {difference:.2g}: set model.decoder.upsampling=learned)"
         )
     return {}
 

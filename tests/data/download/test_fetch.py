@@ -51,8 +51,8 @@ def test_a_dataset_is_downloaded_checked_and_unpacked_once(serve, tmp_path):
     [
         (lambda folder: folder.mkdir(), "images holds 0 files; expected 4"),
         (lambda folder: (folder / "images" / "a folder").mkdir(parents=True), "images holds 0 files; expected 4"),
-        (lambda folder: folder.touch(), "it is no folder"),
-        (lambda folder: folder.symlink_to("nowhere"), "it is no folder"),
+        (lambda folder: folder.touch(), "it is not a folder"),
+        (lambda folder: folder.symlink_to("nowhere"), "it is not a folder"),
     ],
 )
 def test_a_folder_that_is_not_complete_is_left_alone_and_said(serve, tmp_path, make, reason):
@@ -93,7 +93,7 @@ def test_a_wrong_archive_is_refused_with_what_was_found_and_expected(tmp_path, a
     expected = f"for tiny.tar, it has {len(CONTENT) - 1} bytes; expected {len(CONTENT)}."
     assert expected in refusal(source, tmp_path / "data", archives=[archive])
     assert archive.exists()
-    assert "is no file. Check the path." in refusal(source, tmp_path / "data", archives=[tmp_path])
+    assert "is not a file. Check the path." in refusal(source, tmp_path / "data", archives=[tmp_path])
     assert left(tmp_path) == ["mine"]
 
 

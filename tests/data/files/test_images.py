@@ -164,7 +164,7 @@ def test_what_is_no_plain_file_with_content_is_refused(tmp_path, write):
     (tmp_path / "loop.png").symlink_to("loop.png")
     for read in (read_image, read_labels):
         assert refused(read, tmp_path) == (faults.UNREADABLE, "it is a folder")
-        assert refused(read, tmp_path / "pipe.png") == (faults.UNREADABLE, "it is no plain file")
+        assert refused(read, tmp_path / "pipe.png") == (faults.UNREADABLE, "it is not a plain file")
         assert refused(read, tmp_path / "nowhere.png") == (faults.MISSING, "")
         assert refused(read, tmp_path / "loop.png") == (faults.UNREADABLE, "Too many levels of symbolic links")
         assert refused(read, tmp_path / ("a" * 300)) == (faults.UNREADABLE, "File name too long")

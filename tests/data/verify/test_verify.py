@@ -145,7 +145,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_anything_is_read(segk
     (tmp_path / "file").touch()
     for out, message in {
         "folder": "folder: expected a file, this is a folder. Choose another name.",
-        "file/report.json": "file is no folder; nothing was written. Choose another folder.",
+        "file/report.json": "file is not a folder; nothing was written. Choose another folder.",
     }.items():
         code, _, errors = segkit("data", "verify", CAMVID, f"data.root={tmp_path}/nowhere", "--out", tmp_path / out)
         assert (code, errors.replace(f"--out {tmp_path}/", "")) == (2, f"segkit: {message}\n")

@@ -62,7 +62,7 @@ def test_grouped_upsamplings_are_compared_and_copied(caffemodel, refusal):
     assert_same_logits(source, imported(build(), path))
     assert_same_logits(source, imported(build(upsampling="learned"), path))
     path = caffemodel([(name, kind, [2 * a for a in arrays]) for name, kind, arrays in layers])
-    assert "upscore2 is no bilinear kernel" in refusal(import_caffe, path, build())
+    assert "upscore2 is not a bilinear kernel" in refusal(import_caffe, path, build())
 
 
 def test_two_layers_of_one_name_here_are_refused(caffemodel, refusal, message):
