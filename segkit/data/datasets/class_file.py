@@ -45,7 +45,7 @@ def read_classes(path: Path) -> Classes:
         raise InputError(f"{path}: '{without[0]}' has no id and others have one; {expected}.")
     ids = [(index if id is None else id, index) for index, (_, id, _) in enumerate(classes)]
     ids += [(id, IGNORE) for _, id, _ in ignored if id is not None]
-    for values, how in ((names, "named"), ([f"id {id}" for id, _ in ids], "there")):
+    for values, how in ((names, "named"), ([f"id {id}" for id, _ in ids], "given")):
         if twice := [value for value in values if values.count(value) > 1]:
             raise InputError(f"{path}: '{twice[0]}' is {how} twice; expected it once.")
     palette = np.array([color or voc_color(index + 1) for index, (_, _, color) in enumerate(classes)], np.uint8)
