@@ -87,6 +87,7 @@ def test_a_first_run_shows_samples_weights_curves_scores_and_predictions(execute
     assert "step 4/4" in shown
 
 
+@pytest.mark.slow
 def test_decoders_are_trained_compared_and_shown_with_their_browser(execute, tmp_path):
     outputs = execute("02_compare_decoders")
     members = [f"{decoder}-seed{seed}" for decoder in ("fcn32s", "fcn8s") for seed in (0, 1)]

@@ -152,6 +152,7 @@ def test_a_run_goes_on_with_as_many_processes_only(whole, segkit, config, tmp_pa
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_stops_both_and_they_go_on_to_the_same_end(whole, config, tmp_path):
     run = tmp_path / "run"
     process = train(config, run)

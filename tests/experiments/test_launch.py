@@ -31,6 +31,7 @@ def write(tiny_config, tmp_path):
     return written
 
 
+@pytest.mark.slow
 def test_a_failing_member_stops_no_other_and_the_same_command_trains_what_is_missing(segkit, write, tmp_path):
     values = "{good: {}, bad: {optimizer: {lr: 1e+30}}, fine: {model: {decoder: segnet}}}"
     command = ("experiment", "run", write(f"axes: {{decoder: {values}}}\n"), "--runs", tmp_path / "runs", "--jobs", 2)
@@ -84,6 +85,7 @@ def stopped(command: list[str], members: list[RunDir], number: signal.Signals) -
     return process.returncode, errors
 
 
+@pytest.mark.slow
 def test_a_signal_ends_the_members_too_and_the_same_command_goes_on(write, tmp_path):
     file, runs = write("set: {training: {epochs: 25}}\naxes: {seed: [0, 1]}\n"), tmp_path / "runs"
     command = [sys.executable, "-m", "segkit", "experiment", "run", str(file), "--runs", str(runs), "--jobs", "2"]
