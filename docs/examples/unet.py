@@ -23,7 +23,7 @@ class UNet(nn.Module):
     Raises:
         InputError: if the encoder pads the image, or its maps do not halve.
     Source: Ronneberger, Fischer and Brox 2015 (arXiv:1505.04597), Figure 1. Differs: padded convolutions, bilinear
-        upsampling instead of 2x2 transposed convolutions, and the encoder is any.
+        upsampling instead of 2x2 transposed convolutions, and any encoder can be used.
     """
 
     minimum_size = 1  # pixels; the encoder may ask for more

@@ -27,6 +27,7 @@ from pydantic.errors import PydanticUserError
 from segkit.config.schema import COMPONENTS, FOLDER_NAME, PLUGINS, Package, PluginFile, Tables
 from segkit.config.signatures import options_form, show, signature_options
 from segkit.errors import InputError, nearest
+from segkit.system.files import cache_folder
 
 TRUST = "SEGKIT_TRUST_PLUGINS"  # environment variable: 1 runs the plugin files of any run folder
 
@@ -38,7 +39,7 @@ OFFERED: dict[str, tuple[str, tuple[str, ...]]] = {
     "model.decoder": ("decoders", ("stages", "num_classes")),
     "loss.function": ("losses", ("class_weights",)),
     "loss.class_weights": ("class_weights", ()),
-    "optimizer": ("optimizers", ("model", "pretrained_names")),
+    "optimizer": ("optimizers", ("model", "pretrained")),
     "schedule": ("schedules", ("optimizer", "total_steps", "steps_per_epoch")),
 }
 
@@ -296,6 +297,4 @@ def _require_trusted(file: PluginFile, run: Path) -> None:
 
 def _trust_folder() -> Path:
     """The folder with one file, named by a hash, for each plugin file that this machine has trained with."""
-    home = Path(os.path.expanduser("~"))
-    caches = os.environ.get("XDG_CACHE_HOME") or (home / ".cache" if home.is_absolute() else os.devnull)
-    return Path(os.environ.get("SEGKIT_CACHE") or Path(caches) / "segkit") / "trusted_plugins"
+    return cache_folder() / "trusted_plugins"

@@ -1,8 +1,7 @@
-"""Cached pixel counts of each class, and the class weights that follow from them."""
+"""Cached pixel counts of each class, and the class weights that follow from those of the training split."""
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from segkit.data.dataset import Dataset, PairDataset, pixels_of_classes
 from segkit.data.files.images import read_file
 from segkit.data.threads import in_threads
 from segkit.errors import InputError
-from segkit.system.files import write_text
+from segkit.system.files import cache_folder, write_text
 from segkit.tensors import RawLabels, Size
 
 COUNT_VERSION = 2
@@ -75,8 +74,7 @@ def read_label_rows(dataset: Dataset) -> Iterator[LabelRow | InputError]:
     """Yield the counts of each label map of a split in order, or the error of one that cannot be used.
 
     One thread per core reads. Every file is opened once; if the hash of its bytes is in the cache, it is not decoded.
-    The cache folder is $SEGKIT_CACHE, else $XDG_CACHE_HOME/segkit, else ~/.cache/segkit. If it cannot be written,
-    labels are counted again next time.
+    If the cache folder cannot be written, labels are counted again next time.
     """
     files, classes = dataset if isinstance(dataset, PairDataset) else None, len(dataset.class_names)
     if files is None:
@@ -84,7 +82,7 @@ def read_label_rows(dataset: Dataset) -> Iterator[LabelRow | InputError]:
     else:
         reading = (files.reader.digest_text(colors=True), files.reduction, [pair.id for pair in files.pairs])
     key = hashlib.sha256(repr((COUNT_VERSION, classes, reading)).encode()).hexdigest()
-    path = _cache_folder() / "class_counts" / f"{key}.json"
+    path = cache_folder() / "class_counts" / f"{key}.json"
     known = _stored_rows(path, classes)
 
     def read(index: int) -> tuple[str, LabelRow | InputError]:
@@ -128,15 +126,6 @@ def _stored_rows(path: Path, classes: int) -> dict[str, LabelRow]:
     if any(len(row) != classes + 3 for row in stored.values()):
         return {}
     return {key: LabelRow((row[0], row[1]), tuple(row[2:])) for key, row in stored.items()}
-
-
-def _cache_folder() -> Path:
-    if named := os.environ.get("SEGKIT_CACHE"):
-        return Path(named)
-    try:
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segkit"
-    except RuntimeError:  # no home folder, as for a user id that only a container has: keep nothing
-        return Path(os.devnull)
 
 
 class MedianFrequency:

@@ -61,8 +61,8 @@ def caffe_sgd(
         pretrained: names of parameters that came with weights.
         bias_lr_scale: lr_mult of a convolution's bias over that of its weight.
         bias_weight_decay_scale: decay_mult of a convolution's bias.
-        biases: the two scales hold for `all` convolutions, or for `scores` alone, as in FCN-AlexNet, where other
-            biases have 1 and 1.
+        biases: which biases the two scales apply to: `all`, or only those of score layers (`scores`), as in
+            FCN-AlexNet; the others then use 1.
         shift_weight_decay_scale: decay_mult of the shift of batch norm (SegNet 0, SegNet-Basic 1); its lr_mult is 1.
         pretrained_lr_scale: learning rate of pretrained layers over that of new ones.
     Source: the train prototxts of shelhamer/fcn.berkeleyvision.org and alexgkendall/SegNet-Tutorial.

@@ -18,7 +18,7 @@ from segkit.data.datasets.class_file import classes_text
 from segkit.data.verify.verify import check_and_count
 from segkit.engine.batch_norm import absorb_batch_norm
 from segkit.engine.checkpoint import BEST, Checkpoints
-from segkit.engine.device import choose_device, choose_precision, deterministic
+from segkit.engine.device import choose_device, deterministic
 from segkit.engine.distributed import ALONE, Processes
 from segkit.engine.evaluate import evaluate
 from segkit.engine.train import Plan, train
@@ -100,7 +100,6 @@ def preflight(config: RunConfig, *, restore: bool, processes: Processes) -> buil
             f"Set training.batch_size={-(-settings.batch_size // per_step) * per_step}."
         )
     device = processes.device(choose_device(settings.device))
-    choose_precision(settings.precision, device)
     layout = build.build_layout(config)
     splits = build.build_splits(config, layout)
     with progress_bar("reading labels", sum(map(len, splits.values()))) as advance:

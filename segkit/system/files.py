@@ -78,6 +78,16 @@ def write_failure(path: Path, size: int, error: Exception) -> RunError:
     )
 
 
+def cache_folder() -> Path:
+    """The folder of what is kept between runs: $SEGKIT_CACHE, else $XDG_CACHE_HOME/segkit, else ~/.cache/segkit."""
+    if named := os.environ.get("SEGKIT_CACHE"):
+        return Path(named)
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "segkit"
+    except RuntimeError:  # no home folder, as for a user id that only a container has: keep nothing
+        return Path(os.devnull)
+
+
 def megabytes(size: int) -> str:
     """Format bytes as `1,234.5 MB`."""
     return f"{size / 1e6:,.1f} MB"

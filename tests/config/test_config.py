@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from base_config import write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -10,34 +11,6 @@ from segkit.config.resolve import resolve
 from segkit.config.schema import COMPONENTS
 from segkit.config.validate import validate
 from segkit.errors import InputError
-
-BASE = """\
-name: run
-data: {name: folder, root: images}
-model:
-  encoder: plain
-  decoder: {name: fcn8s, width: 64}
-loss: {function: plain, class_weights: plain}
-optimizer:
-  name: sgd
-  lr: 1e-3
-schedule: plain
-training: {epochs: 3}
-"""
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("a.yaml").write_text(BASE)
-    return tmp_path
-
-
-def write(name: str, text: str) -> Path:
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def refusal(*overrides: str, path: str = "a.yaml") -> str:

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from base_config import write
 
 from segkit.config.ranges import Count
+from segkit.config.renamed import RENAMED_KEYS
 from segkit.config.resolve import config_hash, dump, load, resolve
 from segkit.config.schema import COMPONENTS, Component, config_values
-from segkit.config.validate import RENAMED_KEYS, validate
+from segkit.config.validate import validate
 from segkit.errors import InputError
 
 
@@ -40,33 +42,6 @@ TABLES = dict.fromkeys(COMPONENTS, {"plain": plain}) | {
     "optimizer": {"sgd": sgd},
     "model.whole": {"plain": plain, "unet": unet},
 }
-BASE = """\
-name: run
-data: {name: folder, root: images}
-model:
-  encoder: plain
-  decoder: {name: fcn8s, width: 64}
-loss: {function: plain, class_weights: plain}
-optimizer:
-  name: sgd
-  lr: 1e-3
-schedule: plain
-training: {epochs: 3}
-"""
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("a.yaml").write_text(BASE)
-    return tmp_path
-
-
-def write(name: str, text: str) -> Path:
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def run_config(*overrides: str, path: str = "a.yaml"):
