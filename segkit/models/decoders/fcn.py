@@ -117,10 +117,8 @@ class FCN16s(nn.Module):
         pool4 = stages.paths[self.pool4]
         self.to_pool4 = align(score_fr.coordinates, pool4.coordinates)
         self.to_image = align(self.to_pool4.coordinates, IMAGE)
-        intermediate, final = (
-            upsampling in ("learned", "learned_intermediate"),
-            upsampling in ("learned", "learned_final"),
-        )
+        intermediate = upsampling in ("learned", "learned_intermediate")
+        final = upsampling in ("learned", "learned_final")
         self.score_pool4 = zero_convolution(stages.channels[self.pool4], num_classes)
         self.upscore2 = _upsample(num_classes, self.to_pool4, learned=intermediate)
         self.upscore16 = _upsample(num_classes, self.to_image, learned=final)
@@ -180,10 +178,8 @@ class FCN8s(nn.Module):
         self.to_pool4 = align(score_fr.coordinates, pool4.coordinates)
         self.to_pool3 = align(self.to_pool4.coordinates, pool3.coordinates)
         self.to_image = align(self.to_pool3.coordinates, IMAGE)
-        intermediate, final = (
-            upsampling in ("learned", "learned_intermediate"),
-            upsampling in ("learned", "learned_final"),
-        )
+        intermediate = upsampling in ("learned", "learned_intermediate")
+        final = upsampling in ("learned", "learned_final")
         self.score_pool4 = zero_convolution(stages.channels[self.pool4], num_classes)
         self.upscore2 = _upsample(num_classes, self.to_pool4, learned=intermediate)
         self.score_pool3 = zero_convolution(stages.channels[self.pool3], num_classes)
