@@ -17,11 +17,8 @@ from segkit.tracking.run_dir import RunDir
 
 pytestmark = pytest.mark.slow
 OFTEN = "checkpoints.every_minutes=1e-6"
-ELSEWHERE = "segkit: Stopped because process 1 failed (see its message). Fix that and repeat the command to resume."
-LOST = (
-    "segkit: another process has ended, or does not answer: it says why itself, or it was killed (out of memory?), or its machine is lost. "
-    "The last checkpoint is whole: repeat the command, and it goes on."
-)
+ELSEWHERE = "segkit: Stopped because process 1 failed"
+LOST = "segkit: another process has ended or does not answer"
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +111,8 @@ def test_a_killed_process_ends_all_within_a_minute_and_they_go_on_to_the_same_en
     assert time.monotonic() - started < 60
     assert gone(process, pids)
     assert codes[rank] == -9
-    assert [line for line in lines if "stopping after this step" not in line] == ([LOST] if rank == 1 else [])
+    failures = [line for line in lines if "stopping after this step" not in line]
+    assert [line.startswith(LOST) for line in failures] == [True] * rank  # process 0 alone says it
     assert RunDir(run).saved_step >= 4
     _, errors = train(config, run, OFTEN, setting).communicate(timeout=300)
     assert [each for each in differences(whole(setting), run) if each != "config.yaml"] == []  # the pace of saving
@@ -171,8 +169,9 @@ def test_a_bad_image_of_one_process_is_named_once_and_once_mended_all_go_on_to_t
     run = tmp_path / "run"
     process = train(config, run, f"training.workers={workers}")
     lines, codes = ended(process)
-    assert sorted(lines)[0].startswith(f"segkit: process 1: {image}")
-    assert sorted(lines)[1:] == [ELSEWHERE]
+    elsewhere, own = sorted(lines)
+    assert elsewhere.startswith(ELSEWHERE)
+    assert own.startswith(f"segkit: process 1: {image}")
     assert codes == {0: 1, 1: 2}
     assert RunDir(run).saved_step == records(run)[-1]["step"] == 1
     image.write_bytes(content)
