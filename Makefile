@@ -5,6 +5,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+TOOLS := .venv/.tools
 DEMO := fcn32s fcn8s segnet
 
 .PHONY: demo test test-slow check docs clean
@@ -15,29 +16,34 @@ demo: $(READY)
 	@$(BIN)/segkit compare $(DEMO:%=runs/demo/%) --out runs/demo
 
 # a worker per core, a thread per worker
-test: $(READY)
+test: $(TOOLS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" -n auto --dist loadfile
 
-test-slow: $(READY)
+test-slow: $(TOOLS)
 	$(BIN)/python -m pytest -q -m slow
 
-check: $(READY)
+check: $(TOOLS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-docs: $(READY)
+docs: $(TOOLS)
 	$(BIN)/mkdocs build --quiet --strict
 	@echo "open site/index.html"
 
-# the lock first, then segkit as it is here
-$(READY): requirements.txt requirements-dev.txt pyproject.toml
+# The lock first, then segkit as it is here. Modules are compiled when they are first imported: most never are.
+$(READY): requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "segkit needs Python 3.11 or newer; set PYTHON=python3.12 or the like"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --no-deps -e .
+	$(BIN)/python -m pip install --quiet --no-compile -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-compile --no-deps -e .
 	@touch $(READY)
+
+# what tests, checks and docs need besides
+$(TOOLS): $(READY) requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-compile -r requirements.txt -r requirements-dev.txt
+	@touch $(TOOLS)
 
 clean:
 	rm -rf .venv site runs/demo .pytest_cache .ruff_cache .hypothesis
