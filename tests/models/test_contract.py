@@ -206,7 +206,7 @@ def test_a_padding_of_one_pixel_more_than_needed_is_refused_where_nothing_is_cro
         DECODERS["segnet"](encoder.stages, K)
 
 
-@pytest.mark.parametrize(("variant", "decoder", "expected"), misfits())
+@pytest.mark.parametrize(("variant", "decoder", "expected"), [*misfits()])
 def test_a_decoder_that_does_not_fit_its_encoder_is_refused(variant, decoder, expected):
     with pytest.raises(InputError, match=re.escape(expected)):
         build((variant, decoder, {}))

@@ -25,13 +25,14 @@ IMAGENET = {"input_space": "RGB", "input_range": [0, 1], "mean": [0.485, 0.456, 
 @pytest.mark.parametrize("architecture", get_args(Architecture))
 def test_every_architecture_gives_float32_logits_at_image_size_and_trains_in_bfloat16(architecture):
     model = smp_model(K, architecture=architecture, encoder=SMALL)
-    for size in ((model.minimum_size,) * 2, (121, 150)):
+    odd = (max(model.minimum_size, 33), max(model.minimum_size, 40) + 1)
+    for size in ((model.minimum_size,) * 2, odd):
         with torch.inference_mode():
             logits = model.eval()(torch.randn(1, 3, *size))
         assert logits.shape == (1, K, *size)
         assert torch.isfinite(logits).all()
     with torch.autocast("cpu", torch.bfloat16):
-        logits = model.train()(torch.randn(2, 3, 121, 150))
+        logits = model.train()(torch.randn(2, 3, *odd))
     assert logits.dtype == torch.float32
     logits.square().mean().backward()
     gradients = {name: p.grad for name, p in model.named_parameters()}
@@ -87,20 +88,21 @@ ALL = (0, 1, 2, 3, 4)
 @pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")  # of smp, where an encoder lacks stride 2
 def test_a_decoder_states_the_stages_that_its_logits_depend_on_and_only_these_are_kept(architecture, options, read):
     torch.manual_seed(0)
+    size = (128, 128) if architecture == "PAN" else (64, 64)
     encoder = options.get("encoder", SMALL)
     model = smp_model(K, architecture=architecture, **({"encoder": encoder} | options)).eval()
     with torch.inference_mode():
-        maps = model.encoder(torch.randn(1, 3, 128, 128), Needs(pooled=frozenset(ALL))).pooled
-        logits = model.decoder(Features((128, 128), maps))
-        alone = model.decoder(Features((128, 128), {stage: maps[stage] for stage in read}))
-        changed = {stage: Features((128, 128), maps | {stage: torch.randn_like(maps[stage])}) for stage in maps}
+        maps = model.encoder(torch.randn(1, 3, *size), Needs(pooled=frozenset(ALL))).pooled
+        logits = model.decoder(Features(size, maps))
+        alone = model.decoder(Features(size, {stage: maps[stage] for stage in read}))
+        changed = {stage: Features(size, maps | {stage: torch.randn_like(maps[stage])}) for stage in maps}
         used = {stage for stage, other in changed.items() if not torch.equal(model.decoder(other), logits)}
     assert used == set(read) == model.needs.pooled
     assert torch.equal(alone, logits)
     levels = [level for level, channels in enumerate(CHANNELS[encoder], start=1) if channels]
     kept = [levels[stage] for stage in read if stage != len(maps) - 1]  # without the deepest
-    values = sum(CHANNELS[encoder][level - 1] * (128 // 2**level) ** 2 for level in kept)
-    assert count(architecture, model, (128, 128)).kept_bytes == 4 * values
+    values = sum(CHANNELS[encoder][level - 1] * (size[0] // 2**level) ** 2 for level in kept)
+    assert count(architecture, model, size).kept_bytes == 4 * values
 
 
 def test_models_of_one_seed_start_from_the_same_encoder():
