@@ -1,11 +1,11 @@
 """Scores of one confusion matrix as published systems compute them: they differ in classes without labelled pixels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segkit.metrics.confusion import scores
+from segkit.metrics.confusion import Scores, scores
 
 NAN = float("nan")
 
@@ -38,25 +38,11 @@ CONVENTIONS: Mapping[str, Convention] = {
 }
 
 
-@dataclass(frozen=True)
-class ConventionScores:
-    """Scores in 0..1 under one convention; NaN where the system reports none or its mean is undefined.
+def convention_scores(matrix: np.ndarray, convention: Convention) -> Scores:
+    """Return the scores of an int64 confusion matrix [K, K] (rows = label, no void) with the means of one system.
 
-    Attributes:
-        global_accuracy: correct pixels / valid pixels; the same under every convention.
-        class_average_accuracy: mean of correct / labelled pixels.
-        mean_iou: mean IoU.
-        classes_averaged: number of classes in `mean_iou`.
+    A mean is NaN where the system reports none, or where it is undefined.
     """
-
-    global_accuracy: float
-    class_average_accuracy: float
-    mean_iou: float
-    classes_averaged: int
-
-
-def convention_scores(matrix: np.ndarray, convention: Convention) -> ConventionScores:
-    """Return the scores of an int64 confusion matrix [K, K] (rows = label, no void) as one system computes them."""
     ours, labelled, predicted = scores(matrix), matrix.sum(1) > 0, matrix.sum(0) > 0
     iou = [
         value if in_labels else convention.iou_only_predicted if in_predictions else convention.iou_nowhere
@@ -68,7 +54,7 @@ def convention_scores(matrix: np.ndarray, convention: Convention) -> ConventionS
     ]
     averaged = [value for value in iou if value is not None]
     class_average = _mean([a for a in accuracy if a is not None]) if convention.has_class_average else NAN
-    return ConventionScores(ours.global_accuracy, class_average, _mean(averaged), len(averaged))
+    return replace(ours, class_average_accuracy=class_average, mean_iou=_mean(averaged), classes_averaged=len(averaged))
 
 
 def _mean(values: Sequence[float]) -> float:

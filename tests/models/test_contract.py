@@ -21,56 +21,41 @@ from segkit.testing import check_decoder
 
 K = 5
 SMALL = {"head_width": 16}  # by name of the argument, wherever it occurs
-VARIANTS = {
-    "vgg16": ("vgg16", {"width": 1 / 16}),
-    "vgg16_bn": ("vgg16", {"width": 1 / 16, "batch_norm": True}),
-    "vgg16_caffe": ("vgg16", {"width": 1 / 16, "batch_norm": "caffe", "dropout": 0.5}),
-    "vgg16_pad100": ("vgg16", {"width": 1 / 16, "padding": 100}),
-    "alexnet": ("alexnet", {"width": 1 / 8}),
-    "googlenet": ("googlenet", {"width": 1 / 4, "padding": 100}),
-    "segnet_basic": ("segnet_basic", {"width": 1 / 8, "dropout": 0.5}),
-    "smp": ("smp", {"encoder": "tu-test_efficientnet"}),
-    "smp_patches": ("smp", {"encoder": "tu-test_convnext"}),
-}
-WHOLE = {name: {"architecture": name, "encoder": "tu-test_efficientnet"} for name in ("Unet", "FPN")}
 FCN = {"fcn32s", "fcn16s", "fcn8s"}
 SEGNET = {"segnet", *(name for name in DECODERS if name.startswith("segnet_basic"))}
 OF_ONE_WIDTH = {
-    "segnet_basic_encoder_addition",
-    "segnet_basic_single_channel",
-    "fcn_basic_no_dim_reduction",
+    "segnet_basic_encoder_addition", "segnet_basic_single_channel", "fcn_basic_no_dim_reduction",
     "fcn_basic_no_addition_no_dim_reduction",
+}  # fmt: skip
+VARIANTS = {  # encoder, its options, and the decoders that fit
+    "vgg16": ("vgg16", {"width": 1 / 16}, set(DECODERS) - OF_ONE_WIDTH),
+    "vgg16_bn": ("vgg16", {"width": 1 / 16, "batch_norm": True}, set(DECODERS) - OF_ONE_WIDTH),
+    "vgg16_caffe": ("vgg16", {"width": 1 / 16, "batch_norm": "caffe", "dropout": 0.5}, {"segnet"}),
+    "vgg16_pad100": ("vgg16", {"width": 1 / 16, "padding": 100}, FCN),
+    "alexnet": ("alexnet", {"width": 1 / 8}, FCN),
+    "googlenet": ("googlenet", {"width": 1 / 8, "padding": 100}, FCN),
+    "segnet_basic": ("segnet_basic", {"width": 1 / 8, "dropout": 0.5}, set(DECODERS)),
+    "smp": ("smp", {"encoder": "tu-test_efficientnet"}, FCN),
+    "smp_patches": ("smp", {"encoder": "tu-test_convnext"}, {"fcn8s"}),
 }
-FITTING = {
-    "vgg16": set(DECODERS) - OF_ONE_WIDTH,
-    "vgg16_bn": set(DECODERS) - OF_ONE_WIDTH,
-    "vgg16_caffe": {"segnet"},
-    "vgg16_pad100": FCN,
-    "alexnet": FCN,
-    "googlenet": FCN,
-    "segnet_basic": set(DECODERS),
-    "smp": FCN,
-    "smp_patches": {"fcn8s"},
-}
+WHOLE = {name: {"architecture": name, "encoder": "tu-test_efficientnet"} for name in ("Unet", "FPN")}
 PADDED = {"vgg16_pad100", "alexnet", "googlenet"}  # by enough for fc6 without padding
 
 
 def choices(row, variant):
-    """One set of options for each value of each `Literal` argument on plain VGG16, the released geometry on encoders
-    that pad."""
+    """A set of options for each value of each `Literal` on plain VGG16; the released geometry on encoders that pad."""
     parameters = inspect.signature(row).parameters
     small = {name: value for name, value in SMALL.items() if name in parameters}
     if variant != "vgg16":
         return [{**small, "head_padding": "none"} if variant in PADDED else small]
     literal = {name: get_args(p.annotation) for name, p in parameters.items() if get_origin(p.annotation) is Literal}
-    return [{**small, name: value} for name, values in literal.items() for value in values if value != "none"] or [
-        small
-    ]
+    each = [{**small, name: value} for name, values in literal.items() for value in values if value != "none"]
+    return each or [small]
 
 
 def every_model():
-    for variant in VARIANTS:
-        for name in sorted(FITTING[variant]):
+    for variant, (_, _, fitting) in VARIANTS.items():
+        for name in sorted(fitting):
             for options in choices(DECODERS[name], variant):
                 words = [variant, name, *(str(v) for k, v in options.items() if k not in SMALL)]
                 yield pytest.param((variant, name, options), id="-".join(words))
@@ -85,7 +70,7 @@ def build(recipe, seed=0):
     if variant == "whole":
         model = WHOLE_MODELS[decoder](K, **options)
     else:
-        row, encoder_options = VARIANTS[variant]
+        row, encoder_options, _ = VARIANTS[variant]
         encoder = ENCODERS[row](**encoder_options)
         model = Segmenter(encoder, DECODERS[decoder](encoder.stages, K, **options))
     for layer in model.modules():
@@ -112,14 +97,14 @@ def model(recipe):
 
 
 def test_every_encoder_of_the_table_has_a_small_variant_here():
-    assert {row for row, _ in VARIANTS.values()} == set(ENCODERS)
+    assert {row for row, _, _ in VARIANTS.values()} == set(ENCODERS)
 
 
 def test_every_decoder_keeps_the_contract_that_outsiders_are_checked_by(recipe):
     variant, decoder, options = recipe
     if variant == "whole":
         pytest.skip("whole models have tests of their own in test_smp.py")
-    row, encoder_options = VARIANTS[variant]
+    row, encoder_options, _ = VARIANTS[variant]
     torch.manual_seed(0)
     check_decoder(DECODERS[decoder], num_classes=K, options=options, encoder=ENCODERS[row](**encoder_options))
 
@@ -161,8 +146,7 @@ def test_evaluation_changes_no_state_and_the_memory_format_does_not_matter(model
 
 
 def trained_and_scored(recipe):
-    """Weights after a step of training and batch-norm statistics, a confusion matrix, and logits, all from the same
-    seed."""
+    """Weights after a step of training and batch-norm statistics, a confusion matrix, and logits, of one seed."""
     model, image = build(recipe), images(33, 64, batch=2)
     labels = torch.randint(K, (2, 33, 64), generator=torch.Generator().manual_seed(0))
     labels[:, :9] = IGNORE

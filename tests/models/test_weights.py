@@ -75,9 +75,10 @@ def test_a_torchscript_program_is_refused(tmp_path, refusal):
     assert "TorchScript program" in refusal(read_weights, tmp_path / "w.pt")
 
 
-@pytest.mark.parametrize(
-    "content", [[torch.zeros(1)], {"model": {"a": torch.zeros(1)}}, {0: torch.zeros(1)}, {"epoch": 3}]
-)
+ONE = torch.zeros(1)
+
+
+@pytest.mark.parametrize("content", [[ONE], {"model": {"a": ONE}}, {0: ONE}, {"epoch": 3}, {"a": ONE.to_sparse()}])
 def test_anything_but_a_mapping_from_names_to_tensors_is_refused(tmp_path, refusal, content, message):
     torch.save(content, tmp_path / "w.pt")
     message(refusal(read_weights, tmp_path / "w.pt"), tmp_path / "w.pt")

@@ -118,6 +118,7 @@ def import_caffe(path: Path, model: Segmenter, *, backbone_only: bool = False) -
         except _Misfit as misfit:
             problems.append(str(misfit))
 
+    # Of what is missing or left over, backbones and classifiers explain some.
     untrained = [n for n in missing if n.startswith("decoder.") or isinstance(modules[n], nn.BatchNorm2d)]
     required = [n for n in missing if not (backbone_only and n in untrained)]
     left_over = []

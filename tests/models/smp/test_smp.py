@@ -19,12 +19,13 @@ from segkit.models.smp.model import Architecture, smp_model
 
 SMALL = "tu-test_efficientnet"
 K = 5
+NARROW = {"decoder_channels": 32}  # for UPerNet, whose decoder is slow
 IMAGENET = {"input_space": "RGB", "input_range": [0, 1], "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
 
 
 @pytest.mark.parametrize("architecture", get_args(Architecture))
 def test_every_architecture_gives_float32_logits_at_image_size_and_trains_in_bfloat16(architecture):
-    model = smp_model(K, architecture=architecture, encoder=SMALL)
+    model = smp_model(K, architecture=architecture, encoder=SMALL, **(NARROW if architecture == "UPerNet" else {}))
     odd = (max(model.minimum_size, 33), max(model.minimum_size, 40) + 1)
     for size in ((model.minimum_size,) * 2, odd):
         with torch.inference_mode():
@@ -72,16 +73,13 @@ ALL = (0, 1, 2, 3, 4)
         ("Segformer", {"encoder": "tu-test_convnext"}, (0, 1, 2, 3)),  # its first map has stride 4
         ("FPN", {}, (1, 2, 3, 4)),
         ("FPN", {"encoder": "tu-test_convnext"}, (0, 1, 2, 3)),
-        ("UPerNet", {}, (1, 2, 3, 4)),
-        ("UPerNet", {"depth": 4}, (1, 2, 3)),
+        ("UPerNet", NARROW, (1, 2, 3, 4)),
         ("PAN", {}, (1, 2, 3, 4)),
         ("PAN", {"depth": 3}, (1, 2)),
         ("PSPNet", {}, (2,)),
         ("PSPNet", {"depth": 5}, (4,)),
         ("DeepLabV3", {}, (4,)),
-        ("DeepLabV3", {"depth": 3}, (2,)),
         ("DeepLabV3Plus", {}, (1, 4)),
-        ("DeepLabV3Plus", {"depth": 4}, (1, 3)),
         ("DeepLabV3Plus", {"encoder": "tu-test_convnext"}, (0, 3)),
     ],
 )
