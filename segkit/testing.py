@@ -10,20 +10,20 @@ Each check builds the component small, runs it on random images on the CPU, and 
 that says what is wrong and what is expected. They leave torch's random generator unchanged.
 """
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from segkit.config.signatures import signature_options
+from segkit.config.plugins import require_constructor
 from segkit.errors import InputError
 from segkit.models.encoders.vgg import VGG16
-from segkit.models.features import Features, Needs, Normalization, Stages
-from segkit.models.segmenter import Segmenter
+from segkit.models.features import Features, Needs, Stages
+from segkit.models.segmenter import Encoder, Segmenter, require_attributes
 from segkit.tensors import IGNORE, AuxiliaryLogits
 
 SIZES = ((64, 96), (65, 97))  # (height, width) of images, pixels: even and odd
@@ -54,8 +54,7 @@ def check_decoder(
     Raises:
         AssertionError: at the first breach.
     """
-    title = _check_signature(constructor, ("stages", "num_classes"))
-    with torch.random.fork_rng(devices=[]), _breaches(title):
+    with _checking(constructor, "model.decoder") as title:
         base = encoder or VGG16(width=1 / 16)
 
         def build(seed: int) -> Segmenter:
@@ -68,9 +67,7 @@ def check_decoder(
             return model
 
         model = build(0).eval()
-        smallest = (model.minimum_size, model.minimum_size)
-        for height, width in (*SIZES, smallest):
-            size = (max(height, smallest[0]), max(width, smallest[1]))
+        for size in _sizes(model.minimum_size):
             images = torch.randn(2, 3, *size)
             with torch.no_grad():
                 logits, alone = model(images), model(images[:1])
@@ -84,34 +81,29 @@ def check_decoder(
             )
         _check_needs(model, title)
 
-        images = torch.randn(2, 3, *(max(pixels, model.minimum_size) for pixels in SIZES[1]))
         model.train()
-        _pull(model(images))
-        for name, parameter in model.decoder.named_parameters():
-            assert parameter.grad is not None, (
-                f"parameter {name} of {title} receives no gradient; expected one for every parameter. "
-                "Use it in forward, register it as a buffer, or remove it."
-            )
-            _require_finite(parameter.grad, f"gradient of parameter {name} of {title}")
-            assert parameter.ndim < 2 or parameter.grad.any(), (  # a bias before batch norm has a gradient of 0
-                f"the gradient of parameter {name} of {title} is 0 everywhere; expected it to change the logits."
-            )
-        model.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = model(images)
-        _require_finite(logits, f"logits of {title} under bfloat16 autocast")
-        _pull(logits)
-        for name, parameter in model.decoder.named_parameters():
-            assert parameter.grad is not None
-            _require_finite(parameter.grad, f"gradient of parameter {name} of {title} under bfloat16 autocast")
+        images = torch.randn(2, 3, *_sizes(model.minimum_size)[1])
+        for dtype in (torch.float32, torch.bfloat16):
+            model.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+                logits = model(images)
+            every = (logits.logits, *logits.auxiliary) if isinstance(logits, AuxiliaryLogits) else (logits,)
+            _require_finite(every[0], f"logits of {title} in {dtype}")
+            torch.stack([(each * torch.randn_like(each)).mean() for each in every]).sum().backward()
+            for name, parameter in model.decoder.named_parameters():
+                assert parameter.grad is not None, (
+                    f"parameter {name} of {title} receives no gradient; expected one for every parameter. "
+                    "Use it in forward, register it as a buffer, or remove it."
+                )
+                _require_finite(parameter.grad, f"gradient of parameter {name} of {title} in {dtype}")
+                assert parameter.ndim < 2 or parameter.grad.any(), (  # a bias before batch norm has a gradient of 0
+                    f"the gradient of parameter {name} of {title} is 0 everywhere; expected it to change the logits."
+                )
 
         other = build(1).eval()
         other.load_state_dict(model.eval().state_dict())
         with torch.no_grad():
-            assert torch.equal(other(images), model(images)), (
-                f"a second {title} with the state dict of the first gives other logits; expected equal ones. "
-                "Register every tensor that training changes as a parameter or buffer."
-            )
+            _require_same(other(images), model(images), title)
 
 
 def check_encoder(constructor: Callable[..., nn.Module], *, options: Mapping[str, object] = {}) -> None:
@@ -130,39 +122,26 @@ def check_encoder(constructor: Callable[..., nn.Module], *, options: Mapping[str
     Raises:
         AssertionError: at the first breach.
     """
-    title = _check_signature(constructor, ("restore",))
-    with torch.random.fork_rng(devices=[]), _breaches(title):
+    with _checking(constructor, "model.encoder") as title, torch.no_grad():
         encoder = constructor(False, **options).eval()
-        for name, kind in (("stages", Stages), ("normalization", Normalization), ("pretrained_names", frozenset)):
-            assert isinstance(getattr(encoder, name, None), kind), (
-                f"{title} has no attribute {name} of type {kind.__name__}; expected one. Set it in __init__."
-            )
+        require_attributes(encoder, Encoder)
         stages: Any = encoder.stages
-        smallest = stages.paths[-1].minimum_size
-        every = frozenset(range(len(stages.channels)))
-        all_needs = Needs(
-            pooled=every,
-            indices=every if stages.has_indices else frozenset(),
-            unpooled=every if stages.has_unpooled else frozenset(),
-        )
-        for height, width in (*SIZES, (smallest, smallest)):
-            size = (max(height, smallest), max(width, smallest))
-            with torch.no_grad():
-                features = encoder(torch.randn(2, 3, *size), all_needs)
-            _check_features(features, all_needs, stages, size, title)
-        images, one = torch.randn(2, 3, max(65, smallest), max(97, smallest)), Needs(pooled=frozenset({max(every)}))
+        deepest = len(stages.channels) - 1
+        every, none = frozenset(range(deepest + 1)), frozenset()
+        needs = Needs(every, every if stages.has_indices else none, every if stages.has_unpooled else none)
+        sizes = _sizes(stages.paths[-1].minimum_size)
+        for size in sizes:
+            _check_features(encoder(torch.randn(2, 3, *size), needs), needs, stages, size, title)
+
+        images, needs = torch.randn(2, 3, *sizes[1]), Needs(pooled=frozenset({deepest}))
         other = constructor(True, **options).eval()
         other.load_state_dict(encoder.state_dict())
-        with torch.no_grad():
-            features = encoder(images, one)
-            _check_features(features, one, stages, tuple(images.shape[-2:]), title)
-            assert torch.equal(features.pooled[max(every)], other(images, one).pooled[max(every)]), (
-                f"a second {title} with the state dict of the first gives other maps; expected equal ones. "
-                "Register every tensor that training changes as a parameter or buffer."
-            )
-            with torch.autocast("cpu", torch.bfloat16):
-                features = encoder(images, one)
-        _require_finite(features.pooled[max(every)], f"deepest map of {title} under bfloat16 autocast")
+        features = encoder(images, needs)
+        _check_features(features, needs, stages, sizes[1], title)
+        _require_same(other(images, needs).pooled[deepest], features.pooled[deepest], title)
+        with torch.autocast("cpu", torch.bfloat16):
+            features = encoder(images, needs)
+        _require_finite(features.pooled[deepest], f"deepest map of {title} under bfloat16 autocast")
 
 
 def check_loss(loss: Any, *, num_classes: int = 5) -> None:
@@ -230,33 +209,19 @@ def check_loss(loss: Any, *, num_classes: int = 5) -> None:
         whole = (totals / normalizers).sum()
         assert torch.allclose(whole, value, rtol=1e-4), (
             f"{title} is exact, yet a batch cut into micro-batches has the value {float(whole):g} and the whole "
-            f"{float(value):g}; "
-            "expected equal values. Set exact = False, or make total and normalizer sums over pixels or images."
+            f"{float(value):g}; expected equal values. Set exact = False, or make total and normalizer sums over pixels "
+            "or images."
         )
 
 
-def _check_signature(constructor: Callable[..., nn.Module], positional: tuple[str, ...]) -> str:
-    """Check that all options are keyword-only and typed, and return the constructor's name."""
-    title = getattr(constructor, "__name__", str(constructor))
-    expected = f"{title}({', '.join(positional)}, *, OPTION: TYPE = DEFAULT)"
-    parameters = inspect.signature(constructor).parameters.values()
-    names = [p.name for p in parameters if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
-    assert len(names) == len(positional), (
-        f"{title} takes ({', '.join(names)}) by position; expected {expected}. "
-        "Make every option keyword-only, so that a config can set it."
-    )
-    try:
-        signature_options(constructor)
-    except TypeError as error:
-        raise AssertionError(f"{error}; expected {expected}.") from None
-    return title
-
-
 @contextmanager
-def _breaches(title: str) -> Iterator[None]:
-    """Turn errors of a model's parts into AssertionErrors."""
+def _checking(constructor: Callable[..., nn.Module], place: str) -> Iterator[str]:
+    """Check a constructor's options and give its name; errors of a model's parts become AssertionErrors."""
+    title = getattr(constructor, "__name__", str(constructor))
     try:
-        yield
+        require_constructor(constructor, place, title)
+        with torch.random.fork_rng(devices=[]):
+            yield title
     except InputError as error:
         raise AssertionError(str(error)) from error
     except KeyError as error:
@@ -266,27 +231,30 @@ def _breaches(title: str) -> Iterator[None]:
         ) from error
 
 
+def _sizes(minimum: int) -> list[tuple[int, int]]:
+    """(height, width) of the images to try, the smallest last."""
+    return [(max(height, minimum), max(width, minimum)) for height, width in (*SIZES, (minimum, minimum))]
+
+
 def _check_needs(model: Segmenter, title: str) -> None:
     """Check that the decoder cannot do without any map that it needs."""
-    images = torch.randn(1, 3, *(max(pixels, model.minimum_size) for pixels in SIZES[0]))
     with torch.no_grad():
-        features = model.encoder(images, model.needs)
+        features = model.encoder(torch.randn(1, 3, *_sizes(model.minimum_size)[0]), model.needs)
         logits = model.decoder(features)
         for kind in KINDS:
             for stage in sorted(getattr(model.needs, kind)):
                 without = {key: value for key, value in getattr(features, kind).items() if key != stage}
                 try:
-                    unused = torch.equal(model.decoder(Features(**{**vars(features), kind: without})), logits)
+                    unused = torch.equal(model.decoder(replace(features, **{kind: without})), logits)
                 except Exception:  # it misses the map, as it should
                     unused = False
                 assert not unused, (
-                    f"{title} lists stage {stage} in needs.{kind} and does not use it; expected needs to name "
-                    "only what "
-                    "it uses, since the encoder keeps those maps in memory. Remove it."
+                    f"{title} lists stage {stage} in needs.{kind} and does not use it; expected needs to name only "
+                    "what it uses, since the encoder keeps those maps in memory. Remove it."
                 )
 
 
-def _check_features(features: Features, needs: Needs, stages: Stages, size: tuple[int, ...], title: str) -> None:
+def _check_features(features: Features, needs: Needs, stages: Stages, size: tuple[int, int], title: str) -> None:
     """Check that the maps are those that are needed, with the shapes that the encoder states."""
     image = "x".join(map(str, size))
     for kind in KINDS:
@@ -315,12 +283,12 @@ def _check_features(features: Features, needs: Needs, stages: Stages, size: tupl
                 _require_finite(x, f"{kind}[{stage}] of {title} for images of {image}")
 
 
-def _require_finite(x: Tensor | AuxiliaryLogits, what: str) -> None:
-    x = x.logits if isinstance(x, AuxiliaryLogits) else x
+def _require_finite(x: Tensor, what: str) -> None:
     assert bool(torch.isfinite(x).all()), f"{what}: NaN or Inf; expected finite numbers."
 
 
-def _pull(logits: Tensor | AuxiliaryLogits) -> None:
-    """Backpropagate a random weighted mean of all logits."""
-    every = (logits.logits, *logits.auxiliary) if isinstance(logits, AuxiliaryLogits) else (logits,)
-    torch.stack([(each * torch.randn_like(each)).mean() for each in every]).sum().backward()
+def _require_same(restored: Tensor, original: Tensor, title: str) -> None:
+    assert torch.equal(restored, original), (
+        f"a second {title} with the state dict of the first gives another output; expected equal ones. "
+        "Register every tensor that training changes as a parameter or buffer."
+    )

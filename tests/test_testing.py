@@ -68,7 +68,7 @@ def test_a_decoder_that_keeps_the_contract_passes_and_no_random_number_is_drawn(
         ("batch statistics", "scores an image of 64x96 differently in a batch of 2 and alone"),
         ("unused parameter", "parameter spare.weight of Plain receives no gradient"),
         ("no gradient", "the gradient of parameter skip.weight of Plain is 0 everywhere"),
-        ("hidden state", "a second Plain with the state dict of the first gives other logits"),
+        ("hidden state", "a second Plain with the state dict of the first gives another output"),
     ],
 )
 def test_a_breach_is_named(fault, sentence):
@@ -91,7 +91,7 @@ def with_hidden_options(stages, num_classes, **options):
 @pytest.mark.parametrize(
     ("constructor", "sentence"),
     [
-        (with_positional_option, r"takes \(stages, num_classes, width\) by position"),
+        (with_positional_option, r"takes \(stages, num_classes, width\) before its options"),
         (with_untyped_option, "option 'width' has no type"),
         (with_hidden_options, r"takes \*\*options"),
     ],

@@ -3,16 +3,16 @@
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from segkit.losses.loss import TINY, batch_loss, count_labelled, with_auxiliary
-from segkit.tensors import IGNORE, AuxiliaryLogits, Labels, Logits
+from segkit.losses.loss import TINY, WeightedLoss
+from segkit.tensors import IGNORE, Labels, Logits
 
 Normalizer = Literal["valid_pixels", "weight_sum", "batch", "image_means"]
 
 
-class CrossEntropy(nn.Module):
+class CrossEntropy(WeightedLoss):
     """Sum over valid pixels of weight[label] x -log softmax(logits)[label], divided by a normalizer.
 
     Args:
@@ -29,21 +29,15 @@ class CrossEntropy(nn.Module):
     exact = True
 
     def __init__(self, class_weights: Tensor | None, *, normalizer: Normalizer = "valid_pixels"):
-        super().__init__()
+        super().__init__(class_weights)
         self.kind = normalizer
-        self.class_weights: Tensor | None
-        self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def total(self, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
-        """Return the weighted sum over valid pixels (`image_means`: over image means), a scalar, float32."""
-
-        def of_pixels(logits: Logits) -> Tensor:
-            pixels = F.cross_entropy(logits, labels, weight=self.class_weights, ignore_index=IGNORE, reduction="none")
-            if self.kind == "image_means":
-                return (pixels.sum((1, 2)) / (labels != IGNORE).sum((1, 2)).clamp(min=1)).sum()
-            return pixels.sum()
-
-        return with_auxiliary(of_pixels, logits)
+    def total_of(self, logits: Logits, labels: Labels) -> Tensor:
+        """Return the weighted sum over valid pixels (`image_means`: over image means), a scalar."""
+        pixels = F.cross_entropy(logits, labels, weight=self.class_weights, ignore_index=IGNORE, reduction="none")
+        if self.kind == "image_means":
+            return (pixels.sum((1, 2)) / (labels != IGNORE).sum((1, 2)).clamp(min=1)).sum()
+        return pixels.sum()
 
     def normalizer(self, labels: Labels) -> Tensor:
         """Return the divisor of `total`, a scalar > 0."""
@@ -51,8 +45,4 @@ class CrossEntropy(nn.Module):
             return torch.tensor(float(len(labels)), device=labels.device)
         if self.kind == "weight_sum" and self.class_weights is not None:
             return self.class_weights[labels[labels != IGNORE]].sum().clamp(min=TINY)
-        return count_labelled(labels)
-
-    def forward(self, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
-        """Return the loss of one batch, a scalar."""
-        return batch_loss(self, logits, labels)
+        return super().normalizer(labels)

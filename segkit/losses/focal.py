@@ -1,15 +1,15 @@
 """Focal loss: cross-entropy that fades at pixels that the network is already sure of."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from segkit.config.ranges import NotNegative
-from segkit.losses.loss import TINY, batch_loss, count_labelled, pixel_weights, with_auxiliary
-from segkit.tensors import IGNORE, AuxiliaryLogits, Labels, Logits
+from segkit.losses.loss import TINY, WeightedLoss, pixel_weights
+from segkit.tensors import IGNORE, Labels, Logits
 
 
-class Focal(nn.Module):
+class Focal(WeightedLoss):
     """Mean over valid pixels of weight[label] x (1 - p) ^ gamma x -log p, where p is the label's softmax probability.
 
     Args:
@@ -23,26 +23,12 @@ class Focal(nn.Module):
     exact = True
 
     def __init__(self, class_weights: Tensor | None, *, gamma: NotNegative = 2.0):
-        super().__init__()
+        super().__init__(class_weights)
         self.gamma = gamma
-        self.class_weights: Tensor | None
-        self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def total(self, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
-        """Return the weighted sum over valid pixels, a scalar, float32."""
-
-        def of_pixels(logits: Logits) -> Tensor:
-            log_loss = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
-            doubt = -torch.expm1(-log_loss)  # 1 - p, also where p is almost 1
-            focus = doubt.clamp(min=TINY) ** self.gamma  # the slope of 0 ^ gamma is infinite for gamma < 1
-            return (focus * log_loss * pixel_weights(labels, self.class_weights)).sum()
-
-        return with_auxiliary(of_pixels, logits)
-
-    def normalizer(self, labels: Labels) -> Tensor:
-        """Return the number of valid pixels."""
-        return count_labelled(labels)
-
-    def forward(self, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
-        """Return the loss of one batch, a scalar."""
-        return batch_loss(self, logits, labels)
+    def total_of(self, logits: Logits, labels: Labels) -> Tensor:
+        """Return the weighted sum over valid pixels, a scalar."""
+        log_loss = F.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="none")
+        doubt = -torch.expm1(-log_loss)  # 1 - p, also where p is almost 1
+        focus = doubt.clamp(min=TINY) ** self.gamma  # the slope of 0 ^ gamma is infinite for gamma < 1
+        return (focus * log_loss * pixel_weights(labels, self.class_weights)).sum()

@@ -1,10 +1,10 @@
-"""Contract between a loss and the training loop, and functions that losses share."""
+"""Contract between a loss and the training loop, and what losses share."""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from segkit.tensors import IGNORE, AuxiliaryLogits, Labels, Logits
 
@@ -19,22 +19,12 @@ class Loss(Protocol):
     normalizer; the loss of the batch is `(sum of totals / sum of normalizers).sum()`. So a loss consists of a sum over
     pixels and a divisor that depends on the labels only:
 
-        class Brier(nn.Module):
+        class Brier(WeightedLoss):
             exact = True
 
-            def __init__(self, class_weights: Tensor | None):
-                super().__init__()
-                self.register_buffer("class_weights", class_weights, persistent=False)
-
-            def total(self, logits, labels):
-                def of_pixels(logits):
-                    difference = logits.softmax(1) - one_hot(labels, logits.shape[1]).float()
-                    return (difference.square().sum(1) * pixel_weights(labels, self.class_weights)).sum()
-
-                return with_auxiliary(of_pixels, logits)
-
-            def normalizer(self, labels):
-                return count_labelled(labels)
+            def total_of(self, logits, labels):
+                difference = logits.softmax(1) - one_hot(labels, logits.shape[1]).float()
+                return (difference.square().sum(1) * pixel_weights(labels, self.class_weights)).sum()
 
     Ignored pixels (255) change neither value nor gradient; where no pixel is labelled, the total is 0.
 
@@ -57,6 +47,37 @@ class Loss(Protocol):
     def to(self, device: torch.device) -> "Loss":
         """Move the class weights to a device; nn.Module implements it."""
         ...
+
+
+class WeightedLoss(nn.Module):
+    """A `Loss` with class weights, and with auxiliary logits counted; a subclass states `exact` and `total_of`.
+
+    Args:
+        class_weights: [K] or None for 1.
+    """
+
+    exact: bool
+
+    def __init__(self, class_weights: Tensor | None):
+        super().__init__()
+        self.class_weights: Tensor | None
+        self.register_buffer("class_weights", class_weights, persistent=False)
+
+    def total_of(self, logits: Logits, labels: Labels) -> Tensor:
+        """Return the sum to minimize of logits in float32 (or float64), a scalar."""
+        raise NotImplementedError
+
+    def total(self, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
+        """Return the sum to minimize, a scalar, float32."""
+        return with_auxiliary(lambda each: self.total_of(each, labels), logits)
+
+    def normalizer(self, labels: Labels) -> Tensor:
+        """Return the divisor of `total`: the number of labelled pixels; tiny instead of 0."""
+        return (labels != IGNORE).sum().float().clamp(min=TINY)
+
+    def forward(self, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
+        """Return the loss of one batch, a scalar."""
+        return batch_loss(self, logits, labels)
 
 
 def batch_loss(loss: Loss, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
@@ -82,8 +103,3 @@ def pixel_weights(labels: Labels, class_weights: Tensor | None) -> Tensor:
     """Return [B, H, W]: the weight of each pixel's class; 0 at ignored pixels."""
     valid = labels != IGNORE
     return valid.float() if class_weights is None else class_weights[labels.where(valid, 0)] * valid
-
-
-def count_labelled(labels: Labels) -> Tensor:
-    """Return the number of labelled pixels, a scalar; tiny instead of 0."""
-    return (labels != IGNORE).sum().float().clamp(min=TINY)

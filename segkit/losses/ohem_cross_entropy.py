@@ -4,14 +4,14 @@ from typing import Annotated
 
 import torch
 from annotated_types import Gt, Le
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from segkit.losses.loss import TINY, batch_loss, with_auxiliary
-from segkit.tensors import IGNORE, AuxiliaryLogits, Labels, Logits
+from segkit.losses.loss import TINY, WeightedLoss
+from segkit.tensors import IGNORE, Labels, Logits
 
 
-class OhemCrossEntropy(nn.Module):
+class OhemCrossEntropy(WeightedLoss):
     """Mean of weight[label] x -log softmax(logits)[label] over the pixels of each image where it is largest.
 
     Args:
@@ -26,21 +26,15 @@ class OhemCrossEntropy(nn.Module):
     exact = True
 
     def __init__(self, class_weights: Tensor | None, *, fraction: Annotated[float, Gt(0), Le(1)] = 0.15):
-        super().__init__()
+        super().__init__(class_weights)
         self.fraction = fraction
-        self.class_weights: Tensor | None
-        self.register_buffer("class_weights", class_weights, persistent=False)
 
-    def total(self, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
-        """Return the weighted sum over the hardest pixels, a scalar, float32."""
-
-        def of_pixels(logits: Logits) -> Tensor:
-            pixels = F.cross_entropy(logits, labels, weight=self.class_weights, ignore_index=IGNORE, reduction="none")
-            hardest_first = pixels.flatten(1).sort(dim=1, descending=True).values  # ignored pixels have 0 and come last
-            counts = torch.arange(hardest_first.shape[1], device=labels.device) < self.kept(labels)[:, None]
-            return hardest_first.where(counts, 0).sum()
-
-        return with_auxiliary(of_pixels, logits)
+    def total_of(self, logits: Logits, labels: Labels) -> Tensor:
+        """Return the weighted sum over the hardest pixels, a scalar."""
+        pixels = F.cross_entropy(logits, labels, weight=self.class_weights, ignore_index=IGNORE, reduction="none")
+        hardest_first = pixels.flatten(1).sort(dim=1, descending=True).values  # ignored pixels have 0 and come last
+        counts = torch.arange(hardest_first.shape[1], device=labels.device) < self.kept(labels)[:, None]
+        return hardest_first.where(counts, 0).sum()
 
     def kept(self, labels: Labels) -> Tensor:
         """Return [B]: the number of pixels of each image that count."""
@@ -50,7 +44,3 @@ class OhemCrossEntropy(nn.Module):
     def normalizer(self, labels: Labels) -> Tensor:
         """Return the number of pixels that count."""
         return self.kept(labels).sum().float().clamp(min=TINY)
-
-    def forward(self, logits: Logits | AuxiliaryLogits, labels: Labels) -> Tensor:
-        """Return the loss of one batch, a scalar."""
-        return batch_loss(self, logits, labels)

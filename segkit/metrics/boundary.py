@@ -1,11 +1,12 @@
 """Measures of how well boundaries are placed: BF, Boundary IoU, and confusion near boundaries (trimap).
 
 Each measure reduces one image to a small array of counts, and scores are functions of the stacked counts of N images.
-So a split can be streamed, and its images can be resampled later. `predicted` and `labels` are uint8 [H, W] with ids
-0..K-1. Void pixels (label 255) are never scored, and a prediction there may be any id. Distances are Euclidean, in
-pixels, between pixel centres.
+`predicted` and `labels` are uint8 [H, W] with ids 0..K-1; label 255 is void. Void pixels are never scored, and a
+prediction there may be any id. Distances are Euclidean, in pixels, between pixel centres. Maps of another form, or with
+ids out of range, raise ValueError.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -42,24 +43,16 @@ def bf_counts(
     not a boundary.
 
     Args:
-        predicted: uint8 [H, W].
-        labels: uint8 [H, W], 255 = void.
         tolerance: largest distance between two matched pixels, as a share of the image diagonal: 0.0075 is 4.5 pixels
             at 360x480.
         matching: `one_to_one`: as many pairs of a predicted and a label boundary pixel as possible, each pixel in at
-            most one pair.
-            `distance`: a pixel is matched if the other boundary has a pixel within the tolerance. Faster, and never
-            lower.
-        void: `dropped` (the default): in void, neither prediction nor label belongs to any class, so predictions there
-            cannot matter. The contour of void then bounds the classes around it in both maps, and matches for free
-            where they are predicted.
-            Source: SegNet's compute_test_results.m, which zeroes both before it counts a pixel.
-            `predicted`: the prediction stays: its boundaries in void count as wrong, and the contour of void is a
-            boundary of the labels only.
-            Source: SegNet's computeBFmeasure.m, which has no rule for void. Needed for its exact numbers.
-    Raises:
-        ValueError: if a shape or type is wrong, the shapes differ, ids are out of range, or the tolerance is negative.
-
+            most one pair. `distance`: a pixel is matched if the other boundary has a pixel within the tolerance;
+            faster, and never lower.
+        void: `dropped`: in void, neither prediction nor label belongs to any class; the contour of void bounds the
+            classes around it in both maps, and matches for free where they are predicted (SegNet's
+            compute_test_results.m zeroes both before it counts a pixel). `predicted`: boundaries that are predicted in
+            void are wrong, and the contour of void is a boundary of the labels only (SegNet's computeBFmeasure.m has no
+            rule for void).
     Source: SegNet (arXiv:1511.00561), and its computeBFmeasure.m with seg2bdry(mask, 'imageSize') and BSDS
         correspondPixels. The paper uses F1 with a tolerance of 0.75% of the diagonal, after Csurka et al. (BMVC 2013),
         who match by `distance`. The code uses the same tolerance and matches one to one. Ours is the largest matching.
@@ -69,7 +62,7 @@ def bf_counts(
     _check(predicted, labels, num_classes)
     if tolerance < 0:
         raise ValueError(f"tolerance is {tolerance}: expected a share of the diagonal, 0 or more")
-    radius = tolerance * _diagonal(labels)
+    radius = tolerance * math.hypot(*labels.shape)
     if void == "dropped":
         predicted = _without_void(predicted, labels)
     boundaries = [_boundaries(ids, num_classes, margin=int(radius)) for ids in (predicted, labels)]
@@ -93,13 +86,9 @@ def bf_of_images(counts: np.ndarray, *, variant: Variant = "code") -> np.ndarray
             scores 0, and an image without boundaries scores 0. `paper`: average the classes with a boundary in the
             labels; an image without any is NaN, to be left out. The paper says "classes present in the ground truth".
             A class that fills the image is present too, but has no boundary: even a perfect prediction would score 0.
-    Raises:
-        ValueError: if `counts` is not [N, K, 4].
     Source: `code`: computeBFmeasure.m; its comment repeats the paper's rule, its sums do not follow it. `paper`:
         SegNet, arXiv:1511.00561.
     """
-    if counts.ndim != 3 or counts.shape[2] != 4:
-        raise ValueError(f"counts are {counts.shape}: expected [images, classes, 4]")
     predicted, matched_predicted, labelled, matched_labelled = np.moveaxis(counts, 2, 0)
     precision, recall = _ratio(matched_predicted, predicted, 0.0), _ratio(matched_labelled, labelled, 0.0)
     f1 = _ratio(2 * precision * recall, precision + recall, 0.0)
@@ -123,33 +112,22 @@ def band_counts(predicted: np.ndarray, labels: np.ndarray, *, num_classes: int, 
     along them too.
 
     Args:
-        predicted: uint8 [H, W].
-        labels: uint8 [H, W], 255 = void.
         width: d as a share of the image diagonal, rounded to pixels (halves to even), and at least 1: 0.02 is 12 pixels
             at 360x480.
-    Raises:
-        ValueError: if a shape or type is wrong, the shapes differ, or ids are out of range.
-
     Source: Cheng et al. 2021 (arXiv:2103.16562), mask_to_boundary of their boundary-iou-api: d erosions by 3x3 of the
         mask in a frame of zeros, width 0.02 (0.005 for Cityscapes in their tools). Like their code, d counts rows and
         columns; the paper leaves the distance open. Theirs compares two masks of instances, ours two masks of a class,
         without void.
     """
     _check(predicted, labels, num_classes)
-    distance = max(1, round(width * _diagonal(labels)))
+    distance = max(1, round(width * math.hypot(*labels.shape)))
     of_predicted, of_labels = _inner_bands(_without_void(predicted, labels), distance), _inner_bands(labels, distance)
     both = _pixels(of_labels[of_labels == of_predicted], num_classes)
     return np.stack([both, _pixels(of_labels, num_classes) + _pixels(of_predicted, num_classes) - both], axis=1)
 
 
 def boundary_iou_of_classes(counts: np.ndarray) -> np.ndarray:
-    """Return float64 [K] in 0..1 of `band_counts` [N, K, 2] summed over images; NaN for classes that occur nowhere.
-
-    Raises:
-        ValueError: if `counts` is not [N, K, 2].
-    """
-    if counts.ndim != 3 or counts.shape[2] != 2:
-        raise ValueError(f"counts are {counts.shape}: expected [images, classes, 2]")
+    """Return float64 [K] in 0..1 of `band_counts` [N, K, 2] summed over images; NaN for classes that occur nowhere."""
     both, either = counts.sum(0).T
     return _ratio(both, either, np.nan)
 
@@ -178,12 +156,7 @@ def trimap_matrices(
     IoU.
 
     Args:
-        predictions: P arrays uint8 [H, W].
-        labels: uint8 [H, W], 255 = void.
         widths: pixels on one side of a boundary, each at least 1.
-    Raises:
-        ValueError: if a shape or type is wrong, shapes differ, ids are out of range, or a width is below 1.
-
     Source: Kohli et al. 2009 (IJCV 82), Krähenbühl and Koltun 2011 (arXiv:1210.5644) and Csurka et al. (BMVC 2013)
         score the pixels in a band around object boundaries. DeepLab (arXiv:1606.00915) puts its band around void
         instead, because VOC draws void along boundaries.
@@ -219,10 +192,6 @@ def _check(predicted: np.ndarray, labels: np.ndarray, num_classes: int) -> None:
     counted = labels != IGNORE
     if (labels[counted] >= num_classes).any() or (predicted[counted] >= num_classes).any():
         raise ValueError(f"class ids outside 0..{num_classes - 1}, where the label is not {IGNORE}")
-
-
-def _diagonal(ids: np.ndarray) -> float:
-    return float(np.sqrt(ids.shape[0] ** 2 + ids.shape[1] ** 2))
 
 
 def _without_void(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -55,8 +55,7 @@ class Scores:
 def scores(matrix: np.ndarray) -> Scores:
     """Return the scores of an int64 confusion matrix [K, K] (rows = label); all NaN if no pixel was counted.
 
-    Source: FCN's score.py: classes absent from labels and predictions are left out; a class that is predicted but
-        absent from the labels has IoU 0.
+    Source: FCN's score.py: a class in neither labels nor predictions is left out; one that is only predicted has IoU 0.
     """
     matrix = np.asarray(matrix).astype(np.float64)
     correct, labelled = matrix.diagonal(), matrix.sum(1)

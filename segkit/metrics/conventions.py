@@ -1,30 +1,30 @@
-"""Scores of one confusion matrix as published systems compute them: they differ in classes absent from the labels."""
+"""Scores of one confusion matrix as published systems compute them: they differ in classes without labelled pixels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from segkit.metrics.confusion import scores
+from segkit.metrics.confusion import Scores, scores
 
 NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Convention:
-    """Values of a class that is absent from the labels; None leaves it out of the mean, NaN makes the mean undefined.
+    """Values of a class without labelled pixels; None leaves it out of the mean, NaN makes the mean undefined.
 
     Attributes:
-        iou_absent: IoU of a class in neither labels nor predictions.
-        iou_predicted: IoU of a class only in the predictions.
-        accuracy_absent: accuracy of a class that the labels lack.
+        iou_nowhere: IoU of a class in neither labels nor predictions.
+        iou_only_predicted: IoU of a class in the predictions, but not in the labels.
+        accuracy_unlabelled: accuracy of a class without labelled pixels, predicted or not.
         has_class_average: False if the system does not report class average accuracy.
         source: the code that the rule comes from.
     """
 
-    iou_absent: float | None
-    iou_predicted: float | None
-    accuracy_absent: float | None
+    iou_nowhere: float | None
+    iou_only_predicted: float | None
+    accuracy_unlabelled: float | None
     has_class_average: bool
     source: str
 
@@ -38,41 +38,23 @@ CONVENTIONS: Mapping[str, Convention] = {
 }
 
 
-@dataclass(frozen=True)
-class ConventionScores:
-    """Scores in 0..1 under one convention; NaN where the system reports none or its mean is undefined.
+def convention_scores(matrix: np.ndarray, convention: Convention) -> Scores:
+    """Return the scores of an int64 confusion matrix [K, K] (rows = label, no void) with the means of one system.
 
-    Attributes:
-        global_accuracy: correct pixels / valid pixels; the same under every convention.
-        class_average_accuracy: mean of correct / labelled pixels.
-        mean_iou: mean IoU.
-        classes_averaged: number of classes in `mean_iou`.
+    A mean is NaN where the system reports none, or where it is undefined.
     """
-
-    global_accuracy: float
-    class_average_accuracy: float
-    mean_iou: float
-    classes_averaged: int
-
-
-def convention_scores(matrix: np.ndarray, convention: Convention) -> ConventionScores:
-    """Return the scores of an int64 confusion matrix [K, K] (rows = label, no void) as one system computes them."""
     ours, labelled, predicted = scores(matrix), matrix.sum(1) > 0, matrix.sum(0) > 0
     iou = [
-        value if in_labels else convention.iou_predicted if in_predictions else convention.iou_absent
+        value if in_labels else convention.iou_only_predicted if in_predictions else convention.iou_nowhere
         for value, in_labels, in_predictions in zip(ours.iou, labelled, predicted, strict=True)
     ]
     accuracy = [
-        value if in_labels else convention.accuracy_absent
+        value if in_labels else convention.accuracy_unlabelled
         for value, in_labels in zip(ours.accuracy, labelled, strict=True)
     ]
     averaged = [value for value in iou if value is not None]
-    return ConventionScores(
-        global_accuracy=ours.global_accuracy,
-        class_average_accuracy=_mean([a for a in accuracy if a is not None]) if convention.has_class_average else NAN,
-        mean_iou=_mean(averaged),
-        classes_averaged=len(averaged),
-    )
+    class_average = _mean([a for a in accuracy if a is not None]) if convention.has_class_average else NAN
+    return replace(ours, class_average_accuracy=class_average, mean_iou=_mean(averaged), classes_averaged=len(averaged))
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -89,7 +71,7 @@ def explain(matrix: np.ndarray, class_names: Sequence[str]) -> list[str]:
         kind = "only predicted" if predicted[index] else "in neither labels nor predictions"
         groups: dict[str, list[str]] = {}
         for system, convention in CONVENTIONS.items():
-            value = convention.iou_predicted if predicted[index] else convention.iou_absent
+            value = convention.iou_only_predicted if predicted[index] else convention.iou_nowhere
             treatment = (
                 "leaves it out" if value is None else "has no mean" if value != value else f"counts IoU {value:g}"
             )

@@ -9,6 +9,7 @@ Source: BVLC Caffe python/caffe/coord_map.py.
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, reduce
+from itertools import count
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,6 @@ def sampling(stride: int, first: Fraction) -> Layer:
     return Layer(kernel, stride, padding_after=kernel - 1)
 
 
-def crop_map(offset: int) -> CoordinateMap:
-    """Coordinate map of cutting `offset` pixels off the top and left."""
-    return CoordinateMap(shift=Fraction(-offset))
-
-
 @dataclass(frozen=True)
 class LayerPath:
     """The layers between the image and a map; of parallel branches, the one with the largest windows."""
@@ -128,24 +124,7 @@ class LayerPath:
     @cached_property
     def minimum_size(self) -> int:
         """Pixels of the smallest image on which every layer fits."""
-        pixels = 1
-        while not self.size(pixels):
-            pixels += 1
-        return pixels
-
-
-def crop_offsets(first: CoordinateMap, second: CoordinateMap) -> tuple[int, int]:
-    """Pixels to cut off the top and left of each of two maps so that their pixels coincide; one of the two is 0.
-
-    Both maps start from the image.
-
-    Raises:
-        ValueError: if the two differ in stride or are offset by a fraction of a pixel: no crop aligns them.
-    """
-    between = second.inverse().then(first)
-    if between.scale != 1 or between.shift.denominator != 1:
-        raise ValueError(f"no crop aligns {first} with {second}: from the second to the first it is {between}")
-    return max(int(between.shift), 0), max(-int(between.shift), 0)
+        return next(pixels for pixels in count(1) if self.size(pixels))
 
 
 @dataclass(frozen=True)
@@ -154,7 +133,7 @@ class Alignment:
 
     Attributes:
         factor: stride of the transposed convolution.
-        kernel: its kernel: 2 x factor, or one less.
+        kernel: its kernel.
         crop: pixels to cut off the top and left of the upsampled map.
         target_crop: pixels to cut off the top and left of the finer map; `crop` or this is 0.
         coordinates: from the image to the upsampled and cropped map.
@@ -172,19 +151,21 @@ class Alignment:
         return min(upsampled - self.crop, target_pixels - self.target_crop)
 
 
-def align(coordinates: CoordinateMap, target: CoordinateMap) -> Alignment:
-    """Kernel and crops of the bilinear upsampling from a map onto a finer one.
+def align(coordinates: CoordinateMap, target: CoordinateMap, *, kernel: int | None = None) -> Alignment:
+    """Kernel and crops of the upsampling from a map onto a finer one, so that their pixels coincide.
 
-    An even kernel offsets the map by half a pixel more than an odd one, so just one of the two fits.
-
+    Args:
+        coordinates, target: from the image to the map and to the finer one.
+        kernel: None: that of bilinear upsampling, 2 x factor or one less. An even kernel offsets the map by half a pixel
+            more than an odd one, so just one of the two fits.
     Raises:
-        ValueError: if neither does.
+        ValueError: if no crop aligns the two, as they are offset by a fraction of a pixel.
     """
     factor = int(coordinates.stride / target.stride)
-    for kernel in (2 * factor, 2 * factor - 1):
-        upsampled = coordinates.then(deconvolution(kernel, factor).coordinates)
+    for size in (kernel,) if kernel else (2 * factor, 2 * factor - 1):
+        upsampled = coordinates.then(deconvolution(size, factor).coordinates)
         between = target.inverse().then(upsampled)
         if between.scale == 1 and between.shift.denominator == 1:
-            crop, target_crop = crop_offsets(upsampled, target)
-            return Alignment(factor, kernel, crop, target_crop, upsampled.then(crop_map(crop)))
+            crop, target_crop = max(int(between.shift), 0), max(-int(between.shift), 0)
+            return Alignment(factor, size, crop, target_crop, upsampled.then(CoordinateMap(shift=Fraction(-crop))))
     raise ValueError(f"no upsampling by {factor} aligns {coordinates} with {target}")

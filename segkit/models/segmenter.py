@@ -1,6 +1,6 @@
 """A model: one encoder, one decoder."""
 
-from typing import Protocol, cast
+from typing import Protocol, cast, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -41,6 +41,19 @@ class Decoder(Protocol):
     def __call__(self, features: Features) -> Logits | AuxiliaryLogits: ...
 
 
+def require_attributes(part: nn.Module, role: type) -> None:
+    """Raise InputError unless a part of a model has the attributes of `Encoder` or of `Decoder`."""
+    attributes = get_type_hints(role)
+    for name, annotation in attributes.items():
+        kind = get_origin(annotation) or annotation
+        if not isinstance(getattr(part, name, None), kind):
+            raise InputError(
+                f"model.{role.__name__.lower()}: {type(part).__name__} has no attribute {name} of type "
+                f"{kind.__name__}; a segmenter needs {' and '.join(attributes)}. "
+                f"Set it in __init__ (see {role.__name__} in segkit/models/segmenter.py)."
+            )
+
+
 class Segmenter(nn.Module):
     """Logits at input size from an encoder and a decoder.
 
@@ -55,18 +68,8 @@ class Segmenter(nn.Module):
 
     def __init__(self, encoder: nn.Module, decoder: nn.Module, *, num_classes: int | None = None):
         super().__init__()
-        stated = {
-            "encoder": (encoder, {"stages": Stages, "normalization": Normalization, "pretrained_names": frozenset}),
-            "decoder": (decoder, {"needs": Needs, "minimum_size": int}),
-        }
-        for role, (part, attributes) in stated.items():
-            for name, kind in attributes.items():
-                if not isinstance(getattr(part, name, None), kind):
-                    raise InputError(
-                        f"model.{role}: {type(part).__name__} has no attribute {name} of type {kind.__name__}; "
-                        f"a segmenter needs {' and '.join(attributes)}. "
-                        f"Set it in __init__ (see {role.title()} in segkit/models/segmenter.py)."
-                    )
+        require_attributes(encoder, Encoder)
+        require_attributes(decoder, Decoder)
         self.stages, self.needs = cast(Encoder, encoder).stages, cast(Decoder, decoder).needs
         self._require_given(type(encoder).__name__, type(decoder).__name__)
         self.num_classes = num_classes
@@ -79,16 +82,15 @@ class Segmenter(nn.Module):
     def _require_given(self, encoder: str, decoder: str) -> None:
         """Raise InputError if the decoder needs features that the encoder does not provide."""
         needs, last = self.needs, len(self.stages.channels) - 1
-        if needs.indices and not self.stages.has_indices:
-            raise InputError(
-                f"model.decoder: {decoder} needs pooling indices, and the encoder {encoder} has none. "
-                "Choose another decoder, or an encoder with max pooling such as vgg16."
-            )
-        if needs.unpooled and not self.stages.has_unpooled:
-            raise InputError(
-                f"model.decoder: {decoder} needs maps before pooling, and the encoder {encoder} gives none. "
-                "Choose another decoder, or an encoder with max pooling such as vgg16."
-            )
+        for features, stages, given in (
+            ("pooling indices", needs.indices, self.stages.has_indices),
+            ("maps before pooling", needs.unpooled, self.stages.has_unpooled),
+        ):
+            if stages and not given:
+                raise InputError(
+                    f"model.decoder: {decoder} needs {features}, and the encoder {encoder} has none. "
+                    "Choose another decoder, or an encoder with max pooling such as vgg16."
+                )
         if unknown := sorted((needs.pooled | needs.indices | needs.unpooled) - set(range(last + 1))):
             raise InputError(
                 f"model.decoder: {decoder} needs stage {unknown[0]}, and the encoder {encoder} has stages 0 to {last}. "

@@ -51,19 +51,16 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             f"weights {path} hold more than tensors ({type(error).__name__}) and were refused; "
             "expected a plain state dict. Ask its author for a .safetensors file."
         ) from None
-    if not isinstance(state, Mapping) or not all(
-        isinstance(n, str) and isinstance(t, Tensor) for n, t in state.items()
-    ):
-        raise InputError(f"weights {path}: expected a mapping from names to tensors. Save model.state_dict() alone.")
-    if odd := [
-        name
-        for name, tensor in state.items()
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex()
-    ]:
+    if not isinstance(state, Mapping) or not all(isinstance(n, str) and _is_plain(t) for n, t in state.items()):
         raise InputError(
-            f"weights {path}: {odd[0]} is sparse, quantized or complex; expected plain numbers. Save it dense."
+            f"weights {path}: expected a mapping from names to dense tensors of real numbers. "
+            "Save model.state_dict() alone."
         )
     return dict(state)
+
+
+def _is_plain(x: object) -> bool:
+    return isinstance(x, Tensor) and x.layout == torch.strided and not (x.is_quantized or x.is_complex())
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], *, metadata: Mapping[str, str]) -> None:
@@ -125,17 +122,11 @@ def load_exactly(
         InputError: listing every tensor that is missing, left over or of another shape; nothing is copied then.
     """
     own = module.state_dict()
-    problems = [
-        f"{n} is missing"
-        for n in own
-        if n not in tensors and n not in may_lack and not n.endswith("num_batches_tracked")
-    ]
+    needed = [n for n in own if n not in may_lack and not n.endswith("num_batches_tracked")]
+    problems = [f"{n} is missing" for n in needed if n not in tensors]
     problems += [f"{n} fits nothing" for n in tensors if n not in own]
-    problems += [
-        f"{n} is {list(tensors[n].shape)}, expected {list(own[n].shape)}"
-        for n in own
-        if n in tensors and tensors[n].shape != own[n].shape
-    ]
+    shapes = [(n, [*tensors[n].shape], [*own[n].shape]) for n in own if n in tensors]
+    problems += [f"{n} is {found}, expected {expected}" for n, found, expected in shapes if found != expected]
     if problems:
         raise InputError(
             f"{source} does not fit {type(module).__name__}: {'; '.join(problems)}. "

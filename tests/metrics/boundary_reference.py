@@ -107,21 +107,3 @@ def naive_trimap(predicted, labels, width):
         if any(math.dist(place, p) < width for p in at_boundary):
             matrix[labels[place], predicted[place]] += 1
     return matrix.tolist()
-
-
-# --- what every measure refuses ---
-
-MAP = np.zeros((4, 5), np.uint8)
-wrong_maps = pytest.mark.parametrize(
-    ("predicted", "labels", "message"),
-    [
-        (MAP, MAP.T, r"predictions are \(4, 5\), labels \(5, 4\): expected equal shapes"),
-        (MAP[None], MAP[None], r"predictions are uint8 \(1, 4, 5\): expected uint8 \[height, width\]"),
-        (MAP.astype(np.int64), MAP, r"predictions are int64 \(4, 5\)"),
-        (MAP, MAP.astype(np.int64), r"labels are int64 \(4, 5\)"),
-        (MAP[:0], MAP[:0], r"predictions are uint8 \(0, 5\)"),
-        (MAP + np.uint8(3), MAP, r"class ids outside 0\.\.2"),
-        (MAP, MAP + np.uint8(3), r"class ids outside 0\.\.2"),
-        (MAP + np.uint8(IGNORE), MAP, r"class ids outside 0\.\.2"),
-    ],
-)

@@ -34,12 +34,6 @@ label_maps = arrays.arrays(np.uint8, (4, 5), elements=st.sampled_from([*range(K)
 predictions = arrays.arrays(np.uint8, (4, 5), elements=st.integers(0, K - 1))
 
 
-def random_maps(seed, classes=range(K), batch=6):
-    generator = np.random.default_rng(seed)
-    labels = generator.choice([*classes, IGNORE], (batch, 9, 11))
-    return generator.choice([*classes], labels.shape), labels
-
-
 # --- the matrix ---
 
 
@@ -49,24 +43,6 @@ def test_the_matrix_counts_pairs_of_label_and_prediction(predicted, labels):
     matrix = matrix_of(predicted, labels)
     assert matrix.dtype == np.int64
     assert matrix.tolist() == [[pairs[y, p] for p in range(K)] for y in range(K)]
-
-
-@given(predictions, label_maps, st.integers(0, K - 1))
-def test_predictions_at_ignored_pixels_change_nothing(predicted, labels, other):
-    assert (matrix_of(np.where(labels == IGNORE, other, predicted), labels) == matrix_of(predicted, labels)).all()
-
-
-def test_two_matrices_add_up_to_the_matrix_of_both():
-    predicted, labels = random_maps(0)
-    assert (
-        matrix_of(predicted[:2], labels[:2]) + matrix_of(predicted[2:], labels[2:]) == matrix_of(predicted, labels)
-    ).all()
-
-
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32, torch.int64])
-def test_predictions_may_have_any_integer_type(dtype):
-    predicted, labels = random_maps(1)
-    assert (matrix_of(torch.as_tensor(predicted).to(dtype), labels) == matrix_of(predicted, labels)).all()
 
 
 @pytest.mark.parametrize(
@@ -112,21 +88,7 @@ def test_three_classes_by_hand():
     assert result.classes_averaged == 3
 
 
-def test_an_image_of_2x2_by_hand():
-    result = scores(matrix_of([[0, 0], [1, 1]], [[0, 1], [1, IGNORE]], 2))
-    assert result.iou == same((1 / 2, 1 / 2))
-    assert result.global_accuracy == same(2 / 3)
-    assert result.class_average_accuracy == same((1 + 1 / 2) / 2)
-
-
-def test_a_class_absent_from_labels_and_predictions_is_left_out():
-    result = scores(np.array([[3, 1, 0], [1, 3, 0], [0, 0, 0]]))
-    assert math.isnan(result.iou[2])
-    assert result.mean_iou == same(3 / 5)
-    assert result.classes_averaged == 2
-
-
-def test_a_class_absent_from_labels_but_predicted_counts_as_0():
+def test_a_class_that_is_only_predicted_has_iou_0_and_no_accuracy():
     result = scores(np.array([[3, 0, 1], [0, 4, 0], [0, 0, 0]]))
     assert result.iou == same((3 / 4, 1, 0))
     assert result.mean_iou == same((3 / 4 + 1) / 3)
@@ -150,38 +112,8 @@ def test_without_a_counted_pixel_every_score_is_nan():
     st.data(),
 )
 def test_scores_of_many_matrices_are_those_of_each_to_the_last_bit(matrices, data):
-    absent = data.draw(st.lists(st.integers(0, 8)))
-    matrices[0][..., absent], matrices[0][..., absent, :] = 0, 0
+    nowhere = data.draw(st.lists(st.integers(0, 8)))
+    matrices[0][..., nowhere], matrices[0][..., nowhere, :] = 0, 0
     each = [[scores(matrix) for matrix in row] for row in matrices]
     np.testing.assert_array_equal(mean_iou(matrices), [[one.mean_iou for one in row] for row in each])
     np.testing.assert_array_equal(global_accuracy(matrices), [[one.global_accuracy for one in row] for row in each])
-
-
-def test_a_perfect_prediction_scores_1_and_a_derangement_0():
-    _, labels = random_maps(2)
-    perfect = scores(matrix_of(labels, labels))
-    assert {perfect.global_accuracy, perfect.mean_iou, perfect.class_average_accuracy, *perfect.iou} == {1.0}
-    assert perfect.frequency_weighted_iou == same(1)
-    wrong = scores(matrix_of((labels + 1) % K, labels))
-    assert {wrong.global_accuracy, wrong.mean_iou, wrong.class_average_accuracy, wrong.frequency_weighted_iou} == {0.0}
-
-
-def test_the_score_of_a_split_is_not_the_mean_of_its_images():
-    matrices = [np.array([[9, 1], [0, 0]]), np.array([[1, 0], [4, 5]])]
-    together = scores(sum(matrices)).mean_iou
-    assert together == same((10 / 15 + 5 / 10) / 2)
-    assert together != same(np.mean([scores(m).mean_iou for m in matrices]))
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_segmentation_models_pytorch_gives_the_same_iou(seed):
-    from segmentation_models_pytorch import metrics
-
-    predicted, labels = random_maps(seed)
-    counts = metrics.get_stats(
-        torch.as_tensor(predicted), torch.as_tensor(labels), mode="multiclass", num_classes=K, ignore_index=IGNORE
-    )
-    theirs = metrics.iou_score(*(count.sum(0, keepdim=True) for count in counts), reduction="none")[0]
-    result = scores(matrix_of(predicted, labels))
-    assert result.iou == same(tuple(theirs.tolist()))
-    assert result.mean_iou == same(float(theirs.mean()))

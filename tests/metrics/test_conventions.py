@@ -44,12 +44,6 @@ def test_where_every_class_is_labelled_all_conventions_agree(name):
     assert explain(matrix, "abcde") == ["Every class is in the labels: all conventions agree."]
 
 
-def test_the_default_scores_are_fcns():
-    found, ours = convention_scores(MATRIX, CONVENTIONS["fcn"]), scores(MATRIX)
-    assert (found.class_average_accuracy, found.mean_iou) == pytest.approx((ours.class_average_accuracy, ours.mean_iou))
-    assert found.classes_averaged == ours.classes_averaged
-
-
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_a_split_of_void_alone_has_no_global_accuracy(name):
     found = convention_scores(np.zeros((2, 2), np.int64), CONVENTIONS[name])

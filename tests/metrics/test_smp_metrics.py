@@ -6,7 +6,6 @@ import torch
 from segmentation_models_pytorch.metrics import accuracy, get_stats, iou_score, recall
 
 from segkit.metrics.confusion import confusion_matrix, scores
-from segkit.metrics.conventions import CONVENTIONS, convention_scores
 from segkit.tensors import IGNORE
 
 K = 6
@@ -43,14 +42,3 @@ def test_scores_of_each_image_agree_and_their_mean_is_another_number():
     imagewise = float(iou_score(*stats(predicted, labels), reduction="macro-imagewise"))
     assert np.mean(each) == pytest.approx(imagewise)
     assert imagewise != pytest.approx(scores(confusion_matrix(predicted, labels, K).numpy()).mean_iou, abs=1e-6)
-
-
-def test_a_class_that_never_occurs_is_left_out_by_us_and_counts_what_they_are_told_by_them():
-    predicted, labels = split(range(K - 2))
-    matrix, theirs = confusion_matrix(predicted, labels, K).numpy(), stats(predicted, labels)
-    ours = scores(matrix)
-    assert ours.classes_averaged == K - 2
-    for absent, convention in ((1.0, "paddleseg"), (0.0, "segnet")):
-        found = float(iou_score(*theirs, reduction="macro", zero_division=absent))
-        assert found == pytest.approx((ours.mean_iou * (K - 2) + 2 * absent) / K)
-        assert found == pytest.approx(convention_scores(matrix, CONVENTIONS[convention]).mean_iou)

@@ -1,9 +1,7 @@
-"""Our crops put scores where they were seen, by brute force: nothing here uses coordinate maps to get its
-expectation."""
+"""Our crops put scores where they were seen, by brute force: no expectation here comes from coordinate maps."""
 
 import pytest
 import torch
-from impulses import centre_of_mass, upsampled_impulse
 from torch.nn import functional as F
 
 from segkit.models.decoders.fcn import FCN8s, FCN16s, FCN32s
@@ -16,9 +14,30 @@ def encoder():
     return VGG16(width=1 / 16)
 
 
+def centre_of_mass(plane):
+    """(row, column) of [H, W]."""
+    plane = plane.double()
+    rows, columns = (torch.arange(n, dtype=torch.float64) for n in plane.shape)
+    return float(plane.sum(1) @ rows / plane.sum()), float(plane.sum(0) @ columns / plane.sum())
+
+
+def upsampled_impulse(decoder, encoder, score, position, size):
+    """Logits where one score layer gives 1 at one position and every other score is 0."""
+
+    def impulse(module, arguments, output):
+        output = torch.zeros_like(output)
+        output[0, 0, *position] = 1
+        return output
+
+    handle = decoder.get_submodule(score).register_forward_hook(impulse)
+    with torch.inference_mode():
+        logits = decoder(encoder(torch.zeros(1, 3, *size), decoder.needs))
+    handle.remove()
+    return logits[0, 0]
+
+
 def seen_centre(monkeypatch, stage, position, size):
-    """Centre of what one pixel of a pooled map sees of the image: of its gradient, with equal weights and averages for
-    maxima."""
+    """Centre of what a pixel of a pooled map sees: of its gradient, with equal weights and averages for maxima."""
     encoder = VGG16(width=1 / 64).double()
     for name, parameter in encoder.named_parameters():
         torch.nn.init.constant_(parameter, 0.0 if name.endswith("bias") else 1 / parameter[0].numel())
@@ -55,7 +74,7 @@ def test_a_score_is_upsampled_around_the_centre_of_what_it_saw(monkeypatch, enco
 
 
 @pytest.mark.parametrize("build", [FCN32s, FCN16s, FCN8s])
-@pytest.mark.parametrize("size", [(1, 1), (31, 33), (64, 64), (65, 97), (127, 200)])
+@pytest.mark.parametrize("size", [(1, 1), (65, 97)])
 def test_the_last_upsampling_reaches_every_image_size(encoder, build, size):
     decoder = build(encoder.stages, 2, head_width=4).eval()
     torch.nn.init.ones_(decoder.score_fr.bias)
@@ -68,7 +87,6 @@ def test_the_last_upsampling_reaches_every_image_size(encoder, build, size):
 def test_where_heights_differ_the_common_part_of_two_maps_is_added(encoder):
     decoder = FCN8s(encoder.stages, 1, head_width=4).eval()
     channels = encoder.stages.channels
-    pooled = {
-        stage: torch.zeros(1, channels[stage], *size) for stage, size in {4: (2, 3), 3: (3, 5), 2: (6, 9)}.items()
-    }
+    sizes = {4: (2, 3), 3: (3, 5), 2: (6, 9)}
+    pooled = {stage: torch.zeros(1, channels[stage], *size) for stage, size in sizes.items()}
     assert decoder(Features(image_size=(48, 72), pooled=pooled)).shape == (1, 1, 48, 72)

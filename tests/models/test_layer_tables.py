@@ -1,9 +1,10 @@
-"""Layer tables of the released nets, written out from their prototxts, and the size of every map by Caffe's own
-formulas.
+"""Layer tables of the released nets, written out from their prototxts, and the size of every map by Caffe's formulas.
 
 Source: shelhamer/fcn.berkeleyvision.org voc-fcn*/train.prototxt, alexgkendall/SegNet-Tutorial Models/*_train.prototxt,
     bvlc_googlenet.
 """
+
+import re
 
 import pytest
 import torch
@@ -146,50 +147,31 @@ def pooled(pixels, kernel, stride):
     return -(-(pixels - kernel) // stride) + 1
 
 
-def encoder_sizes(name, pixels):
-    """Pixels of one side of what each layer up to score_fr gives, and of what it was pooled from."""
-    sizes, before = {}, []
+def sizes(name, pixels):
+    """Pixels of one side of what each layer gives: up to score_fr by Caffe's formulas, then those that a decoder's layer
+    has back from the stage of its number."""
+    found, stages = {}, []
     for layer, _, _, kernel, stride, padding, _ in TABLES[name]:
-        if layer.endswith("_D") or "decode" in layer or layer in ("score_pool4", "score_pool3", "conv_classifier"):
+        if layer in ("score_pool4", "score_pool3", "conv_classifier"):
+            continue
+        if layer.endswith("_D") or "decode" in layer:
+            found[layer] = [*stages, pixels][int(re.search(r"\d", layer)[0]) - 1]
             continue
         if layer in POOLS[name]:
-            before.append(pixels)
+            stages.append(pixels)
             pixels = pooled(pixels, *POOLS[name][layer])
         pixels = (pixels + 2 * padding - kernel) // stride + 1
-        sizes[layer] = pixels
-    return sizes, before
+        found[layer] = pixels
+    return found
 
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("name", POOLS)
-def test_every_map_of_the_encoder_has_the_size_of_caffes_formulas(name, size):
+def test_every_map_has_the_size_of_caffes_formulas(name, size):
     model, found = net(name, width=1 / 32).eval(), {}
     for key, layer in convolutions(model).items():
         layer.register_forward_hook(lambda _, arguments, output, key=key: found.update({key: tuple(output.shape[-2:])}))
     with torch.inference_mode():
         model(torch.zeros(1, 3, *size))
-    (heights, _), (widths, _) = (encoder_sizes(name, pixels) for pixels in size)
+    heights, widths = (sizes(name, pixels) for pixels in size)
     assert {key: found[key] for key in heights} == {key: (heights[key], widths[key]) for key in heights}
-
-
-@pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("name", ["SegNet", "SegNet-Basic"])
-def test_a_decoder_stage_has_the_size_that_its_encoder_stage_was_pooled_from(name, size):
-    model, found = net(name, width=1 / 32).eval(), {}
-    for key, layer in convolutions(model.decoder).items():
-        layer.register_forward_hook(lambda _, arguments, output, key=key: found.update({key: tuple(output.shape[-2:])}))
-    with torch.inference_mode():
-        model(torch.zeros(1, 3, *size))
-    deepest = {"SegNet": "conv5_3", "SegNet-Basic": "conv4"}[name]
-    (heights, above), (widths, left) = (encoder_sizes(name, pixels) for pixels in size)
-    stages = [*zip(above, left, strict=True)][: 4 if name == "SegNet" else 3]
-    if name == "SegNet-Basic":
-        expected = {
-            f"conv_decode{n}": side for n, side in enumerate([*stages, (heights[deepest], widths[deepest])], start=1)
-        }
-    else:
-        sides = [*stages, (heights[deepest], widths[deepest])]
-        expected = {
-            f"conv{n}_{i}_D": side for n, side in enumerate(sides, start=1) for i in ((1, 2) if n < 3 else (1, 2, 3))
-        }
-    assert {key: found[key] for key in expected} == expected

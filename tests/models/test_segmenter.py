@@ -61,11 +61,9 @@ def test_maps_that_the_encoder_does_not_give_are_refused(encoder, message):
 @pytest.mark.parametrize(
     ("gives", "found"),
     [
-        (lambda f: torch.zeros(1, 3, 16, 24), r"torch.float32 \[1, 3, 16, 24\]"),
         (lambda f: torch.zeros(1, 4, 32, 48), r"torch.float32 \[1, 4, 32, 48\]"),
         (lambda f: torch.zeros(3, 32, 48), r"torch.float32 \[3, 32, 48\]"),
         (lambda f: torch.zeros(1, 3, 32, 48, dtype=torch.int64), r"torch.int64 \[1, 3, 32, 48\]"),
-        (lambda f: torch.zeros(1, 3, 32, 48, dtype=torch.bfloat16), r"torch.bfloat16 \[1, 3, 32, 48\]"),
         (lambda f: f, "Features"),
         (
             lambda f: AuxiliaryLogits(torch.zeros(1, 3, 32, 48), (torch.zeros(1, 3, 2, 3),), 0.3),
@@ -74,13 +72,10 @@ def test_maps_that_the_encoder_does_not_give_are_refused(encoder, message):
     ],
 )
 def test_logits_of_another_form_are_refused(encoder, gives, found):
+    assert Segmenter(encoder, Given())(torch.zeros(1, 3, 32, 48)).shape == (1, 3, 32, 48)  # of any number of classes
     model = Segmenter(encoder, Given(gives=gives), num_classes=3)
     sentence = (
         rf"model.decoder: Given gives {found} for an image \[1, 3, 32, 48\]; expected logits float32 \[1, 3, 32, 48\]"
     )
     with pytest.raises(InputError, match=sentence):
         model(torch.zeros(1, 3, 32, 48))
-
-
-def test_without_a_number_of_classes_any_is_right(encoder):
-    assert Segmenter(encoder, Given())(torch.zeros(1, 3, 32, 48)).shape == (1, 3, 32, 48)

@@ -20,7 +20,7 @@ from google.protobuf.message_factory import GetMessageClass
 from segkit.errors import InputError
 
 SIZE_LIMIT = 2**30  # bytes; published nets have up to 0.6 GB. Parsing a hostile file takes up to 30 times its size
-LAYER_LIMIT, BLOB_LIMIT, NAME_LIMIT = 10_000, 32, 200  # GoogLeNet has 166 layers and names of up to 27 characters
+NAME_LIMIT = 200  # GoogLeNet has names of up to 27 characters
 AXIS_LIMIT = 32  # Caffe's kMaxBlobAxes
 
 _ONE, _MANY = FieldDescriptorProto.LABEL_OPTIONAL, FieldDescriptorProto.LABEL_REPEATED
@@ -98,7 +98,15 @@ def read_caffemodel(path: Path) -> dict[str, CaffeLayer]:
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist; expected a .caffemodel file. Check the path.")
-    _refuse_other_kinds(path)
+    with path.open("rb") as file:
+        head = file.read(256)
+    kinds = [kind for start, kind in OTHER_KINDS.items() if head.startswith(start)]
+    if not head:
+        kinds = [("empty", "Fetch it again.")]
+    elif not any(byte < 32 and byte not in b"\t\n\r" for byte in head):  # every NetParameter has a small tag early on
+        kinds = [("text, such as a prototxt or a web page", "Give the weights that belong to it.")]
+    if kinds:
+        raise InputError(f"{path} is {kinds[0][0]}; expected a binary .caffemodel. {kinds[0][1]}")
     size = path.stat().st_size
     if size > SIZE_LIMIT:
         raise InputError(f"{path} has {size} bytes; expected a .caffemodel of at most {SIZE_LIMIT}. Check the file.")
@@ -106,8 +114,6 @@ def read_caffemodel(path: Path) -> dict[str, CaffeLayer]:
         net = NetParameter.FromString(path.read_bytes())
     except DecodeError:
         raise InputError(f"{path}: {size} bytes that are not a NetParameter. {FETCH_AGAIN}") from None
-    if len(net.layers) + len(net.layer) > LAYER_LIMIT:
-        raise InputError(f"{path} has more than {LAYER_LIMIT} layers; expected a net of reasonable size. {FETCH_AGAIN}")
     if any(layer.HasField("layer") for layer in net.layers):
         raise InputError(
             f"{path} is in Caffe's first format; expected `layer` or `layers` of a NetParameter. "
@@ -125,8 +131,6 @@ def read_caffemodel(path: Path) -> dict[str, CaffeLayer]:
             raise InputError(
                 f"{place}: {found}; expected a name for each layer. Name the layers apart and save the net again."
             )
-        if len(layer.blobs) > BLOB_LIMIT:
-            raise InputError(f"{place}: {len(layer.blobs)} blobs; expected at most {BLOB_LIMIT}. {FETCH_AGAIN}")
         legacy = isinstance(layer.type, int)
         kind = V1_TYPES.get(layer.type, f"V1 type {layer.type}") if legacy else _text(layer.type, place)
         layers[name] = CaffeLayer(name, kind, tuple(_array(blob, f"{place} '{name}'") for blob in layer.blobs))
@@ -135,19 +139,6 @@ def read_caffemodel(path: Path) -> dict[str, CaffeLayer]:
             f"{path}: {size} bytes without a layer that has weights; expected a trained Caffe net. {FETCH_AGAIN}"
         )
     return layers
-
-
-def _refuse_other_kinds(path: Path) -> None:
-    """Raise InputError for files that are known to be something else."""
-    with path.open("rb") as file:
-        head = file.read(256)
-    kinds = [kind for start, kind in OTHER_KINDS.items() if head.startswith(start)]
-    if not head:
-        kinds = [("empty", "Fetch it again.")]
-    elif not any(byte < 32 and byte not in b"\t\n\r" for byte in head):  # every NetParameter has a small tag early on
-        kinds = [("text, such as a prototxt or a web page", "Give the weights that belong to it.")]
-    if kinds:
-        raise InputError(f"{path} is {kinds[0][0]}; expected a binary .caffemodel. {kinds[0][1]}")
 
 
 def _text(value: bytes, place: str) -> str:
@@ -165,16 +156,13 @@ def _array(blob: Any, place: str) -> np.ndarray:
     """Return the numbers of a BlobProto as float32, in the shape that it states."""
     legacy = any(blob.HasField(name) for name in LEGACY_SHAPE)
     shape = [getattr(blob, name) for name in LEGACY_SHAPE] if legacy else blob.shape.dim
-    if len(shape) > AXIS_LIMIT or any(size < 1 for size in shape):
-        found = f"{len(shape)} dimensions" if len(shape) > AXIS_LIMIT else f"shape {list(shape)}"
-        raise InputError(
-            f"{place}: a blob of {found}; expected at most {AXIS_LIMIT} dimensions of at least 1. {FETCH_AGAIN}"
-        )
     numbers = blob.double_data or blob.data
-    if len(numbers) != prod(shape):
+    too_deep = len(shape) > AXIS_LIMIT
+    if too_deep or any(size < 1 for size in shape) or len(numbers) != prod(shape):
+        found = f"{len(shape)} dimensions" if too_deep else f"shape {list(shape)} with {len(numbers)} numbers"
         raise InputError(
-            f"{place}: a blob of shape {list(shape)} with {len(numbers)} numbers; expected as many as the shape says. "
-            f"{FETCH_AGAIN}"
+            f"{place}: a blob of {found}; expected at most {AXIS_LIMIT} dimensions of at least 1, and as many numbers "
+            f"as they say. {FETCH_AGAIN}"
         )
     with np.errstate(over="ignore", invalid="ignore"):  # doubles beyond float32 become infinite: refused when fitted
         return np.array(numbers, np.float32).reshape(tuple(shape))

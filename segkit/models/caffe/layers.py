@@ -7,7 +7,7 @@ Source: BVLC/caffe src/caffe/proto/caffe.proto; shelhamer/fcn.berkeleyvision.org
 alexgkendall/caffe-segnet (BN) and SegNet-Tutorial Scripts/BN-absorber.py.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
@@ -27,6 +27,10 @@ CLASSIFIERS = ("fc8", "loss1/", "loss2/", "loss3/classifier")
 
 CLASSIFIER_HEADS = ("fc6", "fc7")
 """Layers of these nets that only FCN keeps; dropped where only the backbone is imported and the model has none."""
+
+OTHER_NAMES = {"dense_softmax_inner_prod": "conv_classifier"}
+"""Layers that the published weights of SegNet-Basic and Bayesian SegNet-Basic call otherwise than SegNet-Basic's
+prototxt."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +52,8 @@ class Imported:
     warnings: tuple[str, ...]
 
 
-OTHER_NAMES = {"dense_softmax_inner_prod": "conv_classifier"}
-"""Layers that the published weights of SegNet-Basic and Bayesian SegNet-Basic call otherwise than SegNet-Basic's
-prototxt."""
-
-
 class _Misfit(Exception):
     """The reason why a layer does not fit a module."""
-
-
-@dataclass
-class _Fitting:
-    layers: dict[str, CaffeLayer]  # by our names; those without a place yet
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)
 
 
 def import_caffe(path: Path, model: Segmenter, *, backbone_only: bool = False) -> Imported:
@@ -81,95 +71,84 @@ def import_caffe(path: Path, model: Segmenter, *, backbone_only: bool = False) -
         InputError: if the file cannot be read, or listing everything that does not fit.
     Source: see the module.
     """
-    deviation = model.normalization.std
-    if deviation != (1, 1, 1):
+    if model.normalization.std != (1, 1, 1):
         raise InputError(
             f"{path} expects images of 0..255 minus a mean, and the config divides them by "
-            f"{', '.join(f'{d:g}' for d in deviation)}; "
-            "expected a deviation of 1. Set model.encoder.normalization to fcn (FCN), caffe (VGG16 alone) or raw "
-            "(SegNet)."
+            f"{', '.join(f'{d:g}' for d in model.normalization.std)}; expected a deviation of 1. "
+            "Set model.encoder.normalization to fcn (FCN), caffe (VGG16 alone) or raw (SegNet)."
         )
-    fitting = _by_our_names(read_caffemodel(path))
-    is_segnet = any(layer.type == "BN" for layer in fitting.layers.values())
-    held = frozenset(fitting.layers)
-    _fit_modules(model, fitting)
-    _check_skip_scales(model.decoder, fitting, held)
-    _refuse_misfits(path, model, fitting, backbone_only)
-    kept = tuple(f"{name}." for name in fitting.missing)
-    own = {name: tensor.detach().clone() for name, tensor in model.state_dict().items() if name.startswith(kept)}
-    tensors = {name: torch.from_numpy(array) for name, array in fitting.arrays.items()}
-    released = "raw" if is_segnet else "fcn"
-    warnings = []
-    if not backbone_only and model.normalization != NORMALIZATIONS[released]:
-        nets = "SegNet" if is_segnet else "FCN"
-        warnings = [
-            f"the released {nets} nets were trained with model.encoder.normalization={released}, the config has another"
-        ]
-    return Imported(own | tensors, tuple(fitting.missing), tuple(fitting.dropped), is_segnet, tuple(warnings))
+    problems: list[str] = []
+    layers: dict[str, CaffeLayer] = {}  # by our names; those without a place yet
+    for name, layer in read_caffemodel(path).items():
+        twin = layers.setdefault(OTHER_NAMES.get(name, name).replace("/", "_"), layer)
+        if twin is not layer:
+            problems.append(f"{twin.name} and {name} have one name here")
+    is_segnet = any(layer.type == "BN" for layer in layers.values())
+    held = frozenset(layers)
 
+    stored_names = model.decoder.stored_names if isinstance(model.decoder, FCN16s | FCN8s) else {}
+    stored_names = {f"decoder.{attribute}": f"decoder.{name}" for attribute, name in stored_names.items()}
+    modules = {stored_names.get(name, name): module for name, module in model.named_modules()}
+    first = next((name for name, module in modules.items() if isinstance(module, nn.Conv2d)), None)
+    tensors: dict[str, Tensor] = {}
+    missing: list[str] = []
+    dropped: list[str] = []
+    for name, module in modules.items():
+        if not [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
+            continue
+        layer = layers.pop(_our_name(name), None)
+        fixed = isinstance(module, Upsample) and not isinstance(module.weight, nn.Parameter)
+        if layer is None:
+            missing += [] if fixed else [name]
+            continue
+        folds_norm = isinstance(modules.get(f"{name}_bn"), nn.Identity) and getattr(module, "bias", None) is not None
+        norm = layers.pop(f"{_our_name(name)}_bn", None) if folds_norm else None
+        try:
+            arrays = _arrays(module, layer, norm)
+        except _Misfit as misfit:
+            problems.append(str(misfit))
+            continue
+        if name == first:
+            arrays["weight"] = np.ascontiguousarray(arrays["weight"][:, ::-1])
+        dropped += [layer.name] if fixed else []
+        tensors |= {f"{name}.{tensor}": torch.from_numpy(array) for tensor, array in arrays.items()}
+    if isinstance(model.decoder, FCN16s | FCN8s):
+        try:
+            dropped += _check_skip_scales(model.decoder, layers, held)
+        except _Misfit as misfit:
+            problems.append(str(misfit))
 
-def _refuse_misfits(path: Path, model: Segmenter, fitting: _Fitting, backbone_only: bool) -> None:
-    """Drop classifiers; raise InputError unless everything left over or missing is optional."""
-    modules = _modules(model)
-    untrained = [n for n in fitting.missing if n.startswith("decoder.") or isinstance(modules[n], nn.BatchNorm2d)]
-    missing = [n for n in fitting.missing if not (backbone_only and n in untrained)]
-    left_over = _without_classifiers(fitting, backbone_only)
-    parts = [f"missing: {', '.join(_our_name(n) for n in missing)}"] if missing else []
+    # Of what is missing or left over, backbones and classifiers explain some.
+    untrained = [n for n in missing if n.startswith("decoder.") or isinstance(modules[n], nn.BatchNorm2d)]
+    required = [n for n in missing if not (backbone_only and n in untrained)]
+    left_over = []
+    for layer in layers.values():
+        group = any(layer.name.startswith(name) if name.endswith("/") else layer.name == name for name in CLASSIFIERS)
+        unneeded = group or (backbone_only and layer.name in CLASSIFIER_HEADS)
+        (dropped if unneeded else left_over).append(layer.name)
+    parts = [f"missing: {', '.join(map(_our_name, required))}"] if required else []
     parts += [f"without a place: {', '.join(left_over)}"] if left_over else []
-    parts += fitting.problems
+    parts += problems
     if parts:
-        startable = (
-            missing and missing == untrained and set(left_over) <= set(CLASSIFIER_HEADS) and not fitting.problems
-        )
+        startable = required and required == untrained and set(left_over) <= set(CLASSIFIER_HEADS) and not problems
         hint = ", or --backbone-only to let what is missing start untrained" if startable else ""
         raise InputError(
             f"{path} does not fit the config: {'; '.join(parts)}. "
             f"Choose the config of this net, with its layers, widths and number of classes{hint}."
         )
 
-
-def _modules(model: Segmenter) -> dict[str, nn.Module]:
-    """Modules by the names under which the state dict has their tensors."""
-    stored = model.decoder.stored_names if isinstance(model.decoder, FCN16s | FCN8s) else {}
-    names = {f"decoder.{attribute}": f"decoder.{name}" for attribute, name in stored.items()}
-    return {names.get(name, name): module for name, module in model.named_modules()}
+    kept = tuple(f"{name}." for name in missing)
+    own = {name: tensor.detach().clone() for name, tensor in model.state_dict().items() if name.startswith(kept)}
+    nets, released = ("SegNet", "raw") if is_segnet else ("FCN", "fcn")
+    unlikely = not backbone_only and model.normalization != NORMALIZATIONS[released]
+    warning = (
+        f"the released {nets} nets were trained with model.encoder.normalization={released}, the config has another"
+    )
+    return Imported(own | tensors, tuple(missing), tuple(dropped), is_segnet, (warning,) if unlikely else ())
 
 
 def _our_name(module: str) -> str:
     return module.removeprefix("encoder.").removeprefix("decoder.")
-
-
-def _by_our_names(layers: dict[str, CaffeLayer]) -> _Fitting:
-    fitting = _Fitting({})
-    for name, layer in layers.items():
-        twin = fitting.layers.setdefault(OTHER_NAMES.get(name, name).replace("/", "_"), layer)
-        if twin is not layer:
-            fitting.problems.append(f"{twin.name} and {name} have one name here")
-    return fitting
-
-
-def _fit_modules(model: Segmenter, fitting: _Fitting) -> None:
-    modules = _modules(model)
-    first = next((name for name, module in modules.items() if isinstance(module, nn.Conv2d)), None)
-    for name, module in modules.items():
-        if not [*module.parameters(recurse=False), *module.buffers(recurse=False)]:
-            continue
-        layer = fitting.layers.pop(_our_name(name), None)
-        fixed = isinstance(module, Upsample) and not isinstance(module.weight, nn.Parameter)
-        if layer is None:
-            fitting.missing += [] if fixed else [name]
-            continue
-        absent_norm = isinstance(modules.get(f"{name}_bn"), nn.Identity)
-        norm = fitting.layers.pop(f"{_our_name(name)}_bn", None) if absent_norm else None
-        try:
-            arrays = _arrays(module, layer, norm)
-        except _Misfit as misfit:
-            fitting.problems.append(str(misfit))
-            continue
-        if name == first:
-            arrays["weight"] = np.ascontiguousarray(arrays["weight"][:, ::-1])
-        fitting.dropped += [layer.name] if fixed else []
-        fitting.arrays |= {f"{name}.{tensor}": array for tensor, array in arrays.items()}
 
 
 def _arrays(module: nn.Module, layer: CaffeLayer, norm: CaffeLayer | None) -> dict[str, np.ndarray]:
@@ -215,8 +194,6 @@ def _convolution(module: nn.Conv2d, layer: CaffeLayer, norm: CaffeLayer | None) 
         arrays["bias"] = _vector(layer, biases[0], expected[0])
     if norm is not None:
         scale, shift = _scale_and_shift(norm, expected[0])
-        if "bias" not in arrays:
-            raise _Misfit(f"{norm.name} needs a bias to be folded into {layer.name}")
         arrays["weight"] = (arrays["weight"] * scale[:, None, None, None]).astype(np.float32)
         arrays["bias"] = (arrays["bias"] * scale + shift).astype(np.float32)
     return arrays
@@ -263,44 +240,22 @@ def _upsampling(module: Upsample, layer: CaffeLayer) -> dict[str, np.ndarray]:
     return {}
 
 
-def _check_skip_scales(decoder: nn.Module, fitting: _Fitting, held: frozenset[str]) -> None:
-    """Compare the Scale layers before FCN's skips (without one: 1) with the model's factors, and drop them."""
-    if not isinstance(decoder, FCN16s | FCN8s):
-        return
+def _check_skip_scales(decoder: FCN16s | FCN8s, layers: dict[str, CaffeLayer], held: frozenset[str]) -> list[str]:
+    """Compare the Scale layers before FCN's skips (without one: 1) with the model's factors, and return their names."""
     scales = decoder.skip_scales if isinstance(decoder, FCN8s) else (decoder.skip_scale,)
+    scores = [decoder.stored_names[score] for score in ("score_pool4", "score_pool3")[: len(scales)]]
+    given = [layers.pop(score.replace("score_", "scale_"), None) for score in scores]
     found = []
-    for score, own in zip(("score_pool4", "score_pool3"), scales, strict=False):
-        score = decoder.stored_names[score]
-        layer = fitting.layers.pop(score.replace("score_", "scale_"), None)
+    for score, layer, own in zip(scores, given, scales, strict=True):
         constant = 1.0 if score in held else own
         if layer is not None:
-            fitting.dropped.append(layer.name)
-            try:
-                constant = _constant(layer)
-            except _Misfit as misfit:
-                fitting.problems.append(str(misfit))
-                constant = own
+            (values,) = _blobs(layer, ("Scale",), 1)
+            constant = float(values.flat[0])
+            if (values != constant).any():
+                raise _Misfit(f"{layer.name} has values {values.min():g} to {values.max():g}, expected one constant")
         found.append(constant)
     if not np.allclose(found, scales, rtol=1e-6, atol=0):
         theirs, ours = (", ".join(f"{scale:g}" for scale in some) for some in (found, scales))
         option = f"skip_scale={theirs}" if len(found) == 1 else f"skip_scales=[{theirs}]"
-        fitting.problems.append(
-            f"its skips are scaled by {theirs}, the config's by {ours} (set model.decoder.{option})"
-        )
-
-
-def _constant(layer: CaffeLayer) -> float:
-    (scale,) = _blobs(layer, ("Scale",), 1)
-    if scale.min() != scale.max():
-        raise _Misfit(f"{layer.name} has values from {scale.min():g} to {scale.max():g}, expected one constant")
-    return float(scale.flat[0])
-
-
-def _without_classifiers(fitting: _Fitting, backbone_only: bool) -> list[str]:
-    """Caffe names of layers without a place; classifiers are dropped."""
-    left_over = []
-    for layer in fitting.layers.values():
-        group = any(layer.name.startswith(name) if name.endswith("/") else layer.name == name for name in CLASSIFIERS)
-        unneeded = group or (backbone_only and layer.name in CLASSIFIER_HEADS)
-        (fitting.dropped if unneeded else left_over).append(layer.name)
-    return left_over
+        raise _Misfit(f"its skips are scaled by {theirs}, the config's by {ours} (set model.decoder.{option})")
+    return [layer.name for layer in given if layer is not None]

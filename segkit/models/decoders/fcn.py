@@ -20,7 +20,6 @@ Source: Long, Shelhamer and Darrell 2015 (arXiv:1411.4038) and shelhamer/fcn.ber
     released solvers (summed loss, biases at twice the rate and without decay) are options of loss and optimizer.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
@@ -68,11 +67,7 @@ class FCN32s(nn.Module):
         self.to_image = align(score_fr.coordinates, IMAGE)
         self.upscore = _upsample(num_classes, self.to_image, learned=upsampling in ("learned", "learned_final"))
         self.auxiliary = AuxiliaryClassifiers(stages, num_classes, auxiliary_weight)
-
-        def covers(pixels: int) -> bool:
-            return self.to_image.size(score_fr.size(pixels), pixels) == pixels
-
-        self.minimum_size = _minimum_size(covers, self.to_image.factor, head_padding)
+        self.minimum_size = _minimum_size(score_fr, [(self.to_image, LayerPath())], head_padding)
 
     def forward(self, features: Features) -> Logits | AuxiliaryLogits:
         """Return [B, K, H, W] float32 logits at image size; in training also those of the auxiliary classifiers."""
@@ -124,12 +119,8 @@ class FCN16s(nn.Module):
         self.upscore16 = _upsample(num_classes, self.to_image, learned=final)
         self.stored_names = {"score_pool4": f"score_pool{depth - 1}", "upscore16": f"upscore{self.to_image.factor}"}
         _save_as(self, self.stored_names)
-
-        def covers(pixels: int) -> bool:
-            fuse_pool4 = self.to_pool4.size(score_fr.size(pixels), pool4.size(pixels))
-            return self.to_image.size(fuse_pool4, pixels) == pixels
-
-        self.minimum_size = _minimum_size(covers, self.to_image.factor, head_padding)
+        steps = [(self.to_pool4, pool4), (self.to_image, LayerPath())]
+        self.minimum_size = _minimum_size(score_fr, steps, head_padding)
 
     def forward(self, features: Features) -> Logits:
         """Return [B, K, H, W] float32 logits at image size."""
@@ -192,13 +183,8 @@ class FCN8s(nn.Module):
             "upscore8": f"upscore{self.to_image.factor}" if self.to_image.factor != 2 else "upscore8",
         }
         _save_as(self, self.stored_names)
-
-        def covers(pixels: int) -> bool:
-            fuse_pool4 = self.to_pool4.size(score_fr.size(pixels), pool4.size(pixels))
-            fuse_pool3 = self.to_pool3.size(fuse_pool4, pool3.size(pixels))
-            return self.to_image.size(fuse_pool3, pixels) == pixels
-
-        self.minimum_size = _minimum_size(covers, self.to_image.factor, head_padding)
+        steps = [(self.to_pool4, pool4), (self.to_pool3, pool3), (self.to_image, LayerPath())]
+        self.minimum_size = _minimum_size(score_fr, steps, head_padding)
 
     def forward(self, features: Features) -> Logits:
         """Return [B, K, H, W] float32 logits at image size."""
@@ -252,14 +238,23 @@ def _upsample(num_classes: int, alignment: Alignment, *, learned: bool) -> Upsam
     return Upsample(num_classes, alignment.factor, learned=learned, kernel=alignment.kernel)
 
 
-def _minimum_size(covers: Callable[[int], bool], stride: int, head_padding: HeadPadding) -> int:
+def _minimum_size(score_fr: LayerPath, steps: list[tuple[Alignment, LayerPath]], head_padding: HeadPadding) -> int:
     """Pixels of the smallest image; it and all larger ones fit every layer, and the logits reach the last pixel.
 
+    Args:
+        steps: each upsampling, and the path of the map that it is aligned with; the last is the image.
     Raises:
         InputError: if there is none.
     """
+
+    def covers(pixels: int) -> bool:
+        size = score_fr.size(pixels)
+        for alignment, finer in steps:
+            size = alignment.size(size, finer.size(pixels))
+        return size == pixels
+
     minimum_size = max((pixels for pixels in SIZES if not covers(pixels)), default=0) + 1
-    if minimum_size > SIZES[-stride]:
+    if minimum_size > SIZES[-steps[-1][0].factor]:
         remedy = "Set model.decoder.head_padding=same, or raise" if head_padding == "none" else "Raise"
         raise InputError(
             f"model.decoder.head_padding = '{head_padding}': the scores do not cover the border of the image on this "
@@ -281,9 +276,7 @@ def _save_as(decoder: nn.Module, names: dict[str, str]) -> None:
 
 
 def _rename(decoder: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any, names: dict[str, str]) -> None:
-    for key in [key for key in state if key.startswith(prefix)]:  # all of them, so that the order stays
-        layer, dot, tensor = key.removeprefix(prefix).partition(".")
-        renamed = prefix + names.get(layer, layer) + dot + tensor
-        state[f"\0{renamed}"] = state.pop(key)  # marked: one layer's new name may be another's old one
-    for key in [key for key in state if key.startswith("\0")]:
-        state[key[1:]] = state.pop(key)
+    own = {key: state.pop(key) for key in list(state) if key.startswith(prefix)}  # all of them, so that the order stays
+    for key, tensor in own.items():
+        layer, dot, rest = key.removeprefix(prefix).partition(".")
+        state[prefix + names.get(layer, layer) + dot + rest] = tensor

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from segkit.models.features import Features, Needs, Stages
-from segkit.models.geometry import IMAGE, align, crop_map, crop_offsets, deconvolution
+from segkit.models.geometry import IMAGE, align
 from segkit.models.layers import Upsample, bilinear_kernel, crop_to, he_convolution
 from segkit.tensors import Logits
 
@@ -52,10 +52,9 @@ class FCNBasic(nn.Module):
             channels = num_classes if reduction else stages.channels[stage]
             self.add_module(f"upsample{stage + 1}", LearnedUpsample(channels))
             target = stages.paths[stage - 1].coordinates if stage else IMAGE
-            coordinates = coordinates.then(deconvolution(KERNEL, 2).coordinates)
-            self.crops[stage], missing = crop_offsets(coordinates, target)
-            assert not missing, "an 8x8 kernel reaches beyond its map"
-            coordinates = coordinates.then(crop_map(self.crops[stage]))
+            alignment = align(coordinates, target, kernel=KERNEL)
+            assert not alignment.target_crop, "an 8x8 kernel reaches beyond its map"
+            coordinates, self.crops[stage] = alignment.coordinates, alignment.crop
         if not reduction:
             self.classifier = he_convolution(stages.channels[0], num_classes, 1)
 

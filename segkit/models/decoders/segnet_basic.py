@@ -4,8 +4,6 @@ Source: Badrinarayanan, Kendall and Cipolla 2015 (arXiv:1511.00561), section 3.1
     alexgkendall/SegNet-Tutorial Models/segnet_basic_train.prototxt and bayesian_segnet_basic_train.prototxt.
 """
 
-from typing import Literal
-
 import torch
 from torch import nn
 
@@ -21,12 +19,12 @@ class SegNetBasic(nn.Module):
     Args:
         stages: the encoder's stages; it must give pooling indices.
         num_classes: K.
-        filters: `multi_channel`, or `single_channel`: each filter sees only its own channel; needs equal widths.
-        encoder_addition: add the encoder's map before pooling to each stage's result; needs stages of equal width.
         batch_norm: `torch`, or `caffe` as the authors have it; Bayesian SegNet's shifts start at 0
             (`caffe_zero_shift`).
         dropout: probability of element-wise dropout after the batch norm of the two deepest stages (Bayesian
             SegNet-Basic: 0.5).
+        single_channel: each filter sees only its own channel; needs stages of equal width.
+        encoder_addition: add the encoder's map before pooling to each stage's result; needs stages of equal width.
     Raises:
         InputError: if the encoder pads the image, or its stages differ in width where they must not.
     Source: see the module. The paper has convolutions without bias, the released net has biases, as here. The variants
@@ -40,16 +38,16 @@ class SegNetBasic(nn.Module):
         stages: Stages,
         num_classes: int,
         *,
-        filters: Literal["multi_channel", "single_channel"],
-        encoder_addition: bool,
         batch_norm: BatchNormKind,
-        dropout: float,
+        dropout: float = 0.0,
+        single_channel: bool = False,
+        encoder_addition: bool = False,
     ):
         super().__init__()
-        name = "segnet_basic_encoder_addition" if encoder_addition else "segnet_basic"
-        name = "segnet_basic_single_channel" if filters == "single_channel" else name
+        variant = "_encoder_addition" if encoder_addition else "_single_channel" if single_channel else ""
+        name = f"segnet_basic{variant}"
         stages.require_unpadded(name)
-        if name != "segnet_basic":
+        if variant:
             stages.require_equal_widths(name)
         self.deepest = len(stages.channels) - 1
         every = frozenset(range(self.deepest + 1))
@@ -59,7 +57,7 @@ class SegNetBasic(nn.Module):
         self.conv_bn_pairs = [(f"conv_decode{n}", f"conv_decode{n}_bn") for n in range(1, self.deepest + 2)]
         for stage in range(self.deepest, -1, -1):
             channels, outgoing = stages.channels[stage], stages.channels[max(stage - 1, 0)]
-            groups = channels if filters == "single_channel" else 1
+            groups = channels if single_channel else 1
             convolution, norm = self.conv_bn_pairs[stage]
             self.add_module(convolution, he_convolution(channels, outgoing, 7, groups=groups))
             self.add_module(norm, batch_norm_layer(outgoing, batch_norm))
@@ -85,24 +83,18 @@ def segnet_basic(
     stages: Stages, num_classes: int, *, batch_norm: BatchNormKind = "torch", dropout: Probability = 0.0
 ) -> SegNetBasic:
     """SegNet-Basic."""
-    return SegNetBasic(
-        stages, num_classes, filters="multi_channel", encoder_addition=False, batch_norm=batch_norm, dropout=dropout
-    )
+    return SegNetBasic(stages, num_classes, batch_norm=batch_norm, dropout=dropout)
 
 
 def segnet_basic_encoder_addition(
     stages: Stages, num_classes: int, *, batch_norm: BatchNormKind = "torch"
 ) -> SegNetBasic:
     """SegNet-Basic-EncoderAddition: the encoder's maps are added, so they have to be stored."""
-    return SegNetBasic(
-        stages, num_classes, filters="multi_channel", encoder_addition=True, batch_norm=batch_norm, dropout=0.0
-    )
+    return SegNetBasic(stages, num_classes, batch_norm=batch_norm, encoder_addition=True)
 
 
 def segnet_basic_single_channel(
     stages: Stages, num_classes: int, *, batch_norm: BatchNormKind = "torch"
 ) -> SegNetBasic:
     """SegNet-Basic-SingleChannelDecoder: each decoder filter convolves its own channel alone."""
-    return SegNetBasic(
-        stages, num_classes, filters="single_channel", encoder_addition=False, batch_norm=batch_norm, dropout=0.0
-    )
+    return SegNetBasic(stages, num_classes, batch_norm=batch_norm, single_channel=True)

@@ -86,11 +86,10 @@ def smp_encoder(
     depth: Annotated[int, Ge(3), Le(5)] = 5,
     normalization: NormalizationName = "torchvision",
 ) -> SMPEncoder:
-    """An encoder of segmentation-models-pytorch for FCN-32s, FCN-16s and FCN-8s, with a stage per stride.
+    """An encoder of segmentation-models-pytorch for FCN-32s, FCN-16s and FCN-8s: a stage is the last map of its stride.
 
-    A stage's map is the last one of its stride. VGG's are pooled first, so that stages are those of the paper (pool1 to
-    pool5) and fc6 and fc7 stand on pool5; other classification nets have no such layers, and scores come straight from
-    the deepest map.
+    VGG's maps are pooled first, so that stages are those of the paper (pool1 to pool5) and fc6 and fc7 stand on pool5;
+    other classification nets have no such layers, and scores come straight from the deepest map.
 
     Args:
         restore: a checkpoint follows: declare `weights`, do not read or download them.
@@ -126,7 +125,7 @@ def smp_encoder(
     paths = tuple(LayerPath((sampling(stride, first),)) for stride, first in zip(strides, firsts, strict=True))
     channels = tuple(network.out_channels[level] for level in levels)
     if weights is not None and not restore:
-        load_encoder(network, encoder, weights, normalization, depth=depth, section="model.encoder")
+        load_encoder(network, encoder, weights, normalization, section="model.encoder")
     stages = Stages(channels, paths, has_indices=False, has_unpooled=False, classifier=(7, 1) if pools else None)
     return SMPEncoder(network, levels, stages, normalization, pretrained=weights is not None, pools=pools)
 
@@ -146,34 +145,31 @@ def map_coordinates(encoder: str, depth: int) -> tuple[tuple[int, ...], tuple[Fr
     from segmentation_models_pytorch.encoders import get_encoder
 
     what = f"model.encoder.encoder = '{encoder}' with depth {depth}"
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"), refused(what):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.enable_grad(), refused(what):
         network = get_encoder(encoder, depth=depth, weights=None)
         _make_averaging(network)
         height, width = PROBE
         ramp = torch.linspace(1e-3, 2e-3, width)  # small and positive: activations are linear there
         rows = torch.stack([ramp, ramp.flip(0)] * 2)[:, None, None]
         image = rows.expand(4, 3, height, width).clone().requires_grad_()
-        with torch.enable_grad():
-            maps = network.float().eval()(image)
+        maps = network.float().eval()(image)
         # neither the image itself nor a map without channels
         levels = [n for n, x in enumerate(maps) if x.shape[1] and (n or x.shape[1] != 3)]
-        found: list[Fraction] = []
-        before = (1, Fraction(0))
+        firsts, finer = [Fraction(0)], 1  # of the image itself, and its stride
         for level in levels:
             stride = 2**level
             first, step = _centres(maps[level], image, stride)
-            halves = 2 * (first - before[1]) / before[0]
+            halves = 2 * (first - firsts[-1]) / finer
             determined = abs(step - stride) < 0.1 * stride and abs(halves - round(halves)) < 0.2
             if not determined or size_of(maps[level]) != (height // stride, width // stride):
                 raise InputError(
-                    f"{what}: its map of stride {stride} has no fixed place in the image "
-                    f"(first pixel at about {first:.2f}, step {step:.2f}), "
-                    "so no decoder here can put its scores in place. "
+                    f"{what}: its map of stride {stride} has no fixed place in the image (first pixel at about "
+                    f"{first:.2f}, step {step:.2f}), so no decoder here can put its scores in place. "
                     "Choose another encoder, such as resnet18 or vgg16_bn."
                 )
-            before = stride, before[1] + Fraction(round(halves) * before[0], 2)
-            found.append(before[1])
-    return tuple(levels), tuple(found)
+            firsts.append(firsts[-1] + Fraction(round(halves) * finer, 2))
+            finer = stride
+    return tuple(levels), tuple(firsts[1:])
 
 
 def _make_averaging(network: nn.Module) -> None:

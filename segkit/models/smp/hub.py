@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+import numpy as np
 
 from segkit.errors import InputError, nearest
-from segkit.models.features import NORMALIZATIONS, Normalization, NormalizationName
+from segkit.models.features import NORMALIZATIONS, NormalizationName
 from segkit.models.weights import load_exactly, read_weights
 
 TIMM = "tu-"  # before names of timm's encoders
@@ -43,18 +43,13 @@ def refused(what: str) -> Iterator[None]:
         ) from None
 
 
-def load_encoder(
-    network: nn.Module, name: str, weights: str, normalization: NormalizationName, *, depth: int, section: str
-) -> None:
-    """Copy weights into an encoder of smp.
+def load_encoder(network: Any, name: str, weights: str, normalization: NormalizationName, *, section: str) -> None:
+    """Copy weights into an encoder of smp, downloading those that are no file.
 
     Args:
-        network: the encoder.
         name: smp's name of the encoder.
-        weights: a .safetensors, .pt or .pth file with its names, a classifier apart; or a name that smp has for it,
-            such as imagenet, or `timm` for timm's default ones, which are downloaded.
+        weights: as for `smp_encoder`.
         normalization: the input that the model will get.
-        depth: stages of the encoder.
         section: where the options stand in the config, for messages.
     Raises:
         InputError: if a file cannot be read or does not fit; if a name is not known, cannot be downloaded, or expects
@@ -62,12 +57,8 @@ def load_encoder(
     """
     if Path(weights).suffix in (".safetensors", ".pt", ".pth"):
         tensors = {n: t for n, t in read_weights(Path(weights)).items() if not n.startswith(CLASSIFIERS)}
-    else:
-        tensors = _from_hub(name, weights, normalization, depth, section)
-    load_exactly(network, tensors, source=f"weights {weights}")
-
-
-def _from_hub(name: str, weights: str, normalization: NormalizationName, depth: int, section: str) -> dict[str, Tensor]:
+        load_exactly(network, tensors, source=f"weights {weights}")
+        return
     from segmentation_models_pytorch.encoders import encoders, get_encoder, get_preprocessing_params
 
     known = ["timm"] if name.startswith(TIMM) else list(encoders[name]["pretrained_settings"])
@@ -82,7 +73,8 @@ def _from_hub(name: str, weights: str, normalization: NormalizationName, depth: 
     log.setLevel(logging.ERROR)  # it logs each of its attempts
     try:
         require_fit(get_preprocessing_params(name, weights), normalization, key=key, section=section)
-        return get_encoder(name, depth=depth, weights=True if weights == "timm" else weights).state_dict()
+        depth = len(network.out_channels) - 1
+        tensors = get_encoder(name, depth=depth, weights=True if weights == "timm" else weights).state_dict()
     except (OSError, RuntimeError, ValueError) as error:  # no network; a damaged file; no weights of that name
         raise InputError(
             f"{key} could not be downloaded ({(str(error).splitlines() or ['no reason given'])[0][:150]}); "
@@ -90,6 +82,7 @@ def _from_hub(name: str, weights: str, normalization: NormalizationName, depth: 
         ) from None
     finally:
         log.setLevel(level)
+    load_exactly(network, tensors, source=f"weights {weights}")
 
 
 def require_fit(settings: dict[str, Any], normalization: NormalizationName, *, key: str, section: str) -> None:
@@ -102,23 +95,16 @@ def require_fit(settings: dict[str, Any], normalization: NormalizationName, *, k
         section: where the options stand in the config.
     """
     scale = 255.0 if settings["input_range"][-1] == 1 else 1.0
-    mean, std = (tuple(scale * value for value in settings[name]) for name in ("mean", "std"))
+    mean, std = (scale * np.array(settings[name]) for name in ("mean", "std"))
     fitting = [
-        name for name, known in NORMALIZATIONS.items() if _alike(known, mean, std) and settings["input_space"] == "RGB"
+        name
+        for name, known in NORMALIZATIONS.items()
+        if np.allclose([known.mean, known.std], [mean, std], rtol=0, atol=0.05) and settings["input_space"] == "RGB"
     ]
     if normalization not in fitting:
         words = [", ".join(f"{value:g}" for value in values) for values in (mean, std)]
-        advice = (
-            f"Set {section}.normalization={fitting[0]}."
-            if fitting
-            else "No normalization here fits; choose other weights."
-        )
+        advice = f"Set {section}.normalization={fitting[0]}" if fitting else "No normalization here fits; choose others"
         raise InputError(
             f"{key}: these weights expect {settings['input_space']} images of 0..255 minus {words[0]}, divided by "
-            f"{words[1]}; {section}.normalization is '{normalization}'. {advice}"
+            f"{words[1]}; {section}.normalization is '{normalization}'. {advice}."
         )
-
-
-def _alike(known: Normalization, mean: tuple[float, ...], std: tuple[float, ...]) -> bool:
-    pairs = zip((*known.mean, *known.std), (*mean, *std), strict=True)
-    return all(abs(ours - theirs) < 0.05 for ours, theirs in pairs)

@@ -17,22 +17,13 @@ from segkit.models.layers import size_of
 from segkit.models.segmenter import Segmenter
 from segkit.models.smp.encoder import MULTIPLE, SMPEncoder, padded_size
 from segkit.models.smp.hub import load_encoder, refused, require_encoder
-from segkit.tensors import Logits, Size
+from segkit.tensors import Logits
 
 Architecture = Literal[
-    "Unet",
-    "UnetPlusPlus",
-    "MAnet",
-    "Linknet",
-    "FPN",
-    "PSPNet",
-    "DeepLabV3",
-    "DeepLabV3Plus",
-    "PAN",
-    "UPerNet",
+    "Unet", "UnetPlusPlus", "MAnet", "Linknet", "FPN", "PSPNet", "DeepLabV3", "DeepLabV3Plus", "PAN", "UPerNet",
     "Segformer",
-]
-CHANNELS = {
+]  # fmt: skip
+CHANNELS = {  # what smp calls `decoder_channels`
     "FPN": "decoder_pyramid_channels",
     "PSPNet": "psp_out_channels",
     "Segformer": "decoder_segmentation_channels",
@@ -108,12 +99,8 @@ def smp_model(
 
     Args:
         num_classes: K.
-        restore: a checkpoint follows: declare `weights`, do not read or download them.
         architecture: smp's class. DPT is left out: it takes vision transformers of one image size.
-        encoder: smp's name, such as resnet34 or vgg16_bn, or `tu-` and timm's.
-        weights: a .safetensors, .pt or .pth file with the encoder's names, a classifier apart; a name of smp, such as
-            imagenet, or `timm` for timm's default, which is downloaded; null: smp's random initialisation.
-        normalization: input convention; downloaded weights are refused if they expect another.
+        restore, encoder, weights, normalization: as for `smp_encoder`.
         depth: stages of the encoder; null: smp's default, 5, and 3 for PSPNet.
         output_stride: pixels of the image per pixel of the deepest map, by dilation, for DeepLabV3, DeepLabV3Plus and
             PAN; null: smp's default of 8, 16 and 16.
@@ -127,71 +114,47 @@ def smp_model(
 
     require_encoder(encoder, "model.whole.encoder")
     constructor = getattr(smp, architecture)
-    options = _options(constructor, depth, output_stride, decoder_channels)
+    options: dict[str, Any] = {}
+    for ours, theirs, value in (
+        ("depth", "encoder_depth", depth),
+        ("output_stride", "encoder_output_stride", output_stride),
+        ("decoder_channels", CHANNELS.get(architecture, "decoder_channels"), decoder_channels),
+    ):
+        if value is not None and theirs not in inspect.signature(constructor).parameters:
+            raise InputError(f"model.whole.{ours} = {show(value)}: {architecture} has no such option. Set it to null.")
+        options |= {} if value is None else {theirs: value}
+    if architecture == "PSPNet" and depth:
+        options["upsampling"] = 2**depth
     what = f"model.whole.architecture = '{architecture}' with model.whole.encoder = '{encoder}'"
     with refused(what):
-        whole = constructor(encoder_name=encoder, encoder_weights=None, classes=num_classes, **options)
-        found = _logits_size(whole)
-    if found != PROBE:
+        whole: Any = constructor(encoder_name=encoder, encoder_weights=None, classes=num_classes, **options)
+        with torch.no_grad():  # on the meta device: nothing is computed
+            state = {name: tensor.to("meta") for name, tensor in (*whole.named_parameters(), *whole.named_buffers())}
+            logits = functional_call(whole.eval(), state, (torch.zeros(1, 3, *PROBE, device="meta"),))
+        whole.train()
+    if size_of(logits) != PROBE:
         raise InputError(
-            f"{what} gives logits of {show(found)} pixels for an image of {show(PROBE)}. Leave depth and "
-            "output_stride out."
+            f"{what} gives logits of {show(size_of(logits))} pixels for an image of {show(PROBE)}. "
+            "Leave depth and output_stride out."
         )
     if weights is not None and not restore:
-        load_encoder(
-            whole.encoder,
-            encoder,
-            weights,
-            normalization,
-            depth=len(whole.encoder.out_channels) - 1,
-            section="model.whole",
-        )
-    return _in_parts(whole, architecture, normalization, pretrained=weights is not None)
+        load_encoder(whole.encoder, encoder, weights, normalization, section="model.whole")
 
-
-def _options(
-    constructor: Any, depth: int | None, output_stride: int | None, decoder_channels: int | tuple | None
-) -> dict[str, Any]:
-    """The options that are set, in the words of smp's constructor."""
-    architecture, known = constructor.__name__, inspect.signature(constructor).parameters
-    given = {
-        "depth": ("encoder_depth", depth),
-        "output_stride": ("encoder_output_stride", output_stride),
-        "decoder_channels": (CHANNELS.get(architecture, "decoder_channels"), decoder_channels),
-    }
-    for ours, (theirs, value) in given.items():
-        if value is not None and theirs not in known:
-            raise InputError(f"model.whole.{ours} = {show(value)}: {architecture} has no such option. Set it to null.")
-    options: dict[str, Any] = {theirs: value for theirs, value in given.values() if value is not None}
-    return options | ({"upsampling": 2**depth} if architecture == "PSPNet" and depth else {})
-
-
-def _in_parts(
-    whole: Any, architecture: Architecture, normalization: NormalizationName, *, pretrained: bool
-) -> Segmenter:
-    """The same layers as encoder and decoder.
-
-    Coordinates of maps are nominal, as after 2x2 pooling: smp's decoders interpolate and do not use them.
-    """
+    # The same layers as encoder and decoder. Coordinates of maps are nominal, as after 2x2 pooling: smp's decoders
+    # interpolate and do not use them.
     channels, stride = tuple(whole.encoder.out_channels), whole.encoder.output_stride
     levels = tuple(level for level, count in enumerate(channels) if level and count)
     paths = tuple(LayerPath((pooling(s, s),)) for s in (min(2**level, stride) for level in levels))
     stages = Stages(tuple(channels[level] for level in levels), paths, has_indices=False, has_unpooled=False)
-    minimum_size = max(SMALLEST_MAP.get(architecture, 1) * stride - MULTIPLE + 1, 1)
     read = {*SKIPS.get(architecture, levels), levels[-1]}
-    needs = Needs(pooled=frozenset(stage for stage, level in enumerate(levels) if level in read))
-    decoder = SMPDecoder(
-        whole.decoder, whole.segmentation_head, channels, levels, needs=needs, minimum_size=minimum_size
-    )
     return Segmenter(
-        SMPEncoder(whole.encoder, levels, stages, normalization, pretrained=pretrained, crops=False), decoder
+        SMPEncoder(whole.encoder, levels, stages, normalization, pretrained=weights is not None, crops=False),
+        SMPDecoder(
+            whole.decoder,
+            whole.segmentation_head,
+            channels,
+            levels,
+            needs=Needs(pooled=frozenset(stage for stage, level in enumerate(levels) if level in read)),
+            minimum_size=max(SMALLEST_MAP.get(architecture, 1) * stride - MULTIPLE + 1, 1),
+        ),
     )
-
-
-@torch.no_grad()
-def _logits_size(whole: nn.Module) -> Size:
-    """(height, width) of the logits of an image of size `PROBE`; nothing is computed."""
-    state = {name: tensor.to("meta") for name, tensor in (*whole.named_parameters(), *whole.named_buffers())}
-    logits = functional_call(whole.eval(), state, (torch.zeros(1, 3, *PROBE, device="meta"),))
-    whole.train()
-    return size_of(logits)

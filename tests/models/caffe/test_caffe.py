@@ -61,19 +61,12 @@ def test_segnet_basic_computes_the_same_after_the_import_under_either_name_of_it
 
 
 def test_the_published_bayesian_segnet_has_one_convolution_more(caffemodel):
-    options = {
-        "decoder": SegNet,
-        "encoder_batch_norm": "caffe_zero_shift",
-        "encoder_normalization": "raw",
-        "batch_norm": "caffe_zero_shift",
-    }
+    options = {"decoder": SegNet, "encoder_normalization": "raw"}
+    options |= dict.fromkeys(("encoder_batch_norm", "batch_norm"), "caffe_zero_shift")
     source = trained(build(**options, extra_convolution=True))
     path = caffemodel(layers_of(source))
-    assert [name for name, kind, _ in layers_of(source) if kind == "Convolution"][-3:] == [
-        "conv1_2_D",
-        "conv1_1_D",
-        "camvid",
-    ]
+    convolutions = [name for name, kind, _ in layers_of(source) if kind == "Convolution"]
+    assert convolutions[-3:] == ["conv1_2_D", "conv1_1_D", "camvid"]
     assert_same_logits(source, imported(build(**options, extra_convolution=True), path))
     with pytest.raises(InputError, match="without a place: conv1_1_D_bn, camvid"):
         import_caffe(path, build(**options))
@@ -97,13 +90,6 @@ def test_only_the_channels_of_the_image_are_reversed(caffemodel):
     assert np.array_equal(layers["conv1_2"][0], source.encoder.conv1_2.weight.detach())
 
 
-def test_the_model_is_not_changed(caffemodel):
-    target = build()
-    before = {name: tensor.clone() for name, tensor in target.state_dict().items()}
-    import_caffe(caffemodel(layers_of(trained(build()))), target)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in target.state_dict().items())
-
-
 # --- classification nets ---
 
 
@@ -112,10 +98,9 @@ def test_a_classification_net_gives_its_backbone_and_the_rest_keeps_its_start(ca
     source, target = trained(build(upsampling=upsampling)), trained(build(upsampling=upsampling))
     start = target.decoder.score_fr.bias.clone()
     found = import_caffe(caffemodel(classifier_layers(source), legacy=True), target, backbone_only=True)
-    upsamplings = (
-        {"decoder.upscore2", "decoder.upscore_pool4", "decoder.upscore8"} if upsampling == "learned" else set()
-    )
-    assert set(found.kept_initial) == {"decoder.score_fr", "decoder.score_pool4", "decoder.score_pool3"} | upsamplings
+    kept = ["score_fr", "score_pool4", "score_pool3"]
+    kept += ["upscore2", "upscore_pool4", "upscore8"] if upsampling == "learned" else []
+    assert sorted(found.kept_initial) == sorted(f"decoder.{name}" for name in kept)
     assert found.dropped == ("fc8",)
     assert set(found.tensors) == set(target.state_dict())
     assert torch.equal(found.tensors["decoder.score_fr.bias"], start)

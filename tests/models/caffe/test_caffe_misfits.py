@@ -74,26 +74,17 @@ def test_two_layers_of_one_name_here_are_refused(caffemodel, refusal, message):
 def test_batch_norm_of_another_name_or_kind_is_not_guessed(caffemodel, refusal, message):
     source = build(decoder=SegNet, encoder_batch_norm=True)
     layers = changed_layers(source, "conv1_1_bn", rename="bn1_1")
-    text = refusal(import_caffe, caffemodel(layers), build(decoder=SegNet))
-    message(text, "bn1_1")
-    text = refusal(
-        import_caffe, caffemodel(changed_layers(source, "conv1_1_bn", kind="BatchNorm")), build(decoder=SegNet)
-    )
-    message(text, "conv1_1_bn", "BatchNorm", "BN")
+    message(refusal(import_caffe, caffemodel(layers), build(decoder=SegNet)), "bn1_1")
+    layers = changed_layers(source, "conv1_1_bn", kind="BatchNorm")
+    message(refusal(import_caffe, caffemodel(layers), build(decoder=SegNet)), "conv1_1_bn", "BatchNorm", "BN")
     layers = [*layers_of(build()), ("score_fr_bn", "BN", [np.ones(K), np.zeros(K)])]
     assert "without a place: score_fr_bn" in refusal(import_caffe, caffemodel(layers), build())
 
 
 def test_images_divided_by_a_deviation_are_refused(caffemodel, refusal, message):
     path = caffemodel(layers_of(build()))
-    message(
-        refusal(import_caffe, path, build(encoder_normalization="torchvision")),
-        path,
-        "model.encoder.normalization",
-        "58.395",
-        "57.12",
-        "57.375",
-    )
+    text = refusal(import_caffe, path, build(encoder_normalization="torchvision"))
+    message(text, path, "model.encoder.normalization", "58.395", "57.12", "57.375")
 
 
 # --- skip scales ---
@@ -119,10 +110,7 @@ def test_a_file_without_scale_layers_has_skips_scaled_by_1(caffemodel, refusal, 
     import_caffe(path, build(skip_scales=(0.01, 0.0001)), backbone_only=True)
 
 
-def test_a_scale_that_is_no_constant_is_refused(caffemodel, refusal, message):
-    layers = [
-        *layers_of(build()),
-        ("scale_pool4", "Scale", [np.array([0.5, 1])]),
-        ("scale_pool3", "Scale", [np.ones(1), np.ones(1)]),
-    ]
-    message(refusal(import_caffe, caffemodel(layers), build()), "scale_pool4", "0.5", "scale_pool3", 2)
+@pytest.mark.parametrize(("arrays", "values"), [([np.array([0.5, 1])], (0.5, 1)), ([np.ones(1), np.ones(1)], (2, 1))])
+def test_a_scale_that_is_no_constant_is_refused(caffemodel, refusal, message, arrays, values):
+    path = caffemodel([*layers_of(build()), ("scale_pool4", "Scale", arrays)])
+    message(refusal(import_caffe, path, build()), "scale_pool4", *values)

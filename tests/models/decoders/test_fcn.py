@@ -76,44 +76,23 @@ def test_weight_files_name_skips_after_the_stages_of_their_encoder(encoder, name
     assert torch.equal(other.score_pool3.weight, one.score_pool3.weight)
 
 
-def test_fc6_is_7x7_and_all_other_layers_1x1():
-    with torch.device("meta"):
-        decoder = FCN8s(VGG16().stages, 21)
-    shapes = {name: tuple(m.weight.shape) for name, m in decoder.named_children() if isinstance(m, nn.Conv2d)}
-    assert shapes == {
-        "fc6": (4096, 512, 7, 7),
-        "fc7": (4096, 4096, 1, 1),
-        "score_fr": (21, 4096, 1, 1),
-        "score_pool4": (21, 512, 1, 1),
-        "score_pool3": (21, 256, 1, 1),
-    }
-
-
 @pytest.mark.parametrize("build", [FCN32s, FCN16s, FCN8s])
 def test_before_training_every_logit_is_0(encoder, image, build):
     assert not Segmenter(encoder, build(encoder.stages, K, head_width=8))(image).any()
 
 
+@pytest.mark.parametrize(
+    ("build", "options", "scales"),
+    [(FCN32s, {}, ()), (FCN16s, {"skip_scale": 0.5}, (0.5,)), (FCN8s, {"skip_scales": (0.5, 0.25)}, (0.5, 0.25))],
+)
 @torch.no_grad()
-def test_the_logits_of_fcn8s_are_scores_upsampled_and_added(encoder, image):
-    scales = (0.5, 0.25)
-    decoder = noisy(FCN8s(encoder.stages, K, head_width=8, skip_scales=scales))
+def test_the_logits_are_scores_upsampled_and_added(encoder, image, build, options, scales):
+    decoder = noisy(build(encoder.stages, K, head_width=8, **options))
     features = encoder(image, decoder.needs)
-    x = F.relu(decoder.fc7(F.relu(decoder.fc6(features.pooled[4]))))
-    x = upsampled(decoder.score_fr(x), 2) + decoder.score_pool4(scales[0] * features.pooled[3])
-    x = upsampled(x, 2) + decoder.score_pool3(scales[1] * features.pooled[2])
-    torch.testing.assert_close(decoder(features), upsampled(x, 8), rtol=1e-4, atol=1e-5)
-
-
-@torch.no_grad()
-def test_the_logits_of_fcn16s_and_fcn32s_are_scores_upsampled_and_added(encoder, image):
-    for build, scale, factor in ((FCN32s, None, 32), (FCN16s, 0.5, 16)):
-        decoder = noisy(build(encoder.stages, K, head_width=8, **({} if scale is None else {"skip_scale": scale})))
-        features = encoder(image, decoder.needs)
-        x = decoder.score_fr(F.relu(decoder.fc7(F.relu(decoder.fc6(features.pooled[4])))))
-        if scale is not None:
-            x = upsampled(x, 2) + decoder.score_pool4(scale * features.pooled[3])
-        torch.testing.assert_close(decoder(features), upsampled(x, factor), rtol=1e-4, atol=1e-5)
+    x = decoder.score_fr(F.relu(decoder.fc7(F.relu(decoder.fc6(features.pooled[4])))))
+    for stage, scale in zip((4, 3), scales, strict=False):
+        x = upsampled(x, 2) + decoder.get_submodule(f"score_pool{stage}")(scale * features.pooled[stage - 1])
+    torch.testing.assert_close(decoder(features), upsampled(x, 32 // 2 ** len(scales)), rtol=1e-4, atol=1e-5)
 
 
 def test_dropout_takes_single_elements_after_fc6_and_after_fc7_in_training_only(encoder):
