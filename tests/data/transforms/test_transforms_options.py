@@ -41,9 +41,8 @@ def test_a_window_beside_the_image_is_outside(backend):
 
 def test_rotation_and_scale_put_each_pixel_where_the_arithmetic_does(backend):
     y, x = np.mgrid[:90, :120]
-    image = np.stack([2 * y, 2 * x, np.zeros_like(y)], -1).astype(
-        np.uint8
-    )  # ramps: linear interpolation leaves them as they are
+    ramps = [2 * y, 2 * x, np.zeros_like(y)]  # linear interpolation leaves them as they are
+    image = np.stack(ramps, -1).astype(np.uint8)
     view = View((45, 60), Box(10, 12, 20, 30), 25.0)  # half of what is on disk
     found = warped(backend, image, view)
     down, right = np.mgrid[:20, :30] + 0.5
