@@ -13,7 +13,7 @@ from segkit.data.classes import Classes
 from segkit.data.dataset import Pair
 from segkit.data.datasets.folder import SUFFIXES
 from segkit.data.faults import Fault
-from segkit.data.layout import Layout, Listed
+from segkit.data.layout import Layout
 from segkit.data.verify.sample import Look, only_first_and_void
 from segkit.tensors import IGNORE
 
@@ -62,9 +62,6 @@ def list_faults(layout: Layout) -> Iterator[Fault]:
     """Yield faults of the lists and folders of the splits, separately and together."""
     for split, listed in layout.splits.items():
         yield from listed.faults(split)
-        if _doubles_images(listed):
-            detail = f"{listed.place}: names are relative to images/. Take 'images/' from each line."
-            yield Fault(faults.LIST, split, detail)
         expected = layout.sizes.get(split)
         if expected is not None and not listed.problems and len(listed.pairs) != expected:
             yield Fault(faults.OTHER_SIZE, split, f"{len(listed.pairs)} images, expected {expected}")
@@ -76,18 +73,6 @@ def list_faults(layout: Layout) -> Iterator[Fault]:
     if len(other) <= (1 - MOST_NAMES) * len(pairs):
         for pair in dict.fromkeys(other):
             yield Fault(faults.OTHER_NAME, str(pair.image), pair.labels.name)
-
-
-def _doubles_images(listed: Listed) -> bool:
-    """Return True if no image of a list exists, but all would without `images/` at the beginning of their names."""
-    root = listed.place.parent
-    for pair in listed.pairs:
-        if not pair.image.is_relative_to(root / "images" / "images") or os.path.isfile(pair.image):
-            return False
-        meant = root / pair.image.relative_to(root / "images")
-        if not any(os.path.isfile(meant.with_suffix(suffix)) for suffix in (meant.suffix, *SUFFIXES)):
-            return False
-    return bool(listed.lines)
 
 
 def unlisted_faults(layout: Layout) -> Iterator[Fault]:

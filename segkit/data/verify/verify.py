@@ -1,7 +1,7 @@
 """Checks of a whole dataset: everything decoded for `segkit data verify`, or every label read once before training."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,26 +32,18 @@ LEVELS = ("problem", "warning", "note")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """Findings of one kind."""
-
-    kind: Kind
-    faults: tuple[Fault, ...]
-
-
-@dataclass(frozen=True)
 class Report:
     """Findings in a dataset.
 
     Attributes:
-        entries: problems, then warnings, then notes.
+        entries: findings of each kind: problems, then warnings, then notes.
         splits: contents of each split that has samples.
         classes: expected classes of the labels.
         images: number of checked images.
         seconds: duration of the checks.
     """
 
-    entries: tuple[Entry, ...]
+    entries: Mapping[Kind, Sequence[Fault]]
     splits: Mapping[str, Contents]
     classes: Classes
     images: int
@@ -60,7 +52,7 @@ class Report:
     @property
     def right(self) -> bool:
         """True if there is no reason not to train."""
-        return not any(entry.kind.level == "problem" for entry in self.entries)
+        return not any(kind.level == "problem" for kind in self.entries)
 
 
 def verify(layout: Layout, *, workers: int, progress: Callable[[int], None]) -> Report:
@@ -98,13 +90,13 @@ def _editions(layout: Layout, splits: Iterable[str]) -> Iterator[Fault]:
                 yield Fault(faults.EDITION, split, edition)
 
 
-def _by_kind(found: Iterable[Fault]) -> tuple[Entry, ...]:
+def _by_kind(found: Iterable[Fault]) -> dict[Kind, list[Fault]]:
     grouped: dict[Kind, list[Fault]] = defaultdict(list)
     for fault in found:
         grouped[fault.kind].append(fault)
     order = [kind for kind in vars(faults).values() if isinstance(kind, Kind)]
     kinds = sorted(grouped, key=lambda kind: (LEVELS.index(kind.level), order.index(kind)))
-    return tuple(Entry(kind, tuple(grouped[kind])) for kind in kinds)
+    return {kind: grouped[kind] for kind in kinds}
 
 
 def check_and_count(
