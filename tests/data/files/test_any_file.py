@@ -20,7 +20,6 @@ from segkit.data.classes import plain_classes
 from segkit.data.dataset import Pair, PairDataset
 from segkit.data.datasets.camvid import camvid
 from segkit.data.datasets.class_file import classes_text, read_classes
-from segkit.data.datasets.voc import voc
 from segkit.data.files.images import read_image, read_labels
 from segkit.errors import InputError
 from segkit.tensors import IGNORE
@@ -151,17 +150,6 @@ def test_any_list_of_camvid_leads_to_files_inside_root_or_is_refused(folder, tra
         for pair in camvid(root=folder).checked("train").pairs:
             assert pair.image.resolve().is_relative_to(folder.resolve())
             assert pair.labels.resolve().is_relative_to(folder.resolve())
-
-
-@given(content=lists)
-def test_any_list_of_voc_leads_to_files_inside_root_or_is_refused(folder, content):
-    for name in ("ImageSets/Segmentation", "JPEGImages", "SegmentationClass"):
-        (folder / name).mkdir(exist_ok=True, parents=True)
-    (folder / "JPEGImages" / "a.jpg").write_bytes(b"not empty")
-    (folder / "SegmentationClass" / "a.png").write_bytes(b"not empty")
-    (folder / "ImageSets/Segmentation/train.txt").write_bytes(content)
-    with suppress(InputError):
-        assert {pair.id for pair in voc(root=folder).checked("train").pairs} == {"a"}
 
 
 CLASS_TOKENS = [

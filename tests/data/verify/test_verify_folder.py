@@ -41,24 +41,8 @@ def change(root, places, make):
 
 
 @pytest.fixture
-def found(segkit, root):
-    """Exit code and {kind: {place below the root: detail}}."""
-
-    def look():
-        code, out, errors = segkit(
-            "data", "verify", "configs/streets/fcn8s.yaml", f"data={{name: folder, root: {root}}}", "--json"
-        )
-        assert errors == ""
-        entries = json.loads(out)["entries"]
-        return code, {
-            entry["title"]: {
-                each["place"].removeprefix(f"{root}/"): each["detail"].replace(f"{root}/", "")
-                for each in entry["found"]
-            }
-            for entry in entries
-        }
-
-    return look
+def found(verified, root):
+    return lambda: verified(root, "configs/streets/fcn8s.yaml", f"data={{name: folder, root: {root}}}")
 
 
 def void(ids):
