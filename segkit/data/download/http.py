@@ -25,12 +25,10 @@ OTHERWISE = "Or download it in another way and pass it with --from-archive FILE.
 
 @dataclass(frozen=True)
 class Show:
-    """Output for the user.
+    """Output for the user: `line` is called with a line of text for each step.
 
-    Args:
-        line: called with a line of text for each step.
-        bar: called with a description, the total bytes if known, and the bytes done before; yields a function to call
-            with the number of bytes just done.
+    `bar` is called with a description, the total bytes if known, and the bytes done before; it yields a function to
+    call with the number of bytes just done.
     """
 
     line: Callable[[str], object] = lambda _: None

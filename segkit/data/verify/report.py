@@ -15,11 +15,7 @@ SIZES = 3  # number of sizes of a split that the text lists
 
 
 def report_lines(report: Report, root: Path) -> list[str]:
-    """Return the report as text; the last two lines summarize it.
-
-    Args:
-        root: folder of the dataset; paths are shown relative to it.
-    """
+    """Return the report as text, with paths relative to the dataset's `root`; the last two lines summarize it."""
     expected = f"Labels should hold ids {report.classes.expected_ids}; as RGB, the exact colours of the classes."
     lines = [f"Files are in {root}.", *_wrapped(expected, "", "  "), ""]
     for kind, faults in report.entries.items():

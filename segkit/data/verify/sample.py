@@ -60,11 +60,7 @@ def look(dataset: PairDataset, index: int) -> Look:
 
 
 def glance(dataset: PairDataset, index: int, row: LabelRow | Exception) -> Look:
-    """Check the image header of a sample whose labels were counted.
-
-    Args:
-        row: counts or error of its labels, from `read_label_rows`.
-    """
+    """Check the image header of a sample, given the counts or the error of its labels from `read_label_rows`."""
     pair, found, size = dataset.pairs[index], [], None
     try:
         size = read_image_size(pair.image)

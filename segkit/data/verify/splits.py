@@ -47,11 +47,7 @@ class Contents:
 
 
 def contents(looks: Sequence[Look], classes: Classes, reduction: int) -> Contents:
-    """Sum up the contents of a split.
-
-    Args:
-        reduction: file pixels per pixel of a sample, along each side.
-    """
+    """Sum up the contents of a split; `reduction` is file pixels per pixel of a sample, along each side."""
     sizes = Counter(f"{look.size[0] // reduction}x{look.size[1] // reduction}" for look in looks if look.size)
     read = np.array([look.pixels for look in looks if look.pixels], np.int64).reshape(-1, len(classes.names) + 1)
     present = (read > 0).sum(0)
@@ -140,8 +136,7 @@ def class_faults(found: Mapping[str, Contents], classes: Classes) -> Iterator[Fa
 def copy_faults(looks: Looks, image_key: Callable[[Pair], str]) -> Iterator[Fault]:
     """Yield equal images, equal labels, and nearly equal images.
 
-    Args:
-        image_key: key of a sample; pairs with equal keys are already reported by the checks of lists.
+    Pairs with equal `image_key` are already reported by the checks of lists.
     """
     images, labels = defaultdict[bytes, list[tuple[str, Look]]](list), defaultdict[bytes, list[tuple[str, Look]]](list)
     known = set()

@@ -100,25 +100,21 @@ def _by_kind(found: Iterable[Fault]) -> dict[Kind, list[Fault]]:
 
 
 def check_and_count(
-    layout: Layout | None, splits: Mapping[str, Dataset], progress: Callable[[int], None] | None = None
+    layout: Layout | None, splits: Mapping[str, Dataset], progress: Callable[[int], object] = lambda _: None
 ) -> dict[str, ClassCounts]:
-    """Check a dataset before training: the header of every image, and every label, each file read only once.
+    """Check a dataset before training, and count the pixels of each class of each split, for class weights.
 
-    Labels that were counted before are recognized by their bytes and not decoded again. No image is decoded, and
-    nothing is random.
+    The header of every image and every label are read once. Labels that were counted before are recognized by their
+    bytes and not decoded again. No image is decoded, and nothing is random.
 
     Args:
         layout: layout whose lists were already checked; None for datasets that are not read from files.
-        splits: name -> dataset of the split.
         progress: called with 1 for every label.
-    Returns:
-        Pixels of each class, per split, for class weights.
     Raises:
         InputError: if an image or label cannot be used, or a whole split is void.
     """
-    advance = progress or (lambda _: None)
     if layout is None:
-        counts = {split: cached_count(dataset, lambda _: advance(1)) for split, dataset in splits.items()}
+        counts = {split: cached_count(dataset, progress) for split, dataset in splits.items()}
     else:
         counts, looks = {}, {}
         for split in layout.distinct:
@@ -126,7 +122,7 @@ def check_and_count(
             for index, row in enumerate(read_label_rows(dataset)):
                 looks[split].append(glance(dataset, index, row))
                 rows += [row.pixels] if isinstance(row, LabelRow) else []
-                advance(1)
+                progress(1)
             if rows:
                 counts[split] = class_counts(np.array(rows))
         # Counts do not show the id of void. If all training labels look like 0/255 masks, check their ids.
