@@ -82,8 +82,7 @@ def _look_at_image(pair: Pair) -> tuple[tuple[Fault, ...], Size | None, bytes, i
         found.append(Fault(kind, str(path), detail))
 
     try:
-        content = read_file(path)
-        image, picture = decode_image(content, path)
+        image, picture = decode_image(read_file(path), path)
     except DataError as error:
         return (error.fault,), None, b"", None
     digest, hash = b"", None
@@ -109,8 +108,7 @@ def look_at_labels(dataset: PairDataset, index: int) -> Look:
         found.append(Fault(kind, str(pair.labels), detail))
 
     try:
-        content = read_file(pair.labels)
-        raw, picture = decode_labels(content, pair.labels)
+        raw, picture = decode_labels(read_file(pair.labels), pair.labels)
     except DataError as error:
         return Look(pair, (error.fault,))
     size = raw.shape[0], raw.shape[1]

@@ -153,7 +153,7 @@ def test_0_255_masks_are_refused_from_the_cache_too_unless_another_label_shows_t
         assert {fault.kind for fault in faults_before_training(layout)} == {faults.ZERO_255}
 
 
-def check(layout, progress=None):
+def check(layout, progress=lambda _: None):
     return check_and_count(layout, {split: layout.checked(split) for split in layout.splits}, progress)
 
 
