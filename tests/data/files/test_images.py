@@ -15,6 +15,7 @@ from segkit.errors import InputError
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
 PIXEL = png(1, 1, rows=b"\0\1\2\3")
+COLORS, TRANSPARENCY = chunk(b"PLTE", bytes(range(6))), chunk(b"tRNS", bytes([0, 128]))
 
 
 def refused(function, path):
@@ -46,13 +47,9 @@ def write(tmp_path):
 )
 def test_a_mask_gives_its_ids_whatever_its_bits(write, depth, color, ids):
     colors = chunk(b"PLTE", bytes(range(3 * 2 ** min(depth, 6)))) if color == PALETTE else b""
-    size = len(ids[0]), len(ids)
-    assert (
-        read_index_mask(
-            write(png(*size, depth=depth, color=color, rows=rows(ids, depth=depth), before=colors))
-        ).tolist()
-        == ids
-    )
+    packed, size = rows(ids, depth=depth), (len(ids[0]), len(ids))
+    path = write(png(*size, depth=depth, color=color, rows=packed, before=colors))
+    assert read_index_mask(path).tolist() == ids
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 5), (8, 8), (9, 17)])
@@ -87,13 +84,8 @@ def test_an_rgb_mask_gives_its_colours_and_no_ids(write, message):
         (png(2, 1, depth=1, color=GREY, rows=rows([[0, 1]], depth=1)), [[0] * 3, [255] * 3]),
         (png(1, 1, color=RGBA, rows=b"\0\1\2\3\0"), [[1, 2, 3]]),
         (png(1, 1, color=GREY_ALPHA, rows=b"\0\7\0"), [[7, 7, 7]]),
-        *(
-            (
-                png(2, 1, color=PALETTE, rows=rows([[0, 1]]), before=chunk(b"PLTE", bytes(range(6))) + transparency),
-                [[0, 1, 2], [3, 4, 5]],
-            )
-            for transparency in (b"", chunk(b"tRNS", bytes([0, 128])))
-        ),
+        (png(2, 1, color=PALETTE, rows=rows([[0, 1]]), before=COLORS), [[0, 1, 2], [3, 4, 5]]),
+        (png(2, 1, color=PALETTE, rows=rows([[0, 1]]), before=COLORS + TRANSPARENCY), [[0, 1, 2], [3, 4, 5]]),
     ],
 )
 def test_images_of_other_colours_are_converted_and_alpha_is_dropped(write, content, expected):
@@ -212,8 +204,7 @@ def test_a_flipped_bit_in_the_pixels_of_a_png_is_found(tmp_path):
     PIXEL.replace(chunk(b"IEND"), b""), b"\xff\xd8\xff",
 ], ids=["no chunk", "no header", "no width", "three bits", "no colour type", "no end", "no frame"])  # fmt: skip
 def test_a_file_that_makes_no_sense_is_refused(write, content):
-    for read in (read_image, read_image_size)[: 1 + (content[1:2] != b"P")]:
-        assert refused(read, write(content))[0] == faults.DAMAGED
+    assert refused(read_image, write(content))[0] == faults.DAMAGED
 
 
 # --- what Pillow would read, and not mean ---
@@ -225,11 +216,8 @@ def test_16_bits_and_masks_with_alpha_are_refused(write, color, channels):
     assert refused(read_image, path)[0] == faults.DEEP
     assert refused(read_labels, path)[0] == (faults.ALPHA_LABEL if color in (GREY_ALPHA, RGBA) else faults.DEEP)
     if color in (GREY_ALPHA, RGBA):
-        name = "grey and alpha" if color == GREY_ALPHA else "RGB and alpha"
-        assert refused(read_labels, write(png(1, 1, color=color, rows=bytes(1 + channels)))) == (
-            faults.ALPHA_LABEL,
-            name,
-        )
+        found = refused(read_labels, write(png(1, 1, color=color, rows=bytes(1 + channels))))
+        assert found == (faults.ALPHA_LABEL, "grey and alpha" if color == GREY_ALPHA else "RGB and alpha")
 
 
 def test_an_animation_is_refused(tmp_path):

@@ -72,13 +72,17 @@ def test_what_the_labels_of_a_split_show(found, root, changes, code, kinds):
 
 @pytest.mark.parametrize(("places", "make", "code", "kinds"), [
     # outside of train, masks of 0 and 255 may be meant
-    ("val/labels/*.png", white, 0, {"label holds 0 and 255 alone: a 0/255 mask?", "all labels of a split hold one and the same class"}),
+    ("val/labels/*.png", white, 0, {
+        "label holds 0 and 255 alone: a 0/255 mask?", "all labels of a split hold one and the same class",
+    }),
     # and in train, where a label holds another class
     ("train/labels/train[0-4].png", white, 0, {"label holds 0 and 255 alone: a 0/255 mask?"}),
     ("*/labels/*.png", lambda ids: ids + np.uint8(1), 2, {"label ids begin at 1"}),
     # one class too many
     ("val/labels/val1.png", lambda ids: ids + np.uint8(1), 2, {"label ids that no class has"}),
-    ("val/labels/*.png", lambda ids: np.full_like(ids, 255), 2, {"split without a labelled pixel", "label is void everywhere"}),
+    ("val/labels/*.png", lambda ids: np.full_like(ids, 255), 2, {
+        "split without a labelled pixel", "label is void everywhere",
+    }),
 ])  # fmt: skip
 def test_kinds_of_faults_that_all_labels_show(found, root, places, make, code, kinds):
     change(root, places, make)
