@@ -13,6 +13,7 @@ from segkit.data import faults
 from segkit.data.classes import Classes, LabelReader
 from segkit.data.faults import DataError, Fault, data_error
 from segkit.data.files.images import decode_labels, read_file, read_image
+from segkit.data.files.png import RGB
 from segkit.tensors import IGNORE, RawImage, RawLabels, Size
 
 
@@ -106,7 +107,7 @@ class PairDataset:
             except OSError as error:
                 raise data_error(faults.UNREADABLE, pair.labels, error.strerror or str(error)) from None
             digest.update(hashlib.sha256(content).digest())
-            has_colors |= content[25:26] == b"\2"  # a PNG file's colour type: RGB
+            has_colors |= content[25:26] == bytes([RGB])
         if self.reduction > 1:
             digest.update(str(self.reduction).encode())
         if has_colors:

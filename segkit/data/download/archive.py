@@ -1,10 +1,13 @@
-"""Safe unpacking of downloaded tar archives: all members are checked, then all are unpacked or none."""
+"""Safe unpacking of downloaded tar and zip archives: all members are checked, then all are unpacked or none."""
 
 import errno
 import lzma
 import os
 import shutil
+import stat
+import struct
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +15,8 @@ from pathlib import Path
 from segkit.errors import InputError
 from segkit.system.files import require_space, sync_folder
 
-DAMAGE = (tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError)
-DAMAGE += (ValueError, LookupError, OverflowError, MemoryError)  # from nonsense in headers
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
+DAMAGE += (ValueError, LookupError, RuntimeError, OverflowError, MemoryError, struct.error)  # from nonsense in headers
 DISK_IS_FINE = (None, errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR)  # the archive is not
 
 
@@ -31,7 +34,7 @@ def unpack(
     any failure. No other process may be unpacking into the same `root`.
 
     Args:
-        archive: tar, plain or compressed by gzip, bzip2 or xz.
+        archive: tar (plain, gzip, bzip2 or xz) or zip, recognized by its content.
         inside: folder of the archive that becomes `root`, such as `VOCdevkit/VOC2012`; `*` stands for any one name.
         finish: called with the complete folder; may check it and add files.
         progress: called with the size in bytes of each file.
@@ -70,7 +73,12 @@ def _extract(archive: Path, folder: Path, progress: Callable[[int], object]) -> 
         checked = tarfile.data_filter(member, path)
         return checked.replace(mode=None, mtime=None, deep=False)  # pyright: ignore[reportArgumentType]
 
+    with archive.open("rb") as file:
+        zipped = file.read(2) == b"PK"
     try:
+        if zipped:
+            _extract_zip(archive, folder, progress)
+            return
         with tarfile.open(archive) as tar:
             size = 0
             for member in tar:
@@ -88,6 +96,21 @@ def _extract(archive: Path, folder: Path, progress: Callable[[int], object]) -> 
         raise InputError(
             f"{archive} cannot be unpacked: {reason}. Nothing was unpacked. Fetch it again from its publisher."
         ) from None
+
+
+def _extract_zip(archive: Path, folder: Path, progress: Callable[[int], object]) -> None:
+    with zipfile.ZipFile(archive) as zip:
+        for member in zip.infolist():
+            if member.is_dir() and member.file_size:
+                raise ValueError(f"folder {member.filename!a} has content")
+            if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise ValueError(f"member {member.filename!a} is no file or folder")
+            if ".." in Path(member.filename).parts:
+                raise ValueError(f"member {member.filename!a} leads out of its folder")
+        require_space(folder, sum(member.file_size for member in zip.infolist()))
+        for member in zip.infolist():
+            zip.extract(member, folder)
+            progress(member.file_size)
 
 
 def _require_end(tar: tarfile.TarFile) -> None:

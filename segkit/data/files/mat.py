@@ -9,12 +9,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from segkit.data.files.headers import MAX_PIXELS
 from segkit.tensors import RawLabels
 
 HEADER, LITTLE_ENDIAN = 128, b"IM"
 _UINT8, _INT32, _MATRIX, _COMPRESSED = 2, 5, 14, 15  # kinds of data elements
 _STRUCT, _UINT8_ARRAY = 2, 9  # classes of arrays
-MAX_BYTES = 180_000_000  # of a decompressed element: twice the pixels of the largest PNG file that is read
+MAX_BYTES = 2 * MAX_PIXELS  # of a decompressed element
 
 
 def decode_mat(content: bytes) -> RawLabels:

@@ -1,6 +1,7 @@
 """Checks of one sample: its faults, and a few numbers that are kept for checks across samples."""
 
 import hashlib
+import io
 from dataclasses import dataclass
 
 import cv2
@@ -12,13 +13,12 @@ from segkit.data.class_weights import LabelRow
 from segkit.data.dataset import Pair, PairDataset, pixels_of_classes, size_fault
 from segkit.data.datasets.voc import voc_color
 from segkit.data.faults import DataError, Fault, Kind
-from segkit.data.files.images import decode_image, decode_labels, read_file, read_image_size
+from segkit.data.files.images import decode_image, decode_labels, read_file, read_image_header
 from segkit.tensors import IGNORE, RawImage, Size
 
-_OF_MODES = {
-    "1": (faults.GREY_IMAGE, "grey"), "L": (faults.GREY_IMAGE, "grey"), "CMYK": (faults.CMYK_IMAGE, "CMYK"),
-    "P": (faults.PALETTE_IMAGE, "palette"), "LA": (faults.ALPHA_IMAGE, "grey and alpha"),
-    "RGBA": (faults.ALPHA_IMAGE, "RGB and alpha"),
+_OF_IMAGES = {
+    "grey": faults.GREY_IMAGE, "CMYK": faults.CMYK_IMAGE, "palette": faults.PALETTE_IMAGE,
+    "grey and alpha": faults.ALPHA_IMAGE, "RGB and alpha": faults.ALPHA_IMAGE,
 }  # fmt: skip
 _ENDINGS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 _ORIENTATION = 0x0112  # EXIF tag
@@ -60,10 +60,15 @@ def look(dataset: PairDataset, index: int) -> Look:
 
 
 def glance(dataset: PairDataset, index: int, row: LabelRow | Exception) -> Look:
-    """Check the image header of a sample, given the counts or the error of its labels from `read_label_rows`."""
+    """Check the image header of a sample whose labels were counted.
+
+    Args:
+        row: counts or error of its labels, from `read_label_rows`.
+    """
     pair, found, size = dataset.pairs[index], [], None
     try:
-        size = read_image_size(pair.image)
+        header = read_image_header(pair.image)
+        size = (header.height, header.width) if header.height else None
     except DataError as error:
         found.append(error.fault)
     if not isinstance(row, LabelRow):
@@ -82,7 +87,8 @@ def _look_at_image(pair: Pair) -> tuple[tuple[Fault, ...], Size | None, bytes, i
         found.append(Fault(kind, str(path), detail))
 
     try:
-        image, picture = decode_image(read_file(path), path)
+        content = read_file(path)
+        image, header = decode_image(content, path)
     except DataError as error:
         return (error.fault,), None, b"", None
     digest, hash = b"", None
@@ -90,13 +96,12 @@ def _look_at_image(pair: Pair) -> tuple[tuple[Fault, ...], Size | None, bytes, i
         add(faults.CONSTANT_IMAGE, str(image[0, 0].tolist()))
     else:
         digest, hash = _digest(image), appearance(image)
-    if picture.mode in _OF_MODES:
-        add(*_OF_MODES[picture.mode])
-    if (orientation := _orientation(picture)) != 1:
+    if header.color in _OF_IMAGES:
+        add(_OF_IMAGES[header.color], header.color)
+    if (orientation := _orientation(content)) != 1:
         add(faults.ROTATED, f"orientation {orientation}")
-    format = "PNG" if picture.format == "PNG" else "JPEG"  # or MPO, which is JPEG
-    if _ENDINGS.get(path.suffix.lower(), format) != format:
-        add(faults.OTHER_ENDING, f"it is {format}")
+    if _ENDINGS.get(path.suffix.lower(), header.format) != header.format:
+        add(faults.OTHER_ENDING, f"it is {header.format}")
     return tuple(found), (image.shape[0], image.shape[1]), digest, hash
 
 
@@ -108,7 +113,8 @@ def look_at_labels(dataset: PairDataset, index: int) -> Look:
         found.append(Fault(kind, str(pair.labels), detail))
 
     try:
-        raw, picture = decode_labels(read_file(pair.labels), pair.labels)
+        content = read_file(pair.labels)
+        raw, header = decode_labels(content, pair.labels)
     except DataError as error:
         return Look(pair, (error.fault,))
     size = raw.shape[0], raw.shape[1]
@@ -123,7 +129,7 @@ def look_at_labels(dataset: PairDataset, index: int) -> Look:
         add(faults.VOID_LABEL)
     if only_first_and_void(pixels) and raw.ndim == 2 and {*np.unique(raw).tolist()} == {0, 255}:
         add(faults.PERHAPS_ZERO_255, f"255: {pixels[-1] / sum(pixels):.0%} of it")
-    if picture and (palette := picture.getpalette("RGB")) and (detail := _palette_differs(palette, pixels, dataset)):
+    if header.color == "palette" and (detail := _palette_differs(content, pixels, dataset)):
         add(faults.PALETTE_DIFFERS, detail)
     return Look(pair, tuple(found), size, pixels, labels_digest=_digest(labels) if present > 1 else b"")
 
@@ -133,10 +139,12 @@ def only_first_and_void(pixels: tuple[int, ...]) -> bool:
     return len(pixels) > 2 and bool(pixels[0] and pixels[-1]) and not any(pixels[1:-1])
 
 
-def _palette_differs(palette: list[int], pixels: tuple[int, ...], dataset: PairDataset) -> str:
+def _palette_differs(content: bytes, pixels: tuple[int, ...], dataset: PairDataset) -> str:
     """Describe the first palette colour of a mask that differs from its class's colour, ignoring default colours."""
     classes = dataset.classes
-    stored, known = list(zip(palette[::3], palette[1::3], palette[2::3], strict=True)), dict(classes.colors)
+    with Image.open(io.BytesIO(content)) as image:
+        values = image.getpalette("RGB") or []
+    stored, known = list(zip(values[::3], values[1::3], values[2::3], strict=True)), dict(classes.colors)
     for id, index in classes.ids.items():
         if index == IGNORE or not pixels[index] or tuple(classes.palette[index].tolist()) == voc_color(index + 1):
             continue  # void, absent, or a default colour
@@ -145,12 +153,15 @@ def _palette_differs(palette: list[int], pixels: tuple[int, ...], dataset: PairD
     return ""
 
 
-def _orientation(image: Image.Image) -> int:
-    """Return the EXIF orientation of an image, 1..8; 1 means as stored."""
-    try:
-        found = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # metadata may be anything
-        return 1
+def _orientation(content: bytes) -> int:
+    """Return the EXIF orientation of a file, 1..8; 1 means as stored. PNG chunks after the pixels are ignored."""
+    with Image.open(io.BytesIO(content)) as image:
+        if image.format == "PNG" and "exif" not in image.info:  # else Pillow decodes all to find it
+            return 1
+        try:
+            found = image.getexif().get(_ORIENTATION, 1)
+        except Exception:  # metadata may be anything
+            return 1
     return found if isinstance(found, int) else 1
 
 

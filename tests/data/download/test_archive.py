@@ -8,6 +8,7 @@ import lzma
 import os
 import shutil
 import tarfile
+import zipfile
 from types import SimpleNamespace
 
 import pytest
@@ -31,6 +32,17 @@ def tar_of(members, *, kind=None, format=tarfile.PAX_FORMAT) -> bytes:
             info.size, info.linkname = len(content), "elsewhere" if kind else ""
             info.mode, info.uid, info.mtime = 0o6777, 1234, 1
             tar.addfile(info, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def zip_of(members, mode=0) -> bytes:
+    """A zip archive of (name, content) pairs."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as zip:
+        for name, content in members:
+            info = zipfile.ZipInfo(name)
+            info.external_attr = mode << 16
+            zip.writestr(info, content)
     return packed.getvalue()
 
 
@@ -68,6 +80,25 @@ def test_a_folder_of_an_archive_is_unpacked_whole(place, pack, format, inside):
     assert found(root) == {"a/b.png": b"2" * 9000, "c": b""}
     assert sizes == [len(content) for _, content in MEMBERS]
     assert [path.name for path in root.parent.iterdir()] == ["root"]
+
+
+@pytest.mark.parametrize("inside", ["repo-1/data", "*/data"])
+def test_a_folder_of_a_zip_is_unpacked_whole(place, inside):
+    archive, root = place(zip_of(MEMBERS))
+    unpack(archive, root, inside=inside)
+    assert found(root) == {"a/b.png": b"2" * 9000, "c": b""}
+
+
+@pytest.mark.parametrize(
+    "packed",
+    [
+        zip_of([("../evil", b"1")]), zip_of([("x", b"/etc/passwd")], mode=0o120777), zip_of([("x/", b"content")]),
+        zip_of([("x", b"content")])[:-1], zip_of([("x", b"content")])[:40], b"PK\x03\x04",
+        zip_of([("x", b"content")]).replace(b"x", b"y", 1),
+    ],
+)  # fmt: skip
+def test_a_zip_that_is_damaged_or_leads_elsewhere_is_refused(place, packed):
+    assert refusal(*place(packed)).startswith("ARCHIVE cannot be unpacked: ")
 
 
 def test_rights_owners_and_times_of_members_are_not_taken_over(place):
