@@ -94,7 +94,7 @@ def verify(
     layout = build_layout(run_config)
     try:
         if layout is None:
-            report = Report((), {}, build_classes(run_config), images=0, seconds=0)
+            report = Report({}, {}, build_classes(run_config), images=0, seconds=0)
         else:
             with progress_bar(
                 "looking at images and labels", sum(len(layout.splits[split].pairs) for split in layout.distinct)

@@ -46,19 +46,18 @@ def class_counts(pixels: np.ndarray) -> ClassCounts:
     return ClassCounts(*(tuple(row.sum(0, dtype=np.int64).tolist()) for row in rows), total_images=len(pixels))
 
 
-def cached_count(dataset: Dataset, progress: Callable[[int], None] | None = None) -> ClassCounts:
-    """Count the label maps of a split with `read_label_rows`; `progress` is called with each index.
+def cached_count(dataset: Dataset, progress: Callable[[int], object] = lambda _: None) -> ClassCounts:
+    """Count the label maps of a split with `read_label_rows`; `progress` is called with 1 for each.
 
     Raises:
         InputError: for the first label map that cannot be used.
     """
     rows = []
-    for index, row in enumerate(read_label_rows(dataset)):
+    for row in read_label_rows(dataset):
         if isinstance(row, InputError):
             raise row
         rows.append(row.pixels)
-        if progress is not None:
-            progress(index)
+        progress(1)
     return class_counts(np.array(rows))
 
 

@@ -50,9 +50,7 @@ def plain_classes(
 ) -> Classes:
     """Return classes whose ids and colours on disk are their class ids and palette colours.
 
-    Args:
-        void: id on disk that means "ignored" in addition to 255, or None.
-        void_color: colour that means "ignored" in RGB masks, or None.
+    `void` (an id, besides 255) and `void_color` (in RGB masks) mean "ignored".
     """
     ids = {index: index for index in range(len(names))} | ({} if void is None else {void: IGNORE})
     colors = [((red, green, blue), index) for index, (red, green, blue) in enumerate(palette.tolist())]

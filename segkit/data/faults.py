@@ -14,13 +14,10 @@ from segkit.errors import InputError
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of fault.
+    """One kind of fault: a title, and advice with the expected state and the next step.
 
-    Attributes:
-        level: `problem`: training would be refused or go wrong; `warning`: it works, but may not be intended; `note`:
-            worth knowing.
-        title: description of the fault.
-        advice: expected state, and the next step.
+    `problem`: training would be refused or go wrong; `warning`: it works, but may not be intended; `note`: worth
+    knowing.
     """
 
     level: Literal["problem", "warning", "note"]
@@ -30,12 +27,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Fault:
-    """A finding at one place: a file, a list or a split.
-
-    Attributes:
-        detail: specific finding, or empty.
-        other: second path, printed at the end of `detail`, or empty.
-    """
+    """A finding at one place: a file, a list or a split. `other` is a second path, printed at the end of `detail`."""
 
     kind: Kind
     place: str

@@ -103,8 +103,6 @@ class Layout:
     """A dataset as its lists name it, before any other file is read.
 
     Attributes:
-        classes: classes of the labels.
-        splits: train, val and test.
         global_ids: True if samples with the same id show the same image; otherwise, only those with the same file do.
         sizes: split -> number of images in the published split of that name.
         reduction: file pixels per pixel of a sample, along each side.

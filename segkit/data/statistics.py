@@ -48,15 +48,12 @@ class SplitStatistics:
     def _sums(self) -> Iterator[tuple[int, int, int]]:
         """Yield number, sum and sum of squares of each channel's values, as Python integers, which cannot overflow."""
         for channel in self.levels.tolist():
-            yield (
-                sum(channel),
-                sum(n * value for value, n in enumerate(channel)),
-                sum(n * value**2 for value, n in enumerate(channel)),
-            )
+            total, squares = (sum(n * value**power for value, n in enumerate(channel)) for power in (1, 2))
+            yield sum(channel), total, squares
 
 
-def split_statistics(dataset: Dataset, progress: Callable[[int], None] | None = None) -> SplitStatistics:
-    """Read a split with a thread per core and return its statistics; `progress` is called with each index.
+def split_statistics(dataset: Dataset, progress: Callable[[int], object] = lambda _: None) -> SplitStatistics:
+    """Read a split with a thread per core and return its statistics; `progress` is called with 1 for each sample.
 
     Raises:
         InputError: if a file cannot be used.
@@ -70,8 +67,7 @@ def split_statistics(dataset: Dataset, progress: Callable[[int], None] | None = 
         sizes[index], pixels[index] = sample.labels.shape, pixels_of_classes(sample.labels, classes)
         return np.stack([np.bincount(sample.image[..., channel].ravel(), minlength=256) for channel in range(3)])
 
-    for index, found in enumerate(in_threads(read, len(dataset))):
+    for found in in_threads(read, len(dataset)):
         levels += found
-        if progress is not None:
-            progress(index)
+        progress(1)
     return SplitStatistics(sizes, pixels, levels)

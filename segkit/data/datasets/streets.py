@@ -18,17 +18,7 @@ from segkit.config.ranges import Count
 from segkit.data.dataset import Sample
 from segkit.data.datasets import streets_drawing as drawing
 from segkit.data.datasets.road_classes import CLASS_NAMES, PALETTE
-from segkit.data.datasets.streets_drawing import (
-    BUILDING,
-    CIRCLE,
-    PAVEMENT,
-    ROAD,
-    SKY,
-    TREE,
-    Canvas,
-    lighter,
-    pick_colour,
-)
+from segkit.data.datasets.streets_drawing import BUILDING, PAVEMENT, ROAD, SKY, TREE, Canvas, lighter, pick_colour
 from segkit.tensors import IGNORE, RawImage, RawLabels, Size
 
 GENERATOR_VERSION = 1  # increase it whenever a label of any scene changes
@@ -139,7 +129,7 @@ def _draw_sky(canvas: Canvas, rng: Generator, low: drawing.Colour) -> None:
         middle = rng.uniform((0, -0.1), (canvas.camera.aspect, canvas.camera.horizon))
         cloud = lighter(low, rng.uniform(0.85, 1.2))
         for scale, offset in zip(rng.uniform(0.03, 0.12, 4), rng.uniform(-0.2, 0.2, (4, 2)), strict=True):
-            canvas.screen(CIRCLE * (2 * scale, scale) + offset * (1, 0.15) + middle, cloud, SKY)
+            canvas.screen(drawing.CIRCLE * (2 * scale, scale) + offset * (1, 0.15) + middle, cloud, SKY)
 
 
 def _draw_ground(canvas: Canvas, rng: Generator, street: _Street) -> None:
@@ -183,7 +173,7 @@ def _draw_skyline(canvas: Canvas, rng: Generator) -> None:
         kind, wide, high, peak = (TREE, BUILDING)[rng.integers(2)], *rng.uniform((8, 3, -8), (12, 12, 8)).tolist()
         outline = [(-wide, -0.3), (wide, -0.3), (wide, high), (peak, high * 1.2), (-wide, high)]
         if kind == TREE:
-            outline = CIRCLE * rng.uniform(0.8, 1.1, (14, 1)) * (wide, high)
+            outline = drawing.CIRCLE * rng.uniform(0.8, 1.1, (14, 1)) * (wide, high)
             outline[:, 1] = outline[:, 1].clip(-0.3)
         canvas.stand(x, FAR, outline, lighter(colours[kind], rng.uniform(0.8, 1.2)), kind)
 

@@ -3,27 +3,21 @@
 import errno
 import lzma
 import os
-import re
 import shutil
 import stat
 import struct
 import tarfile
-import unicodedata
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from segkit.errors import InputError
 from segkit.system.files import require_space, sync_folder
 
-MAX_BYTES = 200_000_000_000
-MAX_MEMBERS = 500_000
-MAX_RATIO = 1_000  # of unpacked bytes to bytes of the archive
-SMALL = 10_000_000  # unpacked bytes that are allowed whatever the ratio
-DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError)
-DAMAGE += (ValueError, LookupError, RuntimeError, OverflowError, MemoryError)  # from nonsense in headers
-BAD_NAME = (None, errno.EINVAL, errno.EISDIR, errno.ENAMETOOLONG)  # system errors not caused by the disk
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError)
+DAMAGE += (ValueError, LookupError, RuntimeError, OverflowError, MemoryError, struct.error)  # from nonsense in headers
+DISK_IS_FINE = (None, errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR)  # the archive is not
 
 
 def unpack(
@@ -46,7 +40,7 @@ def unpack(
         progress: called with the size in bytes of each file.
     Raises:
         InputError: if `root` exists, or the archive is damaged, does not have exactly one folder `inside`, or has a
-            member that is not a regular file or folder, leads out of its folder, collides with another or is too large.
+            member that is not a regular file or folder or leads out of its folder.
         RunError: if there is too little space; nothing is written then.
         OSError: if writing fails.
     """
@@ -72,33 +66,31 @@ def unpack(
 
 
 def _extract(archive: Path, folder: Path, progress: Callable[[int], object]) -> None:
-    """Check the members of an archive and the disk space, then write their names and contents, without rights or times.
-
-    Owners are not restored either.
-    """
+    """Check the members of an archive and the disk space, then write names and contents: no rights, owners or times."""
 
     def taken(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo:
         progress(member.size)
         checked = tarfile.data_filter(member, path)
         return checked.replace(mode=None, mtime=None, deep=False)  # pyright: ignore[reportArgumentType]
 
-    limit = min(MAX_BYTES, max(SMALL, MAX_RATIO * archive.stat().st_size))
     with archive.open("rb") as file:
         zipped = file.read(2) == b"PK"
     try:
         if zipped:
-            with zipfile.ZipFile(archive) as zip:
-                require_space(folder, _checked_size(map(_zip_member, zip.infolist()), limit))
-                for member in zip.infolist():
-                    zip.extract(member, folder)
-                    progress(member.file_size)
-        else:
-            with tarfile.open(archive) as tar:
-                require_space(folder, _checked_size(map(_tar_member, tar), limit))
-                _require_end(tar)
-                tar.extractall(folder, filter=taken)
+            _extract_zip(archive, folder, progress)
+            return
+        with tarfile.open(archive) as tar:
+            size = 0
+            for member in tar:
+                tarfile.data_filter(member, str(folder))  # raises an error if it leads out of the folder
+                if member.size < 0 or not (member.isfile() or member.isdir()):
+                    raise ValueError(f"member {member.name!a} is no file or folder")
+                size += member.size
+            _require_end(tar)
+            require_space(folder, size)
+            tar.extractall(folder, filter=taken)
     except DAMAGE as error:
-        if isinstance(error, OSError) and error.errno not in BAD_NAME:
+        if isinstance(error, OSError) and error.errno not in DISK_IS_FINE:
             raise
         reason = str(error).partition("\n")[0].rstrip(":") or type(error).__name__
         raise InputError(
@@ -106,47 +98,19 @@ def _extract(archive: Path, folder: Path, progress: Callable[[int], object]) -> 
         ) from None
 
 
-def _tar_member(member: tarfile.TarInfo) -> tuple[str, int, str]:
-    return member.name, member.size, "folder" if member.isdir() else "file" if member.isfile() else "special"
-
-
-def _zip_member(member: zipfile.ZipInfo) -> tuple[str, int, str]:
-    special = stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR)
-    kind = "special" if special else "folder" if member.filename.endswith("/") else "file"
-    return member.filename, member.file_size, kind
-
-
-def _checked_size(members: Iterable[tuple[str, int, str]], limit: int) -> int:
-    """Return the total bytes of members, given as (name, bytes, kind); raise ValueError for an unsafe one.
-
-    Names are compared as on a case-insensitive disk.
-    """
-    files: set[tuple[str, ...]] = set()
-    folders: set[tuple[str, ...]] = {()}
-    total = 0
-    for count, (name, size, kind) in enumerate(members, 1):
-        folded = unicodedata.normalize("NFC", name).casefold().replace("\\", "/")
-        path = tuple(part for part in folded.split("/") if part not in ("", "."))
-        above = {path[:depth] for depth in range(len(path))}
-        total += size
-        if kind == "special":
-            fault = "is a link, a device or a pipe; expected a file or folder"
-        elif folded.startswith("/") or re.match("[a-z]:", folded) or ".." in path:
-            fault = "leads out of its folder"
-        elif path in files or (path in folders and kind == "file") or not files.isdisjoint(above):
-            fault = "is in the place of another member"
-        elif size < 0 or total > limit:
-            fault = f"makes it unpack to {total} bytes; expected at most {limit}"
-        elif count > MAX_MEMBERS:
-            fault = f"is one more than {MAX_MEMBERS}"
-        else:
-            (files if kind == "file" else folders).add(path)
-            folders.update(above)
-            continue
-        raise ValueError(f"member {name!a} {fault}")
-    if not files:
-        raise ValueError("it holds no files")
-    return total
+def _extract_zip(archive: Path, folder: Path, progress: Callable[[int], object]) -> None:
+    with zipfile.ZipFile(archive) as zip:
+        for member in zip.infolist():
+            if member.is_dir() and member.file_size:
+                raise ValueError(f"folder {member.filename!a} has content")
+            if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise ValueError(f"member {member.filename!a} is no file or folder")
+            if ".." in Path(member.filename).parts:
+                raise ValueError(f"member {member.filename!a} leads out of its folder")
+        require_space(folder, sum(member.file_size for member in zip.infolist()))
+        for member in zip.infolist():
+            zip.extract(member, folder)
+            progress(member.file_size)
 
 
 def _require_end(tar: tarfile.TarFile) -> None:

@@ -38,8 +38,7 @@ def fetch(source: Source, root: Path, *, archives: Sequence[Path] = (), show: Sh
     Args:
         archives: files of the dataset that the user already has; they are kept. The others are downloaded.
     Raises:
-        InputError: if the folder exists but is not complete, or an archive is not the published one or cannot be
-            unpacked.
+        InputError: if the folder exists but is not complete, or an archive is not the published one or damaged.
         RunError: if a file cannot be downloaded.
     """
     if is_there(source, root):

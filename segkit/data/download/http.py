@@ -1,8 +1,6 @@
 """HTTP downloads with retries that resume, and leave a complete file or none."""
 
-import os
 import re
-import stat
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -27,12 +25,10 @@ OTHERWISE = "Or download it in another way and pass it with --from-archive FILE.
 
 @dataclass(frozen=True)
 class Show:
-    """Output for the user.
+    """Output for the user: `line` is called with a line of text for each step.
 
-    Args:
-        line: called with a line of text for each step.
-        bar: called with a description, the total bytes if known, and the bytes done before; yields a function to call
-            with the number of bytes just done.
+    `bar` is called with a description, the total bytes if known, and the bytes done before; it yields a function to
+    call with the number of bytes just done.
     """
 
     line: Callable[[str], object] = lambda _: None
@@ -134,13 +130,8 @@ def _attempt(session: requests.Session, file: SourceFile, part: Path, unpacked: 
             write_text(part.with_suffix(".version"), etag if strong else headers.get("Last-Modified", ""))
         done = f", of which {megabytes(here)} are here" if here else ""
         show.line(f"{file.name}: {megabytes(size) if size else 'unknown size'} from {file.url}{done}")
-
-        def no_link(name: str, flags: int) -> int:
-            return os.open(name, flags | os.O_NOFOLLOW, 0o666)
-
-        mode = "ab" if here else "xb"
         try:
-            with show.bar(file.name, size or None, here) as advance, open(part, mode, opener=no_link) as target:
+            with show.bar(file.name, size or None, here) as advance, part.open("ab") as target:
                 for chunk in response.raw.stream(2**16, decode_content=False):
                     here += len(chunk)
                     if here > most:
@@ -159,11 +150,10 @@ def _attempt(session: requests.Session, file: SourceFile, part: Path, unpacked: 
 def _resumable(part: Path) -> tuple[int, str]:
     """Return the number of downloaded bytes and their version on the server; (0, "") if they cannot be resumed."""
     try:
-        found, version = part.lstat(), part.with_suffix(".version").read_text(encoding="utf-8")
+        size, version = part.stat().st_size, part.with_suffix(".version").read_text(encoding="utf-8")
     except (OSError, ValueError):
         return 0, ""
-    plain = stat.S_ISREG(found.st_mode) and found.st_nlink == 1  # not a link, which would write to another file
-    return (found.st_size, version) if plain and version and version.isprintable() else (0, "")
+    return (size, version) if version and version.isprintable() else (0, "")
 
 
 def _forget(part: Path) -> None:

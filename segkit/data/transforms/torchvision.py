@@ -34,17 +34,11 @@ class Torchvision:
     def jitter(
         self, image: Tensor, brightness: float, contrast: float, saturation: float, hue: float, order: list[int]
     ) -> Tensor:
-        steps = (
-            (F.adjust_brightness, brightness),
-            (F.adjust_contrast, contrast),
-            (F.adjust_saturation, saturation),
-            (F.adjust_hue, hue),
-        )
-        image = F.to_dtype(image, torch.float32, scale=True)
+        steps = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation, F.adjust_hue)
+        image, factors = F.to_dtype(image, torch.float32, scale=True), (brightness, contrast, saturation, hue)
         with _one_thread():
             for index in order:
-                step, factor = steps[index]
-                image = step(image, factor)
+                image = steps[index](image, factors[index])
         return image
 
     def blur(self, image: Tensor, sigma: float) -> Tensor:

@@ -38,53 +38,29 @@ def sample_seed(seed: int, epoch: int, sample_id: str) -> int:
 
 
 class Backend(Protocol):
-    """Operations on images and labels in a library's own format. None of them is random."""
+    """Operations on images and labels in a library's own format. None of them is random.
 
-    def load(self, array: np.ndarray) -> Any:
-        """Convert an image [H, W, 3] or labels [H, W], uint8, to the library's format."""
-        ...
+    `load` converts an image [H, W, 3] or labels [H, W], uint8, to that format; `normalize` makes float32 [3, H, W] from
+    an image, given mean and std [3], 0..255 scale, and `ids` int64 [H, W] from labels. Labels are resized by taking the
+    pixel under each new pixel's centre. `warp` returns the window of a rotated view, not flipped, of pixels that may
+    have another size than the view: labels take the pixel under each centre, and `outside` beyond the image; images
+    (`outside` is None) are interpolated linearly, and their borders are replicated. `jitter` applies three factors and
+    a hue shift (1 is the full circle) in the given order, `blur` a Gaussian kernel of `blur_kernel_size` with mirrored
+    borders. `pad` adds (left, top, right, bottom) pixels of `value`.
+    """
 
-    def resize(self, pixels: Any, size: Size, *, labels: bool = False) -> Any:
-        """Resize an image, or labels by taking the pixel under each new pixel's centre."""
-        ...
-
-    def crop(self, pixels: Any, box: Box) -> Any:
-        """Crop to a box inside the image."""
-        ...
-
-    def warp(self, pixels: Any, view: View, *, outside: int | None = None) -> Any:
-        """Return the window of a rotated view, not flipped; `pixels` may have another size than the view.
-
-        Labels take the pixel under each centre, and `outside` beyond the image. Images (`outside` is None) are
-        interpolated linearly, and their borders are replicated.
-        """
-        ...
-
-    def flip(self, pixels: Any) -> Any:
-        """Flip left and right."""
-        ...
-
+    def load(self, array: np.ndarray) -> Any: ...
+    def resize(self, pixels: Any, size: Size, *, labels: bool = False) -> Any: ...
+    def crop(self, pixels: Any, box: Box) -> Any: ...
+    def warp(self, pixels: Any, view: View, *, outside: int | None = None) -> Any: ...
+    def flip(self, pixels: Any) -> Any: ...
     def jitter(
         self, image: Any, brightness: float, contrast: float, saturation: float, hue: float, order: list[int]
-    ) -> Any:
-        """Apply three factors and a hue shift (1 is the full circle) in the given order."""
-        ...
-
-    def blur(self, image: Any, sigma: float) -> Any:
-        """Blur by a Gaussian kernel of `blur_kernel_size`; borders are mirrored."""
-        ...
-
-    def pad(self, pixels: Any, padding: tuple[int, int, int, int], value: int) -> Any:
-        """Pad by (left, top, right, bottom) pixels of `value`."""
-        ...
-
-    def normalize(self, image: Any, mean: np.ndarray, std: np.ndarray) -> Tensor:
-        """Return float32 [3, H, W]; mean and std are float32 [3], 0..255 scale."""
-        ...
-
-    def ids(self, labels: Any) -> Tensor:
-        """Return labels as int64 [H, W]."""
-        ...
+    ) -> Any: ...
+    def blur(self, image: Any, sigma: float) -> Any: ...
+    def pad(self, pixels: Any, padding: tuple[int, int, int, int], value: int) -> Any: ...
+    def normalize(self, image: Any, mean: np.ndarray, std: np.ndarray) -> Tensor: ...
+    def ids(self, labels: Any) -> Tensor: ...
 
 
 def backend_named(name: BackendName) -> Backend:
@@ -117,8 +93,7 @@ class TrainingTransform:
 
     Args:
         options: see `Transforms`.
-        mean: mean of the encoder's normalization, RGB, 0..255 scale.
-        std: std of the encoder's normalization, RGB, 0..255 scale.
+        mean, std: the encoder's normalization, RGB, 0..255 scale.
     """
 
     def __init__(self, options: Transforms, *, mean: Sequence[float], std: Sequence[float]):
@@ -214,8 +189,7 @@ class EvaluationTransform:
 
     Args:
         options: options of training, of which only `input_scale` and `backend` are used.
-        mean: mean of the encoder's normalization, RGB, 0..255 scale.
-        std: std of the encoder's normalization, RGB, 0..255 scale.
+        mean, std: the encoder's normalization, RGB, 0..255 scale.
     """
 
     def __init__(self, options: Transforms, *, mean: Sequence[float], std: Sequence[float]):

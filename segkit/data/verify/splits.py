@@ -13,7 +13,7 @@ from segkit.data.classes import Classes
 from segkit.data.dataset import Pair
 from segkit.data.datasets.folder import SUFFIXES
 from segkit.data.faults import Fault
-from segkit.data.layout import Layout, Listed
+from segkit.data.layout import Layout
 from segkit.data.verify.sample import Look, only_first_and_void
 from segkit.tensors import IGNORE
 
@@ -47,11 +47,7 @@ class Contents:
 
 
 def contents(looks: Sequence[Look], classes: Classes, reduction: int) -> Contents:
-    """Sum up the contents of a split.
-
-    Args:
-        reduction: file pixels per pixel of a sample, along each side.
-    """
+    """Sum up the contents of a split; `reduction` is file pixels per pixel of a sample, along each side."""
     sizes = Counter(f"{look.size[0] // reduction}x{look.size[1] // reduction}" for look in looks if look.size)
     read = np.array([look.pixels for look in looks if look.pixels], np.int64).reshape(-1, len(classes.names) + 1)
     present = (read > 0).sum(0)
@@ -62,9 +58,6 @@ def list_faults(layout: Layout) -> Iterator[Fault]:
     """Yield faults of the lists and folders of the splits, separately and together."""
     for split, listed in layout.splits.items():
         yield from listed.faults(split)
-        if _doubles_images(listed):
-            detail = f"{listed.place}: names are relative to images/. Take 'images/' from each line."
-            yield Fault(faults.LIST, split, detail)
         expected = layout.sizes.get(split)
         if expected is not None and not listed.problems and len(listed.pairs) != expected:
             yield Fault(faults.OTHER_SIZE, split, f"{len(listed.pairs)} images, expected {expected}")
@@ -76,18 +69,6 @@ def list_faults(layout: Layout) -> Iterator[Fault]:
     if len(other) <= (1 - MOST_NAMES) * len(pairs):
         for pair in dict.fromkeys(other):
             yield Fault(faults.OTHER_NAME, str(pair.image), pair.labels.name)
-
-
-def _doubles_images(listed: Listed) -> bool:
-    """Return True if no image of a list exists, but all would without `images/` at the beginning of their names."""
-    root = listed.place.parent
-    for pair in listed.pairs:
-        if not pair.image.is_relative_to(root / "images" / "images") or os.path.isfile(pair.image):
-            return False
-        meant = root / pair.image.relative_to(root / "images")
-        if not any(os.path.isfile(meant.with_suffix(suffix)) for suffix in (meant.suffix, *SUFFIXES)):
-            return False
-    return bool(listed.lines)
 
 
 def unlisted_faults(layout: Layout) -> Iterator[Fault]:
@@ -155,8 +136,7 @@ def class_faults(found: Mapping[str, Contents], classes: Classes) -> Iterator[Fa
 def copy_faults(looks: Looks, image_key: Callable[[Pair], str]) -> Iterator[Fault]:
     """Yield equal images, equal labels, and nearly equal images.
 
-    Args:
-        image_key: key of a sample; pairs with equal keys are already reported by the checks of lists.
+    Pairs with equal `image_key` are already reported by the checks of lists.
     """
     images, labels = defaultdict[bytes, list[tuple[str, Look]]](list), defaultdict[bytes, list[tuple[str, Look]]](list)
     known = set()

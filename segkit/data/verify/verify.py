@@ -1,7 +1,7 @@
 """Checks of a whole dataset: everything decoded for `segkit data verify`, or every label read once before training."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,26 +32,18 @@ LEVELS = ("problem", "warning", "note")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """Findings of one kind."""
-
-    kind: Kind
-    faults: tuple[Fault, ...]
-
-
-@dataclass(frozen=True)
 class Report:
     """Findings in a dataset.
 
     Attributes:
-        entries: problems, then warnings, then notes.
+        entries: findings of each kind: problems, then warnings, then notes.
         splits: contents of each split that has samples.
         classes: expected classes of the labels.
         images: number of checked images.
         seconds: duration of the checks.
     """
 
-    entries: tuple[Entry, ...]
+    entries: Mapping[Kind, Sequence[Fault]]
     splits: Mapping[str, Contents]
     classes: Classes
     images: int
@@ -60,7 +52,7 @@ class Report:
     @property
     def right(self) -> bool:
         """True if there is no reason not to train."""
-        return not any(entry.kind.level == "problem" for entry in self.entries)
+        return not any(kind.level == "problem" for kind in self.entries)
 
 
 def verify(layout: Layout, *, workers: int, progress: Callable[[int], None]) -> Report:
@@ -98,35 +90,31 @@ def _editions(layout: Layout, splits: Iterable[str]) -> Iterator[Fault]:
                 yield Fault(faults.EDITION, split, edition)
 
 
-def _by_kind(found: Iterable[Fault]) -> tuple[Entry, ...]:
+def _by_kind(found: Iterable[Fault]) -> dict[Kind, list[Fault]]:
     grouped: dict[Kind, list[Fault]] = defaultdict(list)
     for fault in found:
         grouped[fault.kind].append(fault)
     order = [kind for kind in vars(faults).values() if isinstance(kind, Kind)]
     kinds = sorted(grouped, key=lambda kind: (LEVELS.index(kind.level), order.index(kind)))
-    return tuple(Entry(kind, tuple(grouped[kind])) for kind in kinds)
+    return {kind: grouped[kind] for kind in kinds}
 
 
 def check_and_count(
-    layout: Layout | None, splits: Mapping[str, Dataset], progress: Callable[[int], None] | None = None
+    layout: Layout | None, splits: Mapping[str, Dataset], progress: Callable[[int], object] = lambda _: None
 ) -> dict[str, ClassCounts]:
-    """Check a dataset before training: the header of every image, and every label, each file read only once.
+    """Check a dataset before training, and count the pixels of each class of each split, for class weights.
 
-    Labels that were counted before are recognized by their bytes and not decoded again. No image is decoded, and
-    nothing is random.
+    The header of every image and every label are read once. Labels that were counted before are recognized by their
+    bytes and not decoded again. No image is decoded, and nothing is random.
 
     Args:
         layout: layout whose lists were already checked; None for datasets that are not read from files.
-        splits: name -> dataset of the split.
         progress: called with 1 for every label.
-    Returns:
-        Pixels of each class, per split, for class weights.
     Raises:
         InputError: if an image or label cannot be used, or a whole split is void.
     """
-    advance = progress or (lambda _: None)
     if layout is None:
-        counts = {split: cached_count(dataset, lambda _: advance(1)) for split, dataset in splits.items()}
+        counts = {split: cached_count(dataset, progress) for split, dataset in splits.items()}
     else:
         counts, looks = {}, {}
         for split in layout.distinct:
@@ -134,7 +122,7 @@ def check_and_count(
             for index, row in enumerate(read_label_rows(dataset)):
                 looks[split].append(glance(dataset, index, row))
                 rows += [row.pixels] if isinstance(row, LabelRow) else []
-                advance(1)
+                progress(1)
             if rows:
                 counts[split] = class_counts(np.array(rows))
         # Counts do not show the id of void. If all training labels look like 0/255 masks, check their ids.

@@ -32,12 +32,14 @@ def test_every_split_of_the_list_is_there(tiny_camvid):
     np.testing.assert_array_equal(dataset.palette, PALETTE)
 
 
-def test_label_11_is_ignored(tiny_camvid):
-    stored = np.asarray(Image.open(tiny_camvid / "trainannot" / "train_0.png"))
+def test_label_11_is_ignored_and_so_is_black_in_rgb_masks(tiny_camvid):
+    path = tiny_camvid / "trainannot" / "train_0.png"
+    stored = np.asarray(Image.open(path))
     assert (stored == 11).any()
-    np.testing.assert_array_equal(
-        camvid(root=tiny_camvid).checked("train")[0].labels, np.where(stored == 11, 255, stored)
-    )
+    for _ in range(2):
+        found = camvid(root=tiny_camvid).checked("train")[0].labels
+        np.testing.assert_array_equal(found, np.where(stored == 11, 255, stored))
+        Image.fromarray(np.vstack([PALETTE, [[0, 0, 0]]]).astype(np.uint8)[stored]).save(path)
 
 
 @pytest.mark.parametrize(
@@ -53,10 +55,8 @@ def test_label_11_is_ignored(tiny_camvid):
 def test_paths_of_other_machines_are_found_below_root(tiny_camvid, line):
     (tiny_camvid / "train.txt").write_text(line)
     (pair,) = camvid(root=tiny_camvid).checked("train").pairs
-    assert (pair.image, pair.labels) == (
-        tiny_camvid / "train" / "train_0.png",
-        tiny_camvid / "trainannot" / "train_0.png",
-    )
+    assert pair.image == tiny_camvid / "train" / "train_0.png"
+    assert pair.labels == tiny_camvid / "trainannot" / "train_0.png"
 
 
 @pytest.mark.parametrize(
@@ -121,32 +121,6 @@ def test_an_image_in_two_splits_is_refused_whichever_is_asked_for(tiny_camvid, o
         listing.write(line)
     for split in ("train", "val", "test"):
         assert refused(tiny_camvid, split) == [(faults.IN_TWO_SPLITS, f"{one}/{one}_1.png", f"in {one} and {other}")]
-
-
-def test_validation_and_test_may_be_one_and_the_same(tiny_camvid):
-    (tiny_camvid / "test.txt").write_text((tiny_camvid / "val.txt").read_text())
-    assert len(camvid(root=tiny_camvid).checked("test")) == 3
-
-
-def test_one_split_can_be_read_where_another_is_not_there(tiny_camvid):
-    (tiny_camvid / "val.txt").unlink()
-    assert len(camvid(root=tiny_camvid).checked("train")) == 7
-
-
-def test_an_rgb_mask_in_camvids_colours_gives_the_same_labels(tiny_camvid):
-    before = camvid(root=tiny_camvid).checked("train")[0].labels
-    colors = np.zeros((256, 3), np.uint8)
-    colors[: len(PALETTE)] = PALETTE
-    Image.fromarray(colors[before]).save(tiny_camvid / "trainannot" / "train_0.png")
-    np.testing.assert_array_equal(camvid(root=tiny_camvid).checked("train")[0].labels, before)
-
-
-def test_missing_files_are_counted(tiny_camvid):
-    (tiny_camvid / "train" / "train_1.png").unlink()
-    (tiny_camvid / "trainannot" / "train_5.png").unlink()
-    assert refused(tiny_camvid) == [
-        (faults.MISSING, "train/train_1.png", ""), (faults.MISSING, "trainannot/train_5.png", ""),
-    ]  # fmt: skip
 
 
 def test_the_real_camvid_has_its_published_sizes(real_camvid):

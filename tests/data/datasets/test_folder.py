@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from segkit.data.datasets.class_file import classes_text, read_classes
 from segkit.data.datasets.folder import folder
 from segkit.errors import InputError
 
@@ -18,10 +17,11 @@ def root(tmp_path):
         (tmp_path / "train" / kind).mkdir(parents=True)
     for index, name in enumerate(("b.jpg", "a.png")):
         Image.new("RGB", (6, 4), (index, 0, 0)).save(tmp_path / "train" / "images" / name)
+    ids = np.array([[0, 1, 255]], np.uint8).repeat(4, 0).repeat(2, 1)
     for name in ("a.png", "b.png"):
-        Image.fromarray(np.array([[0, 1, 255]], np.uint8).repeat(4, 0).repeat(2, 1)).save(
-            tmp_path / "train" / "labels" / name
-        )
+        Image.fromarray(ids).save(tmp_path / "train" / "labels" / name)
+    (tmp_path / "train" / "images" / "notes.txt").write_text("left alone")
+    (tmp_path / "train" / "labels" / "unused.png").write_text("left alone")
     (tmp_path / "classes.yaml").write_text("- road\n- sky\n")
     return tmp_path
 
@@ -66,49 +66,10 @@ def test_a_line_that_is_no_name_is_malformed(root, line, message):
     message(refusal(opened, root, "val"), f"{root}/val.txt", line)
 
 
-def test_other_files_are_left_alone(root):
-    (root / "train" / "images" / "notes.txt").write_text("hello")
-    (root / "train" / "labels" / "unused.png").write_text("hello")
-    assert len(folder(root=root).checked("train")) == 2
-
-
 def test_the_class_file_may_lie_elsewhere(root, tmp_path_factory):
     path = tmp_path_factory.mktemp("elsewhere") / "names.yaml"
     path.write_text("[one, two, three]")
     assert folder(root=root, classes=path).checked("train").class_names == ("one", "two", "three")
-
-
-def test_colours_default_to_the_voc_colour_map(root):
-    (root / "classes.yaml").write_text("[a, b, c, d, e, f, g, h, i]")
-    classes = read_classes(root / "classes.yaml")
-    names, palette = classes.names, classes.palette
-    assert names == tuple("abcdefghi")
-    assert palette.dtype == np.uint8
-    assert palette.tolist() == [
-        [128, 0, 0],
-        [0, 128, 0],
-        [128, 128, 0],
-        [0, 0, 128],
-        [128, 0, 128],
-        [0, 128, 128],
-        [128, 128, 128],
-        [64, 0, 0],
-        [192, 0, 0],
-    ]
-
-
-def test_all_default_colours_differ(root):
-    (root / "classes.yaml").write_text("\n".join(f"- class {index}" for index in range(254)))
-    palette = read_classes(root / "classes.yaml").palette
-    assert len(np.unique(palette, axis=0)) == 254
-
-
-def test_a_class_may_have_its_own_colour(root):
-    (root / "classes.yaml").write_text("- road: [1, 2, 255]\n- sky\n")
-    classes = read_classes(root / "classes.yaml")
-    names, palette = classes.names, classes.palette
-    assert names == ("road", "sky")
-    assert palette.tolist() == [[1, 2, 255], [0, 128, 0]]
 
 
 def test_a_missing_split_is_named(root, message):
@@ -129,70 +90,6 @@ def test_one_name_with_two_endings_is_refused(root, message):
     message(refusal(opened, root, "train"), f"{root}/train/images", "'a'")
 
 
-def test_a_missing_class_file_is_named(root, message):
-    (root / "classes.yaml").unlink()
-    message(refusal(opened, root, "train"), f"{root}/classes.yaml")
-
-
-@pytest.mark.parametrize(
-    "content",
-    ["[road, sky", "a: b: c", "- !!python/object:os.system x", "\t- road", "- &a x\n- *a", "- !!int 7", "[" * 3000],
-)
-def test_a_class_file_that_is_no_yaml_is_refused(root, content, message):
-    (root / "classes.yaml").write_text(content)
-    message(refusal(opened, root, "train"), f"{root}/classes.yaml")
-
-
-def test_a_class_file_that_is_no_text_is_refused(root, message):
-    (root / "classes.yaml").write_bytes(b"\xff\xfe\xfd")
-    message(refusal(opened, root, "train"), f"{root}/classes.yaml")
-
-
-@pytest.mark.parametrize("content", ["", "road", "road: [1, 2, 3]", "[]"])
-def test_a_class_file_without_a_list_of_1_to_254_names_is_refused(root, content, message):
-    (root / "classes.yaml").write_text(content)
-    message(refusal(opened, root, "train"), f"{root}/classes.yaml", 254)
-
-
-@pytest.mark.parametrize(
-    ("entry", "shown"),
-    [
-        ("", ""),
-        ("[car]", "[car]"),
-        ("car: [1, 2]", "{car: [1, 2]}"),
-        ("car: [1, 2, 256]", "{car: [1, 2, 256]}"),
-        ("car: [1, 2, -1]", "{car: [1, 2, -1]}"),
-        ("car: [1, 2, 1.0]", "{car: [1, 2, 1.0]}"),
-        ("car: [064, 128, 0]", "{car: [064, 128, 0]}"),
-        ("car: [1, 2, [3]]", "{car: [1, 2, [3]]}"),
-        ("car: red", "{car: red}"),
-        ("{name: car, color: red}", "{name: car, color: red}"),
-        (f"[{'a' * 99}]", f"[{'a' * 76}..."),
-    ],
-)
-def test_an_entry_that_is_no_class_is_shown(root, entry, shown, message):
-    (root / "classes.yaml").write_text(f"- road\n- {entry}\n")
-    message(refusal(opened, root, "train"), f"{root}/classes.yaml", shown)
-
-
-def test_names_are_text_as_written(root):
-    (root / "classes.yaml").write_text("[no, 7, 010, null, 2024-13-45]")
-    assert read_classes(root / "classes.yaml").names == ("no", "7", "010", "null", "2024-13-45")
-
-
-def test_what_is_written_as_class_file_is_read_back(root):
-    names, palette = ("no", "7", "a: b", "été", "#", "{x}"), np.arange(18, dtype=np.uint8).reshape(6, 3)
-    (root / "classes.yaml").write_text(classes_text(names, palette), encoding="utf-8")
-    found = read_classes(root / "classes.yaml")
-    assert found.names == names
-    np.testing.assert_array_equal(found.palette, palette)
-
-
-def test_255_classes_are_too_many(root, message):
-    (root / "classes.yaml").write_text("\n".join(f"- class {index}" for index in range(255)))
-    message(refusal(opened, root, "train"), f"{root}/classes.yaml", 255, 254)
-
-
 def test_rgb_masks_are_read_through_the_class_file_and_the_colour_of_void(root):
     (root / "classes.yaml").write_text("- road: [10, 20, 30]\n- sky: [0, 0, 9]\n")
     first = folder(root=root).checked("train")
@@ -202,12 +99,6 @@ def test_rgb_masks_are_read_through_the_class_file_and_the_colour_of_void(root):
     assert "[255, 255, 255] (8 pixels)" in refusal(first.labels, 0)
     (root / "classes.yaml").write_text("- road: [10, 20, 30]\n- ignored: [255, 255, 255]\n- sky: [0, 0, 9]\n")
     assert folder(root=root).checked("train")[0].labels[0].tolist() == [1, 1, 0, 0, 255, 255]
-
-
-def test_a_folder_in_place_of_a_label_is_named(root, message):
-    (root / "train" / "labels" / "a.png").unlink()
-    (root / "train" / "labels" / "a.png").mkdir()
-    message(refusal(opened, root, "train"), f"{root}/train/labels/a.png")
 
 
 def test_splits_that_lead_to_one_image_are_refused(root, message):
@@ -221,8 +112,3 @@ def test_equal_names_in_two_splits_are_two_images_and_test_may_be_val(root):
     shutil.copytree(root / "train", root / "val")
     (root / "test").symlink_to("val")
     assert [len(folder(root=root).checked(split)) for split in ("train", "val", "test")] == [2, 2, 2]
-
-
-def test_a_class_named_twice_is_refused(root, message):
-    (root / "classes.yaml").write_text("[road, sky, road]")
-    message(refusal(opened, root, "train"), f"{root}/classes.yaml", "road")

@@ -60,6 +60,7 @@ def test_equal_seeds_give_equal_lists(root):
 @pytest.mark.parametrize(
     ("mask", "entries", "expected"),
     [
+        ([[0, 127, 255]], ("class 0: 0", "class 127: 127", "ignored: 255"), [0, 1, 255]),
         ([[0, 1, 2]], ("class 0", "class 1", "class 2"), [0, 1, 2]),
         ([[0, 1, 255]], ("class 0", "class 1"), [0, 1, 255]),
         ([[0, 255, 0]], ("class 0: 0", "class 255: 255"), [0, 1, 0]),
@@ -69,8 +70,9 @@ def test_equal_seeds_give_equal_lists(root):
 )
 def test_the_class_file_holds_what_the_masks_hold(root, mask, entries, expected):
     path = root(mask)
-    assert begin(path).entries == entries
-    assert labels(path) == expected
+    found = begin(path)
+    assert (found.entries, labels(path)) == (entries, expected)
+    assert found.white == expected.count(255) / len(expected)
 
 
 def test_what_a_user_has_written_is_kept(root):
@@ -96,13 +98,20 @@ def test_what_cannot_be_started_is_refused_and_nothing_is_written(root, tmp_path
     noise = np.random.default_rng(0).integers(0, 256, (1, 300, 3))
     path = root(noise)
     message(refusal(path), 300)
-    (path / "images" / "01.png").write_bytes(
-        (path / "images" / "00.png").read_bytes() if (path / "images" / "00.png").exists() else b""
-    )
+    (path / "images" / "01.png").touch()
     assert "holds '01' with two endings" in refusal(path)
-    (path / "images" / "01.png").rename(path / "images" / "new .png")
-    (path / "images" / "new .png").rename(path / "images" / " new.png")
+    (path / "images" / "01.png").rename(path / "images" / " new.png")
     message(refusal(path), " new.png")
+    (path / "images" / " new.png").unlink()
+    assert "leave no image for training" in refusal(path, val=0.5, test=0.5)
+    grey = [[[0, 0, 0], [1, 1, 1], [2, 2, 2]]]
+    for mask in (path / "labels").rglob("*.png"):
+        Image.fromarray(np.array(grey, np.uint8)).save(mask)
+    assert "ids in three equal channels" in refusal(path)
+    Image.fromarray(np.zeros((2, 2), np.uint8)).save(path / "labels" / "01.png")
+    assert "holds masks of ids and masks of colours; expected one kind" in refusal(path)
+    (path / "val.txt").touch()
+    assert "holds val.txt; expected train.txt, val.txt and test.txt, or none" in refusal(path)
 
 
 @pytest.mark.parametrize("rgb", [False, True])
@@ -118,22 +127,6 @@ def test_rare_classes_in_order_are_classes(root):
     row = np.zeros(40000, np.uint8)
     row[:40] = np.arange(40)
     assert len(begin(root([row])).entries) == 40
-
-
-def test_white_that_counts_as_void_is_told(root):
-    assert begin(root([[0, 1, 1, 255]])).white == 0.25
-
-
-def test_white_beside_ids_that_are_not_in_order_is_written_down(root):
-    path = root([[0, 127, 255]])
-    found = begin(path)
-    assert found.entries == ("class 0: 0", "class 127: 127", "ignored: 255")
-    assert labels(path) == [0, 1, 255]
-
-
-def test_ids_in_three_equal_channels_are_refused(root):
-    with pytest.raises(InputError, match="ids in three equal channels"):
-        begin(root([[[0, 0, 0], [1, 1, 1], [2, 2, 2]]]))
 
 
 def test_palette_masks_lend_the_classes_their_colours(root):
@@ -162,28 +155,5 @@ def test_hidden_files_are_no_images(root):
     assert sum(begin(path).sizes.values()) == 18
 
 
-def test_lists_that_are_there_in_part_are_refused(root, message):
-    path = root([[0, 1]])
-    (path / "val.txt").write_text("")
-    with pytest.raises(InputError) as caught:
-        begin(path)
-    message(caught.value, "val.txt", "train.txt", "test.txt")
-
-
-def test_shares_that_leave_nothing_to_train_on_are_refused(root):
-    path = root([[0, 1]])
-    with pytest.raises(InputError, match="leave no image for training"):
-        begin(path, val=0.5, test=0.5)
-    assert sorted(each.name for each in path.iterdir()) == ["images", "labels"]
-
-
 def test_each_split_gets_an_image_however_small_its_share(root):
     assert begin(root([[0, 1]]), val=0.0, test=0.0).sizes == {"train": 16, "val": 1, "test": 1}
-
-
-def test_masks_of_two_kinds_are_refused(root, message):
-    path = root([[0, 1]])
-    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(path / "labels" / "01.png")
-    with pytest.raises(InputError) as caught:
-        begin(path)
-    message(caught.value, path)

@@ -1,8 +1,6 @@
 """The drawn dataset: the same scene every time, crisp labels, thin classes, and no score without looking at shape."""
 
 import hashlib
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +65,7 @@ def test_an_index_counts_from_the_end_if_negative_and_stops_iteration_when_too_l
         dataset[3]
 
 
-@pytest.mark.parametrize("size", [(96, 128), (65, 97), (32, 32), (33, 200), (150, 40), (360, 480)])
+@pytest.mark.parametrize("size", [(96, 128), (32, 32), (33, 200), (150, 40)])
 def test_any_size_gives_uint8_arrays_of_known_ids(size):
     dataset = Streets("train", size=size)
     for index in range(3):
@@ -99,22 +97,6 @@ def test_a_sample_depends_on_seed_split_and_index_only():
     assert digest(first) == digest(again)
 
 
-def test_another_process_draws_the_same_pixels():
-    program = (
-        "import hashlib; from segkit.data.datasets.streets import Streets; d = Streets('test', seed=3);"
-        "print(hashlib.sha256(b''.join(d[i].image.tobytes() + d[i].labels.tobytes() for i in range(5))).hexdigest())"
-    )
-    child = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    dataset = Streets("test", seed=3)
-    assert child.stdout.strip() == digest([dataset[index] for index in range(5)])
-
-
-def test_every_index_split_and_seed_gives_another_scene():
-    datasets = [Streets(split, seed=seed) for split in ("train", "val", "test") for seed in (0, 1)]
-    scenes = [dataset.labels(index) for dataset in datasets for index in range(4)]
-    assert len({labels.tobytes() for labels in scenes}) == len(scenes)
-
-
 # --- what the scenes hold ---
 
 
@@ -124,11 +106,6 @@ def test_every_class_is_present_and_thin_classes_are_in_most_images(train, val):
         assert present.min() > 0.8
         for name in ("pole", "sign", "pedestrian", "bicyclist"):
             assert present[CLASS_NAMES.index(name)] > 0.9
-
-
-def test_void_is_a_small_share(train):
-    share = np.mean([(sample.labels == IGNORE).mean() for sample in train[:40]])
-    assert 0.015 < share < 0.045
 
 
 def test_shares_of_pixels_are_unequal_as_in_road_scenes(val):
@@ -146,23 +123,6 @@ def test_poles_are_one_to_three_pixels_wide(val):
         widths.extend(np.argwhere(edges == -1)[:, 1] - np.argwhere(edges == 1)[:, 1])
     assert 1 <= np.median(widths) <= 2
     assert np.mean(np.array(widths) <= 3) > 0.85
-
-
-def test_the_road_narrows_towards_the_horizon(val):
-    labels = np.stack([sample.labels == CLASS_NAMES.index("road") for sample in val])
-    width = labels.sum(2).mean(0)  # of each row
-    assert width[80] > 1.5 * width[62] > 2 * width[50]
-
-
-def test_labels_follow_the_picture(train):
-    """Across a label border the picture changes more than inside a region."""
-    across, inside = [], []
-    for sample in train[:20]:
-        step = np.abs(np.diff(sample.image.astype(float), axis=1)).mean(2)
-        border = np.diff(sample.labels.astype(int), axis=1) != 0
-        across.append(step[border].mean())
-        inside.append(step[~border].mean())
-    assert np.mean(across) > 2 * np.mean(inside)
 
 
 # --- no score for free ---
@@ -197,40 +157,27 @@ def test_position_alone_scores_low(train, val):
 
 
 @pytest.mark.parametrize(
-    ("override", "expected"),
+    ("key", "values", "expected"),
     [
-        ("data.size=[31, 128]", "expected a list of 2 (each an integer >= 32 and <= 2048)"),
-        ("data.size=[96, 4096]", "expected a list of 2 (each an integer >= 32 and <= 2048)"),
-        ("data.size=[96.0, 128]", "expected a list of 2 (each an integer >= 32 and <= 2048)"),
-        ("data.size=96", "expected a list of 2 (each an integer >= 32 and <= 2048)"),
-        ("data.train_images=0", "expected an integer >= 1"),
-        ("data.val_images=-3", "expected an integer >= 1"),
-        ("data.test_images=2.5", "expected an integer >= 1"),
-        ("data.seed=-1", "expected an integer >= 0 and <= 4294967295"),
-        ("data.seed=4294967296", "expected an integer >= 0 and <= 4294967295"),
-        ("data.seed=true", "expected an integer >= 0 and <= 4294967295"),
+        ("data.size", ("[31, 128]", "[96, 4096]", "96"), "expected a list of 2 (each an integer >= 32 and <= 2048)"),
+        ("data.train_images", ("0", "2.5"), "expected an integer >= 1"),
+        ("data.seed", ("-1", "4294967296", "true"), "expected an integer >= 0 and <= 4294967295"),
     ],
 )
-def test_an_argument_out_of_its_range_is_refused_with_its_key(override, expected):
-    with pytest.raises(InputError) as error:
-        load_config(CONFIG, [override])
-    key, _, value = override.partition("=")
-    assert f"{key} = {value} (command line): {expected}" in str(error.value)
+def test_an_argument_out_of_its_range_is_refused_with_its_key(key, values, expected):
+    for value in values:
+        with pytest.raises(InputError) as error:
+            load_config(CONFIG, [f"{key}={value}"])
+        assert f"{key} = {value} (command line): {expected}" in str(error.value)
 
 
 def test_the_fingerprint_tells_arguments_apart_and_is_stable(monkeypatch):
-    arguments = [
-        {"split": "train"},
-        {"split": "val"},
-        {"split": "test"},
-        {"split": "train", "size": (65, 97)},
-        {"split": "train", "train_images": 100},
-        {"split": "train", "val_images": 10},
-        {"split": "train", "seed": 1},
-    ]
-    prints = [Streets(**each).fingerprint() for each in arguments]
-    assert len(set(prints)) == len(arguments)
-    assert prints == [Streets(**each).fingerprint() for each in arguments]
+    changes = [{}, {"size": (65, 97)}, {"train_images": 100}, {"val_images": 10}, {"seed": 1}]
+    datasets = [*map(Streets, ("train", "val", "test")), *(Streets("train", **each) for each in changes)]
+    prints = [dataset.fingerprint() for dataset in datasets]
+    assert len(set(prints)) == len(prints) - 1
+    assert prints[0] == prints[3]
+    assert len({dataset.labels(0).tobytes() for dataset in datasets[:3] + datasets[-1:]}) == 4
     monkeypatch.setattr("segkit.data.datasets.streets.GENERATOR_VERSION", -1)
     assert Streets("train").fingerprint() not in prints
 

@@ -2,19 +2,16 @@
 downloads."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from faulty_servers import answers, truncates
 from tiny_source import CONTENT, FILE, IMAGES, SOURCE, images, left, packed, sha256_of, source_at
 
-from segkit.data.datasets.voc import voc
 from segkit.data.download.fetch import fetch, is_there
 from segkit.data.download.http import Show
-from segkit.data.download.sources import SOURCES, SourceFile, content_digest
+from segkit.data.download.sources import SourceFile, content_digest
 from segkit.errors import InputError, RunError
 
-REPOSITORY = Path(__file__).parents[3]
 DAMAGED = CONTENT[: len(CONTENT) // 2] + bytes(len(CONTENT) - len(CONTENT) // 2)
 
 
@@ -151,25 +148,3 @@ def test_the_content_is_what_counts_where_the_archive_is_packed_anew_each_time(s
     source = source_at(server.url, size=None, sha256=None)
     fetch(replace(source, inside="*/2012", content=content), tmp_path / "2")
     assert images(tmp_path / "2") == IMAGES
-
-
-def test_real_images_of_voc_are_unpacked_where_configs_look_for_them(tmp_path):
-    places = [each / "VOCdevkit" / "VOC2012" for each in (REPOSITORY / "data", REPOSITORY.parent / "shared" / "data")]
-    here = next((each for each in places if each.is_dir()), None)
-    if here is None:
-        pytest.skip("VOC2012 is not here: put it into data/VOCdevkit")
-    lists = "ImageSets/Segmentation"
-    ids = {split: (here / lists / f"{split}.txt").read_text().split()[:4] for split in ("train", "val")}
-    files = {f"{lists}/{split}.txt": "\n".join(names).encode() for split, names in ids.items()}
-    for name in [*ids["train"], *ids["val"]]:
-        for path in (f"JPEGImages/{name}.jpg", f"SegmentationClass/{name}.png"):
-            files[path] = (here / path).read_bytes()
-    content = packed({f"VOCdevkit/VOC2012/{path}": file for path, file in files.items()})
-    (tmp_path / "voc.tar").write_bytes(content)
-    real = SOURCES["voc2012"]
-    file = replace(real.files[0], size=len(content), sha256=sha256_of(content))
-    source = replace(real, files=(file,), holds={"JPEGImages": 8, "SegmentationClass": 8, lists: 2})
-    fetch(source, tmp_path / "data", archives=[tmp_path / "voc.tar"])
-    root = tmp_path / "data" / "VOCdevkit"
-    assert {path: (root / "VOC2012" / path).read_bytes() for path in files} == files
-    assert [pair.id for pair in voc(root=root).checked("val").pairs] == ids["val"]

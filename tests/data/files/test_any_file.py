@@ -20,7 +20,6 @@ from segkit.data.classes import plain_classes
 from segkit.data.dataset import Pair, PairDataset
 from segkit.data.datasets.camvid import camvid
 from segkit.data.datasets.class_file import classes_text, read_classes
-from segkit.data.datasets.voc import voc
 from segkit.data.files.images import read_image, read_labels
 from segkit.errors import InputError
 from segkit.tensors import IGNORE
@@ -42,12 +41,10 @@ def edited(content, edits):
     return content
 
 
-@given(
-    data=st.data(),
-    size=sizes,
-    classes=st.integers(1, 254),
-    kind=st.sampled_from(["L", "P", "RGB", "interlaced", "2 bits", "4 bits"]),
-)
+KINDS = ["L", "P", "RGB", "interlaced", "2 bits", "4 bits"]
+
+
+@given(data=st.data(), size=sizes, classes=st.integers(1, 254), kind=st.sampled_from(KINDS))
 def test_labels_come_back_exactly_however_they_were_written(folder, data, size, classes, kind):
     bits = int(kind[0]) if kind[1:] == " bits" else 8
     classes = min(classes, 2**bits)
@@ -67,19 +64,10 @@ def test_labels_come_back_exactly_however_they_were_written(folder, data, size, 
         path.write_bytes(png(*size[::-1], color=GREY, rows=interlaced_rows(ids.tolist()), interlaced=True))
     else:
         color = data.draw(st.sampled_from([GREY, COLORED]))
-        path.write_bytes(
-            png(
-                *size[::-1],
-                depth=bits,
-                color=color,
-                rows=rows(ids.tolist(), depth=bits),
-                before=chunk(b"PLTE", bytes(3 * 2**bits)),
-            )
-        )
-    void = tuple(palette[-1].tolist())
-    dataset = PairDataset(
-        [Pair("a", path, path)], plain_classes([*map(str, range(classes))], palette[:-1], void_color=void)
-    )
+        packed, colors = rows(ids.tolist(), depth=bits), chunk(b"PLTE", bytes(3 * 2**bits))
+        path.write_bytes(png(*size[::-1], depth=bits, color=color, rows=packed, before=colors))
+    names, void = [*map(str, range(classes))], tuple(palette[-1].tolist())
+    dataset = PairDataset([Pair("a", path, path)], plain_classes(names, palette[:-1], void_color=void))
     np.testing.assert_array_equal(dataset.labels(0), ids)
 
 
@@ -113,9 +101,8 @@ def test_a_png_made_with_malice_is_an_image_or_refused(folder, edits, mode, deep
     start = content.index(b"IDAT")
     length = struct.unpack(">I", content[start - 4 : start])[0]
     pixels = zlib.decompress(content[start + 4 : start + 4 + length])
-    content = (
-        content[: start - 4] + chunk(b"IDAT", zlib.compress(edited(pixels, deeper))) + content[start + 8 + length :]
-    )
+    pixels = chunk(b"IDAT", zlib.compress(edited(pixels, deeper)))
+    content = content[: start - 4] + pixels + content[start + 8 + length :]
     path.write_bytes(with_checksums(content[:8] + edited(content[8:], edits)))
     check_image(path)
 
@@ -165,50 +152,14 @@ def test_any_list_of_camvid_leads_to_files_inside_root_or_is_refused(folder, tra
             assert pair.labels.resolve().is_relative_to(folder.resolve())
 
 
-@given(content=lists)
-def test_any_list_of_voc_leads_to_files_inside_root_or_is_refused(folder, content):
-    for name in ("ImageSets/Segmentation", "JPEGImages", "SegmentationClass"):
-        (folder / name).mkdir(exist_ok=True, parents=True)
-    (folder / "JPEGImages" / "a.jpg").write_bytes(b"not empty")
-    (folder / "SegmentationClass" / "a.png").write_bytes(b"not empty")
-    (folder / "ImageSets/Segmentation/train.txt").write_bytes(content)
-    with suppress(InputError):
-        assert {pair.id for pair in voc(root=folder).checked("train").pairs} == {"a"}
-
-
 CLASS_TOKENS = [
-    "- ",
-    "road",
-    ": ",
-    "[1, 2, 3]",
-    "[0, 0, 256]",
-    "\n",
-    "\n- ",
-    "\n  ",
-    "&a ",
-    "*a",
-    "!!int ",
-    "{",
-    "}",
-    "[",
-    "]",
-    ",",
-    "'",
-    '"',
-    "#",
-    "|",
-    "010",
-    "~",
-    "? ",
-]
+    "- ", "road", ": ", "[1, 2, 3]", "[0, 0, 256]", "\n", "\n- ", "\n  ", "&a ", "*a", "!!int ", "{", "}", "[", "]", ",",
+    "'", '"', "#", "|", "010", "~", "? ",
+]  # fmt: skip
+class_texts = st.lists(st.sampled_from(CLASS_TOKENS) | st.text(max_size=4), max_size=25).map("".join)
 
 
-@given(
-    content=st.binary(max_size=30)
-    | st.lists(st.sampled_from(CLASS_TOKENS) | st.text(max_size=4), max_size=25)
-    .map("".join)
-    .map(lambda t: t.encode(errors="surrogatepass"))
-)
+@given(content=st.binary(max_size=30) | class_texts.map(lambda text: text.encode(errors="surrogatepass")))
 def test_any_class_file_gives_different_names_with_a_colour_each_or_is_refused(folder, content):
     path = folder / "classes.yaml"
     path.write_bytes(content)
@@ -230,14 +181,10 @@ def test_any_damage_to_a_matlab_file_is_refused_or_leaves_labels_of_its_kind(fol
         assert (found.dtype, found.ndim) == (np.uint8, 2)
 
 
-@given(
-    names=st.lists(
-        st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), min_size=1),
-        min_size=1,
-        max_size=9,
-        unique=True,
-    )
-)
+class_names = st.text(st.characters(exclude_categories=["C", "Z"]) | st.just(" "), min_size=1)
+
+
+@given(names=st.lists(class_names, min_size=1, max_size=9, unique=True))
 def test_any_names_that_are_written_as_class_file_are_read_back(folder, names):
     palette = np.arange(3 * len(names), dtype=np.uint8).reshape(-1, 3)
     (folder / "classes.yaml").write_text(classes_text(tuple(names), palette), encoding="utf-8")

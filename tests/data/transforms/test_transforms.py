@@ -52,12 +52,10 @@ def test_an_evaluated_image_is_normalized_and_nothing_else():
     np.testing.assert_allclose(out.numpy(), expected.transpose(2, 0, 1), rtol=0, atol=1e-6)
 
 
-@given(
-    st.integers(1, 40),
-    st.integers(1, 40),
-    st.sampled_from([0.25, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0]),
-    st.sampled_from(BACKENDS),
-)
+SIDE = st.integers(1, 40)
+
+
+@given(SIDE, SIDE, st.sampled_from([0.25, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0]), st.sampled_from(BACKENDS))
 def test_training_without_chance_is_evaluation(height, width, input_scale, backend):
     sample = drawn(height, width)
     image, labels = training_transform(IMAGENET, input_scale=input_scale, flip=0, backend=backend)(sample, 0)
@@ -154,9 +152,8 @@ def test_labels_lie_over_the_image_after_resizing(ratio):
         sample = Sample("s", np.stack([labels * 200] * 3, -1), labels)
         image, labels = training_transform(PLAIN, input_scale=ratio, flip=0)(sample, 0)
         offsets.append(float((labels - image[0] / 200).sum() / (64 + 96 - 2 * edge - 10) / ratio))
-    assert abs(np.mean(offsets)) < (
-        0.3 if ratio == 0.5 else 0.1
-    )  # in network pixels; at one half there is no middle pixel
+    limit = 0.3 if ratio == 0.5 else 0.1  # in network pixels; at one half there is no middle pixel
+    assert abs(np.mean(offsets)) < limit
 
 
 def test_a_certain_flip_is_a_mirror_and_no_flip_is_none():
@@ -166,29 +163,7 @@ def test_a_certain_flip_is_a_mirror_and_no_flip_is_none():
     assert not equal(plain, flipped)
 
 
-def test_sizes_follow_the_range_of_scales():
-    transform = training_transform(PLAIN, input_scale=0.5, scale=(0.6, 1.9))
-    sizes = np.array([transform(drawn(100, 200), seed)[1].shape for seed in range(60)])
-    assert 30 <= sizes[:, 0].min() < 36
-    assert 89 < sizes[:, 0].max() <= 95
-    assert np.abs(sizes[:, 1] - 2 * sizes[:, 0]).max() <= 1
-
-
 # --- padding ---
-
-
-@pytest.mark.parametrize("size", [(1, 1), (5, 7), (5, 60), (60, 7)])
-def test_padding_is_0_and_ignored_whatever_happens_to_colours(size):
-    transform = training_transform(IMAGENET, crop=(16, 20), color_jitter=0.5, pca_noise=0.5)
-    places = set()
-    for seed in range(12):
-        image, labels = transform(drawn(*size), seed)
-        padded = labels == 255
-        assert (~padded).sum() == min(size[0], 16) * min(size[1], 20)
-        assert image[:, padded].eq(0).all()
-        assert image[:, ~padded].abs().sum() > 0
-        places.add(tuple((~padded).nonzero()[0].tolist()))
-    assert len(places) > 3
 
 
 def test_ignored_labels_of_the_dataset_do_not_hide_the_image():
@@ -204,27 +179,12 @@ def test_padding_has_no_part_in_changes_of_colour():
         transform = training_transform(PLAIN, crop=(30, 30), color_jitter=0.5, blur=1.0, backend=backend)
         values = [image[:, labels == 0] for image, labels in (transform(sample, seed) for seed in range(60))]
         assert max(float(v.max() - v.min()) for v in values) < 1e-3  # a blur would let it in at the edges
-        grey = np.array(
-            [float(v.mean()) for v in values]
-        )  # contrast is about the mean: of grey alone it changes nothing
+        grey = np.array([float(v.mean()) for v in values])  # contrast is about the mean: it does not change grey
         assert 49 <= grey.min() < 60
         assert 140 < grey.max() <= 151
 
 
 # --- colour ---
-
-
-def test_jitter_keeps_grey_within_its_strength_and_labels_as_they_are():
-    sample = Sample("s", np.full((4, 4, 3), 100, np.uint8), drawn(4, 4).labels)
-    transform = training_transform(PLAIN, flip=0, color_jitter=0.2)
-    values = []
-    for seed in range(60):
-        image, labels = transform(sample, seed)
-        np.testing.assert_array_equal(labels.numpy(), sample.labels)
-        assert image.unique().numel() == 1
-        values.append(image.max().item())
-    assert 79 <= min(values) < 85
-    assert 115 < max(values) <= 121
 
 
 def test_pca_noise_shifts_each_channel_by_one_number():

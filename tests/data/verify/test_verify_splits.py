@@ -78,16 +78,6 @@ def root(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("ending", ["", ".jpg"])
-def test_names_that_begin_with_images_are_explained(root, ending):
-    (root / "train.txt").write_text(f"images/a{ending}\nimages/b{ending}\n")
-    assert [*list_faults(folder(root=root))] == [
-        Fault(faults.LIST, "train", f"{root}/train.txt: names are relative to images/. Take 'images/' from each line.")
-    ]
-    (root / "train.txt").write_text(f"images/a{ending}\nimages/nowhere{ending}\n")
-    assert [*list_faults(folder(root=root))] == []
-
-
 def test_a_folder_with_unlisted_files_is_one_finding(root):
     assert [*unlisted_faults(folder(root=root))] == []
     (root / "train.txt").write_text("a")
