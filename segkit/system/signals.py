@@ -75,15 +75,11 @@ class Stop:
             raise Interrupted(self.number)
 
     def between(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yield the items, with a `check` before each."""
-        iterator = iter(items)
-        while True:
-            self.check()
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
+        """Yield the items, with a `check` before each and after the last."""
+        self.check()
+        for item in items:
             yield item
+            self.check()
 
     @contextmanager
     def deferred(self) -> Iterator[None]:

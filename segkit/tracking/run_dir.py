@@ -23,9 +23,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 from zipfile import BadZipFile
 
@@ -54,6 +54,7 @@ class RunDir:
     def __init__(self, path: Path):
         self.path = path
         self.checkpoints = path / "checkpoints"
+        self.best_weights = self.checkpoints / "best.safetensors"
         self.was_started = False  # by this process
 
     @property
@@ -83,7 +84,7 @@ class RunDir:
 
         The best weights are written before the checkpoint of their epoch.
         """
-        weights = self.exists and (self.checkpoints / "best.safetensors").is_file()
+        weights = self.exists and self.best_weights.is_file()
         return self.finished or self.trained or (weights and len(self.records("validation")) > 1)
 
     def require(self) -> "RunDir":
@@ -109,7 +110,7 @@ class RunDir:
         *,
         start_weights: str | None = None,
         processes: int = 1,
-        packages: Mapping[str, str] = MappingProxyType({}),
+        packages: Mapping[str, str] | None = None,
     ) -> None:
         """Create the folder, replacing the run that it holds, and write `texts` and the environment.
 
@@ -121,7 +122,7 @@ class RunDir:
         Raises:
             InputError: if the folder cannot be created, or holds something other than a run.
         """
-        more = {"start_weights": start_weights, "processes": processes, "packages": dict(packages)}
+        more = {"start_weights": start_weights, "processes": processes, "packages": dict(packages or {})}
         about = json.dumps(environment() | more, indent=2) + "\n"
         try:
             if not (self.exists or self._is_remnant()):
@@ -216,9 +217,7 @@ class RunDir:
 
         def write(partial: Path) -> None:
             with partial.open("wb") as file:
-                np.savez_compressed(
-                    file, ids=np.array(ids), matrices=matrices.astype(np.int32), fingerprint=np.array(fingerprint)
-                )
+                np.savez_compressed(file, ids=ids, matrices=matrices.astype(np.int32), fingerprint=fingerprint)
 
         write_atomically(path, write)
         return path
@@ -326,14 +325,10 @@ def _commit() -> str | None:
 
 
 def _processor() -> dict[str, Any]:
-    try:
+    lines = []
+    with suppress(OSError):  # Linux alone has this file
         lines = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line]
-    except OSError:
-        return {"name": platform.processor(), "cores": os.cpu_count()}
     fields = {key.strip(): value.strip() for key, value in lines}
-    flags = fields.get("flags", "").split()
-    return {
-        "name": fields.get("model name"),
-        "cores": os.cpu_count(),
-        "features": [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags],
-    }
+    features = {"avx2", "avx512f", "avx512_bf16", "amx_bf16"} & set(fields.get("flags", "").split())
+    name = fields.get("model name") or platform.processor()
+    return {"name": name, "cores": os.cpu_count(), "features": sorted(features)}

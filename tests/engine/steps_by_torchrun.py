@@ -21,7 +21,7 @@ from segkit.engine.train_state import TrainState
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.metrics.confusion import Scores, scores
 from segkit.models.segmenter import Segmenter
-from segkit.tracking.tracker import NoTracker
+from segkit.tracking.tracker import Tracker
 
 CLASSES, STEPS, BATCH, SIZE = 3, 2, 4, (32, 32)
 NORMALIZERS = list(
@@ -67,7 +67,7 @@ def trained(
     plan = Plan(STEPS, STEPS, torch.device("cpu"), torch.float32, gradient_clip=clip, processes=processes)
     checkpoints = Checkpoints(folder, Identity("", "", ()), processes=processes)
     loss = CrossEntropy(torch.tensor([0.5, 1.0, 4.0]), normalizer=normalizer)
-    options = {"plan": plan, "validate": score, "log": NoTracker(), "checkpoints": checkpoints}
+    options = {"plan": plan, "validate": score, "log": Tracker(), "checkpoints": checkpoints}
     train(trainee, loss, batches(processes, parts, broken), **options)
     return model.state_dict()
 
