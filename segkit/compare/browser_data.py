@@ -62,19 +62,10 @@ def browser_data(
     methods: Sequence[Method], class_names: Sequence[str], palette: np.ndarray, images: list[dict[str, Any]], total: int
 ) -> dict[str, Any]:
     """Data of the browser: some `images` of the `total` in the test split, for every run of every method."""
-    return {
-        "classes": [
-            {"name": name, "color": f"#{bytes(color.tolist()).hex()}"}
-            for name, color in zip(class_names, palette, strict=True)
-        ],
-        "runs": [
-            {"method": method.name, "seed": run.seed, "of": len(method.runs)}
-            for method in methods
-            for run in method.runs
-        ],
-        "total": total,
-        "images": images,
-    }
+    colors = [f"#{bytes(color.tolist()).hex()}" for color in palette]
+    classes = [{"name": name, "color": color} for name, color in zip(class_names, colors, strict=True)]
+    runs = [{"method": each.name, "seed": run.seed, "of": len(each.runs)} for each in methods for run in each.runs]
+    return {"classes": classes, "runs": runs, "total": total, "images": images}
 
 
 def packed(ids: RawLabels, size: tuple[int, int]) -> str:

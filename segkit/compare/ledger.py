@@ -152,29 +152,21 @@ def cost_tables(costs: Sequence[Costs]) -> list[Table]:
     names = [cost.name if len(sizes) == 1 else f"{cost.name} {cost.size[0]}x{cost.size[1]}" for cost in costs]
     conditions = dict.fromkeys(cost.measured_on for cost in costs if cost.measured_on is not None)
     image = f"image of {sizes.pop()} pixels" if len(sizes) == 1 else "image of the size beside each name"
-    rows = [
-        (
-            name,
-            *(_scaled(cost.parameters, 1e6), _scaled(cost.macs, 1e9)),
-            *(_scaled(cost.kept_bytes, 1e6), _scaled(cost.kept_bytes_two_bit_indices, 1e6)),
-            "-" if cost.storage_multiplier is None else str(cost.storage_multiplier),
-            _scaled(cost.file_bytes, 1e6),
-        )
-        for name, cost in zip(names, costs, strict=True)
-    ]
+    rows = []
+    for name, cost in zip(names, costs, strict=True):
+        kept = _scaled(cost.kept_bytes, 1e6), _scaled(cost.kept_bytes_two_bit_indices, 1e6)
+        multiplier = "-" if cost.storage_multiplier is None else str(cost.storage_multiplier)
+        counts = _scaled(cost.parameters, 1e6), _scaled(cost.macs, 1e9)
+        rows.append((name, *counts, *kept, multiplier, _scaled(cost.file_bytes, 1e6)))
     kept = ("kept for decoder, MB", "kept, 2-bit indices, MB")
     columns = ("model", "parameters, M", "MACs, G", *kept, "storage multiplier", "weight file, MB")
     tables = [Table(f"counted: one {image} (height x width)", columns, tuple(rows))]
     if conditions:
-        several = len(conditions) > 1
-        rows = [
-            (
-                f"{name}: {cost.measured_on}" if several else name,
-                *(_milliseconds(cost.forward_seconds), _scaled(cost.peak_inference_bytes, 1e6)),
-                *(_milliseconds(cost.step_seconds), _scaled(cost.peak_training_bytes, 1e6)),
-            )
-            for name, cost in zip(names, costs, strict=True)
-        ]
+        several, rows = len(conditions) > 1, []
+        for name, cost in zip(names, costs, strict=True):
+            inference = _milliseconds(cost.forward_seconds), _scaled(cost.peak_inference_bytes, 1e6)
+            training = _milliseconds(cost.step_seconds), _scaled(cost.peak_training_bytes, 1e6)
+            rows.append((f"{name}: {cost.measured_on}" if several else name, *inference, *training))
         columns = ("model", "inference, ms", "inference memory, MB", "training step, ms", "training memory, MB")
         tables.append(Table("measured" if several else f"measured: {'; '.join(conditions)}", columns, tuple(rows)))
     return tables

@@ -256,6 +256,6 @@ def test_boundaries_of_an_image_are_searched_once_for_all_runs(trained, methods,
             matrices += boundary.trimap_matrices([predicted], sample.labels, num_classes=11, widths=(1, 2, 4, 8, 16))[0]
     search = boundary.distance_transform_edt
     monkeypatch.setattr(boundary, "distance_transform_edt", lambda mask: searches.append(mask) or search(mask))
-    found = compare_report._read_stored(methods, dataset, pictures=1, browser_images=1)
-    np.testing.assert_array_equal(np.concatenate(found.near), expected)
+    near, _, _ = compare_report.read_stored(methods, dataset, pictures=1, browser_images=1)
+    np.testing.assert_array_equal(np.concatenate(near), expected)
     assert len(searches) == len(dataset) == 6
