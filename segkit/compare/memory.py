@@ -10,8 +10,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
-
 Result = TypeVar("Result")
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -55,18 +53,25 @@ def added_memory(work: Work, device_type: str) -> int | None:
     """
     if device_type != "cuda" and not (device_type == "cpu" and _CLEAR.exists()):
         return None
+
+    def twice() -> None:
+        work.run()  # the second time an optimizer has its state
+        work.run()
+
     work.run()
     work.forget()
     gc.collect()
     if device_type == "cpu":
         _CLEAR.write_text("5")  # the peak starts from here
         before = _largest_resident()
-    else:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
-    work.run()  # the second time an optimizer has its state
-    work.run()
-    return (_largest_resident() if device_type == "cpu" else torch.cuda.max_memory_allocated()) - before
+        twice()
+        return _largest_resident() - before
+    import torch
+
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    twice()
+    return torch.cuda.max_memory_allocated() - before
 
 
 def _largest_resident() -> int:

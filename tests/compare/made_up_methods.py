@@ -26,9 +26,8 @@ def make_methods(
     confused = others / others.sum(axis=1, keepdims=True)
     found = []
     for skill in skills:
-        noise = generator.normal(0, 0.4, (runs, images, classes)) + generator.normal(
-            0, training_noise, (runs, 1, classes)
-        )
+        noise = generator.normal(0, 0.4, (runs, images, classes))
+        noise += generator.normal(0, training_noise, (runs, 1, classes))
         correct = generator.binomial(labels, 1 / (1 + np.exp(-(EASE + difficulty + skill + noise))))
         matrices = generator.multinomial(labels - correct, confused)  # [S, N, K, K]
         matrices[..., range(classes), range(classes)] += correct

@@ -37,17 +37,9 @@ def test_torch_is_held_to_deterministic_algorithms_and_afterwards_all_is_as_befo
             assert settings()[0]
         assert settings()[0]
     assert settings() == before == (False, False, True, workspace)
-
-
-def test_all_is_as_before_after_an_error_too(workspace):
-    before = settings()
     with pytest.raises(KeyError), deterministic(True):
         raise KeyError
     assert settings() == before
-
-
-def test_where_it_is_not_wanted_nothing_changes(workspace):
-    before = settings()
     with deterministic(False):
         assert settings() == before
 

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.slow
 OFTEN = "checkpoints.every_minutes=1e-6"
 ELSEWHERE = "segkit: Stopped because process 1 failed (see its message). Fix that and repeat the command to resume."
 LOST = (
-    "segkit: another process has ended, or does not answer: it says why itself, or it was killed (out of memory?), or its machine is lost. "
-    "The last checkpoint is whole: repeat the command, and it goes on."
+    "segkit: another process has ended or does not answer: see its message, or it was killed (out of memory?), or its "
+    "machine is lost. The last checkpoint is whole: repeat the command to resume."
 )
 
 
@@ -72,16 +72,6 @@ def test_a_signal_to_torchrun_stops_all_and_they_go_on_to_the_same_end(whole, co
         assert before + 2 <= RunDir(run).saved_step < 30
     finish(train(config, run, epochs))
     assert differences(whole(epochs), run) == []
-
-
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_signal_to_one_process_ends_all_with_its_exit_code(config, tmp_path, rank):
-    process = train(config, tmp_path / "run")
-    wait_for_step(tmp_path / "run", 2)
-    os.kill(ranks(process)[rank], signal.SIGINT)
-    lines, codes = ended(process)
-    assert codes == {0: 130, 1: 130}
-    assert lines[-1].startswith("segkit: Ctrl-C: stopped; this resumes after step ")
 
 
 def test_three_processes_go_on_to_the_same_end(whole, config, tmp_path):
@@ -185,12 +175,9 @@ def test_a_bad_image_of_one_process_is_named_once_and_once_mended_all_go_on_to_t
     [
         (
             ["training.batch_size=3"],
-            "training.batch_size = 3: 2 processes with training.accumulation = 1 expect a multiple of 2. Set",
+            "training.batch_size = 3: 2 processes with training.accumulation = 1 expect a multiple",
         ),
-        (
-            ["training.accumulation=4"],
-            "training.batch_size = 4: 2 processes with training.accumulation = 4 expect a multiple of 8. Set",
-        ),
+        (["training.accumulation=4"], "training.accumulation = 4 expect a multiple of 8. Set training.batch_size=8."),
         (["training.batch=8"], "training.batch = 8 (command line): unknown key. Did you mean 'batch_size'?"),
         (["model.initialize_from=nowhere.pt"], "weights nowhere.pt do not exist"),
     ],

@@ -77,13 +77,8 @@ def trained(segkit, tiny, tmp_path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(labels).save(path)
     settings = [setting for setting in tiny if not setting.startswith("data.")]
-    settings += [
-        "data.name=folder",
-        f"data.root={tmp_path}",
-        "training.batch_size=1",
-        "training.epochs=1",
-        "training.log_every=1",
-    ]
+    settings += ["data.name=folder", f"data.root={tmp_path}"]
+    settings += [f"training.{key}=1" for key in ("batch_size", "epochs", "log_every")]
 
     def train(normalizer):
         settings.append(f"loss.function={{name: cross_entropy, normalizer: {normalizer}}}")
