@@ -70,13 +70,12 @@ def browser_data(
 
 def packed(ids: RawLabels, size: tuple[int, int]) -> str:
     """Class ids at (width, height), row by row, a byte each, as zlib in base64: a browser unpacks exactly these."""
-    scaled = ids if ids.shape == size[::-1] else np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
+    scaled = Image.fromarray(ids).resize(size, Image.Resampling.NEAREST)
     return base64.b64encode(zlib.compress(scaled.tobytes())).decode()
 
 
 def _jpeg(image: np.ndarray, size: tuple[int, int]) -> str:
-    picture = Image.fromarray(image)
-    picture = picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
     file = io.BytesIO()
+    picture = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)  # a copy, if it is of that size
     picture.save(file, "JPEG", quality=QUALITY, optimize=True)
     return base64.b64encode(file.getvalue()).decode()

@@ -19,13 +19,7 @@ from segkit.tracking.run_dir import CONFIG, RESULT, RunDir
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run.
-
-    Attributes:
-        folder: its run folder.
-        values: its saved config.
-        result: its result.json.
-    """
+    """A finished run: its folder, the `values` of its saved config, and its result.json."""
 
     folder: RunDir
     values: dict[str, Any]

@@ -31,23 +31,15 @@ class Spread:
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs of one model; a value is None if it was not, or cannot be, measured.
+    """Costs of one model; a value is None if it was not, or cannot be, measured. `legend` says what they mean.
 
     Attributes:
-        name: of the model.
         size: (height, width) of the image, network pixels.
-        parameters: counted; trained values.
-        macs: counted; multiply-adds of convolutions and matrix products for one image, without biases.
-        kept_bytes: counted; what the encoder must keep of one image for the decoder, float32 maps and int64 indices;
-            None: the model is no `Segmenter`.
-        kept_bytes_two_bit_indices: the same with 2 bits for each pooling index.
-        storage_multiplier: that of SegNet's Table 1; None where the encoder's stages differ in width.
-        file_bytes: counted; the weight file, or the tensors in it where there is none yet.
+        kept_bytes: float32 maps and int64 indices of one image; None: the model is no `Segmenter`.
+        storage_multiplier: None where the encoder's stages differ in width.
+        file_bytes: of the weight file, or of the tensors in it where there is none yet.
         measured_on: device, precision and batch size of what follows.
-        peak_inference_bytes: memory that one forward pass adds to model and image.
-        peak_training_bytes: memory that training steps add to model and batch: gradients, optimizer state, activations.
         forward_seconds: of one image, to class ids on the CPU.
-        step_seconds: of one training step.
     """
 
     name: str
@@ -120,7 +112,7 @@ def interleaved(
     tasks: Sequence[Callable[[], object]],
     rounds: int,
     *,
-    warm_up: int = 2,  # rounds
+    warm_up: int = 2,  # rounds before the first that counts
     clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[int], None] | None = None,
 ) -> list[Spread]:
@@ -128,8 +120,6 @@ def interleaved(
 
     Args:
         tasks: each returns when its work is done, on whatever device.
-        warm_up: rounds before the first that counts.
-        clock: seconds, from any start.
         progress: called with 1 after each round.
     """
     seconds: list[list[float]] = [[] for _ in tasks]

@@ -79,9 +79,7 @@ class Statistics:
     """A comparison of methods.
 
     Attributes:
-        intervals: name of a method -> 95 % percentile interval of its mean IoU (mean over its runs, 0..1) over
-            resampled images.
-        pairs: every pair of the methods.
+        intervals: name -> 95 % percentile interval of its mean IoU (mean over runs, 0..1) over resampled images.
         images: how many have a labelled pixel; the others are left out.
     """
 
@@ -111,7 +109,6 @@ def compare_methods(
             and their order may not.
         seeds: name -> the S different seeds of its runs.
         block: consecutive images that are drawn together; the last block may be shorter.
-        resamples: of the images.
         seed: of the resamples.
     Raises:
         InputError: if the labels differ or are all void, there are too few resamples for any verdict but "not
@@ -196,9 +193,8 @@ def images_p(observed: float, resampled: np.ndarray, images: int) -> float:
     5 % with 100 or 233.
 
     Args:
-        observed: the difference on all images.
+        observed: the difference on all N images.
         resampled: [R], the difference in every resample.
-        images: N.
     """
     against = np.count_nonzero(np.sign(observed) * resampled <= ROUNDING)
     return min(1.0, max(2 * (against + 1) / (len(resampled) + 1), 2.0 ** (1 - images)))
@@ -210,10 +206,7 @@ def seeds_p(first: Mapping[int, float], second: Mapping[int, float]) -> float | 
     Not the sign-flip permutation test: its smallest p for n seeds is 2 / 2**n, 0.25 for 3, so it could never find
     anything. The t test assumes normal differences instead, which 3 of them cannot show. Where all differences are
     equal, p is its limit: 0, or 1 if they are 0. Where the common seeds point against the difference of all runs, p
-    is 1.
-
-    Args:
-        first, second: seed -> mean IoU.
+    is 1. `first` and `second`: seed -> mean IoU.
     """
     common = sorted(first.keys() & second.keys())
     if len(common) < LEAST_SEEDS:

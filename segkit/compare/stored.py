@@ -26,8 +26,7 @@ def read_predictions(runs: Sequence[Run], dataset: Dataset, images: Sequence[str
     Args:
         images: ids of the images that are wanted, in this order; None: all of them, in the order of the dataset.
     Raises:
-        InputError: if predictions are missing, do not give the stored confusion matrices, the dataset is not the one
-            that was scored, or there is no such image.
+        InputError: if an image or a prediction is missing or was not scored as it is now.
     """
     ids = runs[0].test[0]
     for run in runs:

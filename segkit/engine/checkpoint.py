@@ -34,12 +34,9 @@ class _Damaged(Exception):
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run, of which the last `keep` stay; the folder must exist before the first save.
 
     Args:
-        folder: must exist before the first save.
-        identity: identity of the run.
-        keep: number of latest checkpoints to keep.
         device: its random generator is part of the state.
         processes: those that share the run; all call the same methods, and process 0 writes.
     """

@@ -35,11 +35,7 @@ Numbers = Sequence[float | Tensor]
 
 
 class Elsewhere(RunError):
-    """Another process failed and reports the reason itself.
-
-    Args:
-        rank: of that process.
-    """
+    """The process of this rank failed and reports the reason itself."""
 
     def __init__(self, rank: int):
         super().__init__(

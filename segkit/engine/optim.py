@@ -151,8 +151,10 @@ def one_cycle(
     peaks = [group["lr"] for group in optimizer.param_groups]
     if pct_start * (total_steps + 1) == 1:
         pct_start *= 1 + 1e-6  # torch would divide by zero
-    factors = {"div_factor": div_factor, "final_div_factor": final_div_factor}
-    return Schedule(OneCycleLR(optimizer, peaks, total_steps=total_steps + 1, pct_start=pct_start, **factors))
+    scheduler = OneCycleLR(
+        optimizer, peaks, total_steps + 1, pct_start=pct_start, div_factor=div_factor, final_div_factor=final_div_factor
+    )
+    return Schedule(scheduler)
 
 
 def plateau(

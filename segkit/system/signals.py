@@ -16,11 +16,7 @@ SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name)
 
 
 class Interrupted(KeyboardInterrupt):
-    """Request to stop this process, made by a signal.
-
-    Args:
-        number: the signal's number.
-    """
+    """Request to stop this process, made by the signal of this number."""
 
     def __init__(self, number: int):
         super().__init__(number)

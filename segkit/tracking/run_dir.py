@@ -45,11 +45,7 @@ RESULT_KEYS = {"test", "best_step", "class_names"}
 
 
 class RunDir:
-    """Names and contents of the files of one run.
-
-    Args:
-        path: the folder; it need not exist.
-    """
+    """Names and contents of the files of one run; the folder need not exist."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -208,11 +204,7 @@ class RunDir:
         write_text(self.path / METRICS, "".join(json.dumps(record) + "\n" for record in kept))
 
     def write_matrices(self, split: str, ids: tuple[str, ...], matrices: np.ndarray, fingerprint: str) -> Path:
-        """Store one confusion matrix per image, [N, K, K] with rows = label, so comparisons need not rerun the model.
-
-        Args:
-            fingerprint: the dataset's fingerprint of the labels.
-        """
+        """Store one confusion matrix per image, [N, K, K] with rows = label, and the fingerprint of the labels."""
         path = self.path / f"confusion_{split}.npz"
 
         def write(partial: Path) -> None:

@@ -11,19 +11,13 @@ from segkit.tensors import RawImage, RawLabels
 
 @dataclass(frozen=True)
 class Picture:
-    """One image with its labels and prediction.
-
-    Attributes:
-        name: id of the image.
-        image, labels, predicted: as on disk, 255 = void.
-        composed: the three side by side in the dataset's colours, uint8 [H, 3W, 3].
-    """
+    """One image as on disk, with its labels and prediction (255 = void)."""
 
     name: str
     image: RawImage
     labels: RawLabels
     predicted: RawLabels
-    composed: RawImage
+    composed: RawImage  # uint8 [H, 3W, 3]: the three side by side in the dataset's colours
 
 
 class Tracker:

@@ -29,22 +29,14 @@ SCORES = ("mean_iou", "global_accuracy", "class_average_accuracy", "frequency_we
 
 @dataclass(frozen=True)
 class About:
-    """Description of a run that W&B shows before there are scores.
-
-    Attributes:
-        name, group: names of the run and of the experiment that it belongs to.
-        tags: at most 64 characters of each are used.
-        config: nested plain values.
-        project, entity: those of a new run; a run that W&B already has keeps its own.
-        mode: online or offline.
-    """
+    """Description of a run that W&B shows before there are scores."""
 
     name: str
-    group: str | None
-    tags: tuple[str, ...]
-    config: dict[str, Any]
+    group: str | None  # the experiment that it belongs to
+    tags: tuple[str, ...]  # at most 64 characters of each are used
+    config: dict[str, Any]  # nested plain values
     class_names: tuple[str, ...]
-    project: str
+    project: str  # of a new run; one that W&B already has keeps its own
     entity: str | None
     mode: Literal["online", "offline"]
 

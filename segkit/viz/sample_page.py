@@ -22,7 +22,7 @@ def sample_page(
 
     Args:
         palette: uint8 [K, 3], RGB.
-        style: CSS at the beginning of the page.
+        style: CSS.
     """
     colors = layer_colors(palette)
     legend = [
