@@ -35,7 +35,7 @@ Numbers = Sequence[float | Tensor]
 
 
 class Elsewhere(RunError):
-    """The process of this rank failed and reports the reason itself."""
+    """Another process, of the given rank, failed and reports the reason itself."""
 
     def __init__(self, rank: int):
         super().__init__(

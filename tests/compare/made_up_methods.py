@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from segkit.compare.significance import Statistics, compare_methods
+
 SHARES = np.array([0.4, 0.3, 0.15, 0.1, 0.05])  # of the pixels, by class
 EASE = np.array([2.5, 2.0, 1.0, 0.5, 0.0])  # log odds of a correct pixel, by class
 PIXELS = 20_000
@@ -33,3 +35,10 @@ def make_methods(
         matrices[..., range(classes), range(classes)] += correct
         found.append(matrices)
     return found
+
+
+def compare(methods, resamples=1000, seeds=None, **options) -> Statistics:
+    """The comparison of methods A, B, ... with seeds 0, 1, ..."""
+    titles = dict(zip("ABCDEFGH", methods, strict=False))
+    seeds = seeds or {title: range(len(each)) for title, each in titles.items()}
+    return compare_methods(titles, seeds, resamples=resamples, **options)

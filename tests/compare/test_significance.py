@@ -7,20 +7,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from made_up_methods import make_methods
+from made_up_methods import compare, make_methods
 
-from segkit.compare.significance import compare_methods, holm, images_p, resampled_mean_iou, seeds_p
+from segkit.compare.significance import holm, images_p, resampled_mean_iou, seeds_p
 from segkit.metrics.confusion import scores
 
 same = pytest.approx
-
-
-def compare(methods, resamples=1000, **options):
-    """The comparison of methods A, B, ... with seeds 0, 1, ..."""
-    titles = dict(zip("ABCDEFGH", methods, strict=False))
-    return compare_methods(
-        titles, {title: range(len(each)) for title, each in titles.items()}, resamples=resamples, **options
-    )
 
 
 def mean_iou(matrices):

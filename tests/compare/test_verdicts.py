@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_methods import make_methods
+from made_up_methods import compare, make_methods
 
 from segkit.compare.significance import PairComparison, compare_methods
 from segkit.errors import InputError
@@ -12,12 +12,6 @@ from segkit.metrics.confusion import scores
 
 FIRST_LIGHT = Path(__file__).parents[2] / "experiments" / "first_light" / "results"
 same = pytest.approx
-
-
-def compare(methods, resamples=1000, seeds=None):
-    titles = dict(zip("ABCDEFGH", methods, strict=False))
-    seeds = seeds or {title: range(len(each)) for title, each in titles.items()}
-    return compare_methods(titles, seeds, resamples=resamples)
 
 
 def pairs(repeats, images, skills, resamples=1000, **noise):

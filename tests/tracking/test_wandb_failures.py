@@ -8,10 +8,8 @@ import sys
 import time
 
 import pytest
-import torch
 import wandb
-from safetensors.torch import load_file
-from same_runs import records
+from same_runs import differences
 from wandb_runs import REPOSITORY, TINY, read_session, services
 
 from segkit.build import load_config
@@ -19,7 +17,7 @@ from segkit.runs.wandb_sync import start_tracker
 from segkit.tracking.run_dir import RunDir
 
 pytestmark = pytest.mark.usefixtures("no_wandb_settings")
-LONGER = [*TINY, "training.epochs=12"]
+LONGER = [*TINY, "training.epochs=8"]
 
 
 def start(run, *settings, program=("-m", "segkit"), **environment):
@@ -30,15 +28,11 @@ def start(run, *settings, program=("-m", "segkit"), **environment):
     return subprocess.Popen(command, cwd=REPOSITORY, env=about, **pipes)
 
 
-def wait_for(condition):
+def wait_for_validations(run, times=1):
     deadline = time.monotonic() + 120
-    while not condition() and time.monotonic() < deadline:
+    while len(RunDir(run).records("validation")) < times:
+        assert time.monotonic() < deadline
         time.sleep(0.005)
-    assert condition()
-
-
-def validated(run, times=1):
-    return lambda: len(RunDir(run).records("validation")) >= times
 
 
 def assert_one_warning(errors, run, reason):
@@ -63,10 +57,7 @@ def undisturbed(tmp_path_factory):
 
 
 def assert_same_run(run, other):
-    assert records(run) == records(other)
-    best, expected = (load_file(each / "checkpoints/best.safetensors") for each in (run, other))
-    assert all(torch.equal(best[key], expected[key]) for key in expected)
-    assert RunDir(run).result()["test"] == RunDir(other).result()["test"]
+    assert set(differences(run, other)) <= {"config.yaml"}
 
 
 # --- the service ---
@@ -83,7 +74,7 @@ def assert_same_run(run, other):
 def test_a_service_that_dies_or_hangs_changes_nothing(undisturbed, tmp_path, sent, reason):
     run = tmp_path / "run"
     process = start(run, *LONGER, "tracking.wandb=offline", WANDB_FINISH_TIMEOUT="1")
-    wait_for(validated(run))
+    wait_for_validations(run)
     (service,) = services(process.pid)
     os.kill(service, sent)
     errors = process.communicate(timeout=120)[1]
@@ -189,7 +180,7 @@ def test_without_the_package_there_is_one_warning_unless_the_environment_disable
 def test_a_run_that_was_stopped_goes_on_as_the_same_w_and_b_run(undisturbed, segkit, tmp_path, sent, code):
     run = tmp_path / "run"
     process = start(run, *LONGER, "tracking.wandb=offline")
-    wait_for(validated(run, 3))
+    wait_for_validations(run, 3)
     process.send_signal(sent)
     errors = process.communicate()[1]
     assert process.returncode == code
@@ -203,6 +194,6 @@ def test_a_run_that_was_stopped_goes_on_as_the_same_w_and_b_run(undisturbed, seg
     session = read_session(run)
     assert (run / "wandb.json").read_text() == before
     assert f'"{session.run["run_id"]}"' in before
-    steps = list(range(1, 25))
+    steps = list(range(1, 17))
     assert [item["_step"] for item in session.history] == [item["step"] for item in session.history] == steps
     assert [item["step"] for item in session.history if "validation/mean_iou" in item] == steps[1::2]
