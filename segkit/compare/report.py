@@ -97,11 +97,12 @@ def write_report(
     if picture:
         write_atomically(out / PREDICTIONS, lambda partial: partial.write_bytes(picture))
         files.append(out / PREDICTIONS)
-    run, classes = methods[0].runs[0], len(methods[0].class_names)
+    run = methods[0].runs[0]
+    about = f"{run.values['data']['name']}, {len(run.test[0])} test images, {len(methods[0].class_names)} classes"
     seeds = [f"{m.name}: seed{'s' * (len(m.seeds) > 1)} {', '.join(map(str, m.seeds))}" for m in methods]
     text = page(
         f"Comparison: {', '.join(method.name for method in methods)}",
-        subtitle=f"{run.values['data']['name']}, {len(run.test[0])} test images, {classes} classes. {'; '.join(seeds)}.",
+        subtitle=f"{about}. {'; '.join(seeds)}.",
         tables=tables,
         figures=figures,
         verdicts=verdicts,

@@ -19,8 +19,8 @@ from segkit.viz.charts import mean_and_std
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-# Characters that LaTeX and Markdown would not print; LaTeX takes a star or a bracket at the start of a row for an option
-# of the end of the row before.
+# Characters that LaTeX and Markdown would not print. At the start of a row, LaTeX takes a star or a bracket for an
+# option of the end of the row before.
 _NAMES = {"\\": "backslash", "<": "less", ">": "greater", "|": "bar", "~": "asciitilde", "^": "asciicircum"}
 LATEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}

@@ -123,7 +123,8 @@ class RunDir:
         try:
             if not (self.exists or self._is_remnant()):
                 raise InputError(
-                    f"{self.path} exists and is not a run folder; nothing was written. Choose another folder with --run."
+                    f"{self.path} exists and is not a run folder; nothing was written. "
+                    "Choose another folder with --run."
                 )
             self.was_started = True
             self.remove()

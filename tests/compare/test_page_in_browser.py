@@ -20,7 +20,10 @@ from segkit.compare.page import page
 from segkit.compare.report import Report
 from segkit.experiments.comparison import open_test_split
 
-FLAGS = "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-component-update disable-sync"
+FLAGS = (
+    "headless=new no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
+    "disable-component-update disable-sync"
+)
 BOTH, ONLY_A, ONLY_B, SAME, DIFFERENT = (236,) * 3, (0, 114, 178), (230, 159, 0), (130,) * 3, (40,) * 3
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&amp; 像 ${x}"
 
@@ -213,8 +216,8 @@ def test_a_telephone_shows_the_page_without_scrolling_sideways(chromium, report)
 
 def test_every_control_has_a_name(opened):
     nameless = """return [...document.querySelectorAll('select, button, img, canvas')].filter((each) =>
-        !(each.labels && each.labels.length) && !each.textContent.trim() && !each.alt && !each.getAttribute('aria-label')).length"""
-    assert opened.browser.execute_script(nameless) == 0
+        !each.labels?.length && !each.textContent.trim() && !each.alt && !each.getAttribute('aria-label'))"""
+    assert opened.browser.execute_script(nameless) == []
 
 
 def changed(report, folder, change, **texts):

@@ -50,8 +50,8 @@ def test_a_layer_without_a_deterministic_algorithm_is_refused_by_name():
     with pytest.raises(InputError) as refused, deterministic(True):
         F.max_unpool2d(values, indices, 2)
     assert str(refused.value) == (
-        "training.deterministic = true: the model needs torch's max_unpooling2d_forward_out, which does not have a deterministic "
-        "implementation on this device. Set training.deterministic=false, or train on another device."
+        "training.deterministic = true: the model needs torch's max_unpooling2d_forward_out, which does not have a "
+        "deterministic implementation on this device. Set training.deterministic=false, or train on another device."
     )
     assert settings() == before
 
