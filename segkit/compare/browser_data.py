@@ -62,30 +62,20 @@ def browser_data(
     methods: Sequence[Method], class_names: Sequence[str], palette: np.ndarray, images: list[dict[str, Any]], total: int
 ) -> dict[str, Any]:
     """Data of the browser: some `images` of the `total` in the test split, for every run of every method."""
-    return {
-        "classes": [
-            {"name": name, "color": f"#{bytes(color.tolist()).hex()}"}
-            for name, color in zip(class_names, palette, strict=True)
-        ],
-        "runs": [
-            {"method": method.name, "seed": run.seed, "of": len(method.runs)}
-            for method in methods
-            for run in method.runs
-        ],
-        "total": total,
-        "images": images,
-    }
+    colors = [f"#{bytes(color.tolist()).hex()}" for color in palette]
+    classes = [{"name": name, "color": color} for name, color in zip(class_names, colors, strict=True)]
+    runs = [{"method": each.name, "seed": run.seed, "of": len(each.runs)} for each in methods for run in each.runs]
+    return {"classes": classes, "runs": runs, "total": total, "images": images}
 
 
 def packed(ids: RawLabels, size: tuple[int, int]) -> str:
     """Class ids at (width, height), row by row, a byte each, as zlib in base64: a browser unpacks exactly these."""
-    scaled = ids if ids.shape == size[::-1] else np.asarray(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
+    scaled = Image.fromarray(ids).resize(size, Image.Resampling.NEAREST)
     return base64.b64encode(zlib.compress(scaled.tobytes())).decode()
 
 
 def _jpeg(image: np.ndarray, size: tuple[int, int]) -> str:
-    picture = Image.fromarray(image)
-    picture = picture if picture.size == size else picture.resize(size, Image.Resampling.LANCZOS)
     file = io.BytesIO()
+    picture = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)  # a copy, if it is of that size
     picture.save(file, "JPEG", quality=QUALITY, optimize=True)
     return base64.b64encode(file.getvalue()).decode()

@@ -19,13 +19,7 @@ from segkit.tracking.run_dir import CONFIG, RESULT, RunDir
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run.
-
-    Attributes:
-        folder: its run folder.
-        values: its saved config.
-        result: its result.json.
-    """
+    """A finished run: its folder, the `values` of its saved config, and its result.json."""
 
     folder: RunDir
     values: dict[str, Any]
@@ -117,9 +111,8 @@ def read_methods(paths: Sequence[Path]) -> list[Method]:
 def _read_run(path: Path) -> Run:
     folder = RunDir(path).require()
     values, result = with_new_names(load(folder.config_text(), str(path / CONFIG))), folder.result()
-    missing = [key for key in ("class_names", "parameters", "seconds") if key not in result] + [
-        key for key in ("seed", "model") if key not in values
-    ]
+    missing = [key for key in ("class_names", "parameters", "seconds") if key not in result]
+    missing += [key for key in ("seed", "model") if key not in values]
     if missing:
         raise InputError(
             f"{path}: {CONFIG} and {RESULT} lack {', '.join(missing)}; expected what 'segkit train' wrote. "

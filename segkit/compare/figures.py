@@ -99,12 +99,7 @@ def samples_picture(dataset: Dataset, indices: Sequence[int]) -> Drawing:
 
 
 def predictions_picture(methods: Sequence[Method], rows: Sequence[Predicted], dataset: Dataset) -> Drawing:
-    """Test images, their labels, and what the first run of each method predicted.
-
-    Args:
-        rows: images with one prediction per method.
-        dataset: the test split, for names and colours of its classes.
-    """
+    """Test images, their labels, and what the first run of each method predicted: `rows` with one per method."""
     names = [method.name for method in methods]
     shown = [(row.sample.image, row.sample.labels, dict(zip(names, row.predictions, strict=True))) for row in rows]
     figure = side_by_side(shown, class_names=dataset.class_names, palette=dataset.palette)

@@ -31,23 +31,15 @@ class Spread:
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs of one model; a value is None if it was not, or cannot be, measured.
+    """Costs of one model; a value is None if it was not, or cannot be, measured. `legend` says what they mean.
 
     Attributes:
-        name: of the model.
         size: (height, width) of the image, network pixels.
-        parameters: counted; trained values.
-        macs: counted; multiply-adds of convolutions and matrix products for one image, without biases.
-        kept_bytes: counted; what the encoder must keep of one image for the decoder, float32 maps and int64 indices;
-            None: the model is no `Segmenter`.
-        kept_bytes_two_bit_indices: the same with 2 bits for each pooling index.
-        storage_multiplier: that of SegNet's Table 1; None where the encoder's stages differ in width.
-        file_bytes: counted; the weight file, or the tensors in it where there is none yet.
+        kept_bytes: float32 maps and int64 indices of one image; None: the model is no `Segmenter`.
+        storage_multiplier: None where the encoder's stages differ in width.
+        file_bytes: of the weight file, or of the tensors in it where there is none yet.
         measured_on: device, precision and batch size of what follows.
-        peak_inference_bytes: memory that one forward pass adds to model and image.
-        peak_training_bytes: memory that training steps add to model and batch: gradients, optimizer state, activations.
         forward_seconds: of one image, to class ids on the CPU.
-        step_seconds: of one training step.
     """
 
     name: str
@@ -120,7 +112,7 @@ def interleaved(
     tasks: Sequence[Callable[[], object]],
     rounds: int,
     *,
-    warm_up: int = 2,  # rounds
+    warm_up: int = 2,  # rounds before the first that counts
     clock: Callable[[], float] = time.perf_counter,
     progress: Callable[[int], None] | None = None,
 ) -> list[Spread]:
@@ -128,8 +120,6 @@ def interleaved(
 
     Args:
         tasks: each returns when its work is done, on whatever device.
-        warm_up: rounds before the first that counts.
-        clock: seconds, from any start.
         progress: called with 1 after each round.
     """
     seconds: list[list[float]] = [[] for _ in tasks]
@@ -152,29 +142,21 @@ def cost_tables(costs: Sequence[Costs]) -> list[Table]:
     names = [cost.name if len(sizes) == 1 else f"{cost.name} {cost.size[0]}x{cost.size[1]}" for cost in costs]
     conditions = dict.fromkeys(cost.measured_on for cost in costs if cost.measured_on is not None)
     image = f"image of {sizes.pop()} pixels" if len(sizes) == 1 else "image of the size beside each name"
-    rows = [
-        (
-            name,
-            *(_scaled(cost.parameters, 1e6), _scaled(cost.macs, 1e9)),
-            *(_scaled(cost.kept_bytes, 1e6), _scaled(cost.kept_bytes_two_bit_indices, 1e6)),
-            "-" if cost.storage_multiplier is None else str(cost.storage_multiplier),
-            _scaled(cost.file_bytes, 1e6),
-        )
-        for name, cost in zip(names, costs, strict=True)
-    ]
+    rows = []
+    for name, cost in zip(names, costs, strict=True):
+        kept = _scaled(cost.kept_bytes, 1e6), _scaled(cost.kept_bytes_two_bit_indices, 1e6)
+        multiplier = "-" if cost.storage_multiplier is None else str(cost.storage_multiplier)
+        counts = _scaled(cost.parameters, 1e6), _scaled(cost.macs, 1e9)
+        rows.append((name, *counts, *kept, multiplier, _scaled(cost.file_bytes, 1e6)))
     kept = ("kept for decoder, MB", "kept, 2-bit indices, MB")
     columns = ("model", "parameters, M", "MACs, G", *kept, "storage multiplier", "weight file, MB")
     tables = [Table(f"counted: one {image} (height x width)", columns, tuple(rows))]
     if conditions:
-        several = len(conditions) > 1
-        rows = [
-            (
-                f"{name}: {cost.measured_on}" if several else name,
-                *(_milliseconds(cost.forward_seconds), _scaled(cost.peak_inference_bytes, 1e6)),
-                *(_milliseconds(cost.step_seconds), _scaled(cost.peak_training_bytes, 1e6)),
-            )
-            for name, cost in zip(names, costs, strict=True)
-        ]
+        several, rows = len(conditions) > 1, []
+        for name, cost in zip(names, costs, strict=True):
+            inference = _milliseconds(cost.forward_seconds), _scaled(cost.peak_inference_bytes, 1e6)
+            training = _milliseconds(cost.step_seconds), _scaled(cost.peak_training_bytes, 1e6)
+            rows.append((f"{name}: {cost.measured_on}" if several else name, *inference, *training))
         columns = ("model", "inference, ms", "inference memory, MB", "training step, ms", "training memory, MB")
         tables.append(Table("measured" if several else f"measured: {'; '.join(conditions)}", columns, tuple(rows)))
     return tables

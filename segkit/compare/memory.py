@@ -2,19 +2,14 @@
 
 import ctypes
 import gc
-import resource
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
-from os import getpid
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, TypeVar
 
-Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -34,14 +29,14 @@ class Work:
     forget: Callable[[], object]
 
 
-def in_child(function: Callable[Arguments, Result], *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result | None:
+def in_child(function: Callable[..., Result], *arguments: Any) -> Result | None:
     """Call a function of a module in a fresh process and return its result; None if the process dies.
 
     The child imports the main module: a script needs `if __name__ == "__main__":`.
     """
     with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_return_freed_memory) as pool:
         try:
-            return pool.submit(function, *args, **kwargs).result()
+            return pool.submit(function, *arguments).result()
         except BrokenProcessPool:
             return None
 
@@ -51,32 +46,26 @@ def added_memory(work: Work, device_type: str) -> int | None:
 
     The work is done once before: what libraries load or compile the first time is not counted. On CUDA this is memory
     of torch's tensors; on the CPU the resident memory of this process, so it is exact only in a process of its own
-    (`in_child`). Where a system cannot reset the peak of a process (macOS), the work is not done before, and the peak
-    is known only if it is a new one.
+    (`in_child`), and known only where the system can reset the peak of a process (Linux).
 
     Args:
         device_type: cpu, cuda, or another, whose memory is not known.
     """
+    if device_type != "cuda" and not (device_type == "cpu" and _CLEAR.exists()):
+        return None
 
     def twice() -> None:
         work.run()  # the second time an optimizer has its state
         work.run()
 
-    if device_type == "cpu" and not _CLEAR.exists():
-        largest = _largest_resident()
-        before = 1024 * int(subprocess.check_output(["ps", "-o", "rss=", "-p", str(getpid())], text=True))
-        twice()
-        return _largest_resident() - before if _largest_resident() > largest else None
-    if device_type not in ("cpu", "cuda"):
-        return None
     work.run()
     work.forget()
     gc.collect()
     if device_type == "cpu":
         _CLEAR.write_text("5")  # the peak starts from here
-        before = _status("VmHWM")
+        before = _largest_resident()
         twice()
-        return _status("VmHWM") - before
+        return _largest_resident() - before
     import torch
 
     torch.cuda.reset_peak_memory_stats()
@@ -85,16 +74,10 @@ def added_memory(work: Work, device_type: str) -> int | None:
     return torch.cuda.max_memory_allocated() - before
 
 
-def _status(key: str) -> int:
-    """Bytes that the kernel lists under a key, such as VmHWM; 0 if it lists none."""
-    lines = _STATUS.read_text().splitlines() if _STATUS.exists() else []
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith(f"{key}:")), 0)
-
-
 def _largest_resident() -> int:
-    """Bytes of the process at its largest; Linux's ru_maxrss would include the parent's."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return _status("VmHWM") or unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Bytes of the process at its largest, as Linux lists them."""
+    lines = _STATUS.read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
 
 
 def _return_freed_memory() -> None:

@@ -22,13 +22,11 @@ def page(
     notes: Sequence[str],
     browser: dict[str, Any] | None,
 ) -> str:
-    """The text of index.html. Every argument is text, never HTML.
+    """The text of index.html. Every argument is text, never HTML; notes stand at the end.
 
     Args:
         figures: each with the bytes of its PNG file.
-        verdicts: sentences about which differences are real.
-        notes: sentences at the end, such as what was left out.
-        browser: the result of `segkit.compare.browser_data`; None: no paired browser.
+        browser: the result of `browser_data`; None: no paired browser.
     """
     folder = files("segkit.compare") / "browser"
     texts = {name: (folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", "page.js")}

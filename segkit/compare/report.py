@@ -7,9 +7,10 @@ come: an interrupted report can be written again. The page is written last.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from segkit.compare.tables import Table, write_tables
 from segkit.data.dataset import Dataset
 from segkit.errors import InputError
 from segkit.metrics.boundary import TRIMAP_WIDTHS, trimap_matrices
-from segkit.system.files import write_atomically
+from segkit.system.files import write_atomically, write_text
 from segkit.tracking.console import progress_bar
 from segkit.viz.charts import png, write_figure
 
@@ -44,23 +45,6 @@ class Report:
         text = self.files[-1].read_text(encoding="utf-8").replace("<head>", '<head><base href="about:srcdoc">', 1)
         size = f'width="100%" height="{FRAME_HEIGHT}" style="border: 0"'
         return f'<iframe title="Comparison" srcdoc="{escape(text)}" {size}></iframe>'
-
-
-@dataclass
-class _Stored:
-    """The parts of a report that need the images, labels and stored predictions of the test split.
-
-    Attributes:
-        dataset: the test split.
-        near: for each method the confusion matrices of its runs near label boundaries, int64 [S, D, K, K].
-        rows: samples of the picture of predictions, with those of each method's first run.
-        images: those of the browser.
-    """
-
-    dataset: Dataset
-    near: list[np.ndarray]
-    rows: list[Predicted] = field(default_factory=list)
-    images: list[dict] = field(default_factory=list)
 
 
 def write_report(
@@ -91,14 +75,17 @@ def write_report(
     earlier = _earlier_files(out)
     names = [*(f"{name}.csv" for name in tables), *TABLES, CONTENTS, PAGE]
     _require_own(out, names, earlier)  # before the time that reading takes
-    left_out, stored, browser = (), None, None
+    left_out, near, picture, browser = (), None, None, None
     try:
-        stored = _read_stored(methods, open_dataset(), pictures=pictures, browser_images=browser_images)
+        dataset = open_dataset()
+        near, rows, images = read_stored(methods, dataset, pictures=pictures, browser_images=browser_images)
+        picture = png(predictions_picture(methods, rows, dataset).figure)
+        browser = browser_data(methods, methods[0].class_names, dataset.palette, images, len(dataset))
     except InputError as error:
         left_out = (f"Left out: {PREDICTIONS}, the figure of boundaries and the comparison image by image: {error}",)
-    drawings = draw(methods, costs=costs, near=stored and stored.near)
+    drawings = draw(methods, costs=costs, near=near)
     names += [f"{drawing.name}.{kind}" for drawing in drawings for kind in ("png", "pdf")]
-    names += [PREDICTIONS] if stored else []
+    names += [PREDICTIONS] if picture else []
     _require_own(out, names, earlier)
     _list_files(out, [*earlier, *names])
     files = write_tables(tables, methods, out)
@@ -107,17 +94,15 @@ def write_report(
         written = write_figure(drawing.figure, out / drawing.name)
         figures.append((drawing, written[0].read_bytes()))
         files += written
-    run, class_names = methods[0].runs[0], methods[0].class_names
-    count = len(run.test[0])
-    if stored is not None:
-        picture = png(predictions_picture(methods, stored.rows, stored.dataset).figure)
+    if picture:
         write_atomically(out / PREDICTIONS, lambda partial: partial.write_bytes(picture))
         files.append(out / PREDICTIONS)
-        browser = browser_data(methods, class_names, stored.dataset.palette, stored.images, count)
+    run = methods[0].runs[0]
+    about = f"{run.values['data']['name']}, {len(run.test[0])} test images, {len(methods[0].class_names)} classes"
     seeds = [f"{m.name}: seed{'s' * (len(m.seeds) > 1)} {', '.join(map(str, m.seeds))}" for m in methods]
     text = page(
         f"Comparison: {', '.join(method.name for method in methods)}",
-        subtitle=f"{run.values['data']['name']}, {count} test images, {len(class_names)} classes. {'; '.join(seeds)}.",
+        subtitle=f"{about}. {'; '.join(seeds)}.",
         tables=tables,
         figures=figures,
         verdicts=verdicts,
@@ -128,7 +113,7 @@ def write_report(
     for name in set(earlier) - {file.name for file in files}:
         (out / name).unlink(missing_ok=True)
     _list_files(out, [file.name for file in files])
-    write_atomically(out / PAGE, lambda partial: partial.write_text(text, encoding="utf-8", newline=""))
+    write_text(out / PAGE, text)
     return Report(tuple(files), left_out)
 
 
@@ -155,18 +140,24 @@ def _require_own(out: Path, names: Sequence[str], earlier: Sequence[str]) -> Non
 
 def _list_files(out: Path, names: Sequence[str]) -> None:
     """List the files of the folder that belong to a report in report.json."""
-    contents = json.dumps({"files": list(dict.fromkeys(names))}, indent=2) + "\n"
-    write_atomically(out / CONTENTS, lambda partial: partial.write_text(contents, encoding="utf-8"))
+    write_text(out / CONTENTS, json.dumps({"files": list(dict.fromkeys(names))}, indent=2) + "\n")
 
 
-def _read_stored(methods: Sequence[Method], dataset: Dataset, *, pictures: int, browser_images: int) -> _Stored:
-    """Read the test split and all predictions once."""
+def read_stored(
+    methods: Sequence[Method], dataset: Dataset, *, pictures: int, browser_images: int
+) -> tuple[list[np.ndarray], list[Predicted], list[dict[str, Any]]]:
+    """Read the test split and all stored predictions once.
+
+    Returns:
+        For each method the confusion matrices of its runs near label boundaries, int64 [S, D, K, K]; the samples of the
+        picture, with the predictions of each method's first run; the images of the browser.
+    """
     runs = [run for method in methods for run in method.runs]
     matrices = np.concatenate([method.matrices for method in methods])  # [R, N, K, K]
     count, num_classes = matrices.shape[1], matrices.shape[2]
     starts = np.cumsum([0, *(len(method.runs) for method in methods[:-1])]).tolist()  # the first run of each method
     near = np.zeros((len(runs), len(TRIMAP_WIDTHS), num_classes, num_classes), np.int64)
-    found = _Stored(dataset, np.split(near, starts[1:]))  # views of `near`
+    rows, images = [], []
     browsed = set(browsed_images(methods, browser_images))
     shown = set(np.linspace(0, count - 1, min(pictures, count)).round().astype(int).tolist())
     with progress_bar("reading predictions", count) as advance:
@@ -174,8 +165,8 @@ def _read_stored(methods: Sequence[Method], dataset: Dataset, *, pictures: int, 
             labels = each.sample.labels
             near += trimap_matrices(each.predictions, labels, num_classes=num_classes, widths=TRIMAP_WIDTHS)
             if index in browsed:
-                found.images.append(browser_image(each, matrices[:, index]))
+                images.append(browser_image(each, matrices[:, index]))
             if index in shown:
-                found.rows.append(Predicted(each.sample, tuple(each.predictions[run] for run in starts)))
+                rows.append(Predicted(each.sample, tuple(each.predictions[run] for run in starts)))
             advance(1)
-    return found
+    return np.split(near, starts[1:]), rows, images

@@ -51,12 +51,8 @@ class PairComparison:
     def verdict(self) -> str:
         """The result in words, the better method first, in points of mean IoU (per cent)."""
         names, values = self.better_first()
-        points = "({:+z.1f} [{:z.1f}, {:z.1f}])".format(*values)
-        return (
-            f"{' > '.join(names)} {points}"
-            if self.distinguishable
-            else f"{', '.join(names)}: not distinguishable {points}"
-        )
+        found = " > ".join(names) if self.distinguishable else f"{', '.join(names)}: not distinguishable"
+        return "{} ({:+z.1f} [{:z.1f}, {:z.1f}])".format(found, *values)
 
     @property
     def sentence(self) -> str:
@@ -83,9 +79,7 @@ class Statistics:
     """A comparison of methods.
 
     Attributes:
-        intervals: name of a method -> 95 % percentile interval of its mean IoU (mean over its runs, 0..1) over
-            resampled images.
-        pairs: every pair of the methods.
+        intervals: name -> 95 % percentile interval of its mean IoU (mean over runs, 0..1) over resampled images.
         images: how many have a labelled pixel; the others are left out.
     """
 
@@ -115,7 +109,6 @@ def compare_methods(
             and their order may not.
         seeds: name -> the S different seeds of its runs.
         block: consecutive images that are drawn together; the last block may be shorter.
-        resamples: of the images.
         seed: of the resamples.
     Raises:
         InputError: if the labels differ or are all void, there are too few resamples for any verdict but "not
@@ -142,7 +135,16 @@ def compare_methods(
     }
     resampled = resampled_mean_iou(kept, resamples, seed)
     intervals = {name: _interval(each) for name, each in resampled.items()}
-    return Statistics(intervals, _compare_pairs(by_seed, resampled, draws), images, block, resamples, seed)
+    pairs = []
+    for a, b in combinations(by_seed, 2):
+        difference, differences = _mean(by_seed[a]) - _mean(by_seed[b]), resampled[a] - resampled[b]
+        over_images, over_seeds = images_p(difference, differences, draws), seeds_p(by_seed[a], by_seed[b])
+        p = max(over_images, over_seeds or 0.0)
+        rests_on = _rests_on(by_seed[a], by_seed[b])
+        pairs.append(PairComparison(a, b, difference, _interval(differences), over_images, over_seeds, p, p, rests_on))
+    corrected = holm([pair.p for pair in pairs])
+    pairs = tuple(replace(pair, p_corrected=p) for pair, p in zip(pairs, corrected, strict=True))
+    return Statistics(intervals, pairs, images, block, resamples, seed)
 
 
 def _labelled_pixels(matrices: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -150,17 +152,11 @@ def _labelled_pixels(matrices: Mapping[str, np.ndarray]) -> np.ndarray:
     first = next(iter(matrices))
     labelled = matrices[first][0].sum(axis=2)
     for name, each in matrices.items():
-        ours = each.sum(axis=3)
-        if ours.shape[1:] != labelled.shape:
-            shapes = ["{} images of {} classes".format(*shape) for shape in (ours.shape[1:], labelled.shape)]
+        if any(not np.array_equal(run.sum(axis=2), labelled) for run in each):
+            shapes = " and ".join("{} images of {} classes".format(*m.shape[1:3]) for m in (each, matrices[first]))
             raise InputError(
-                f"{name} has {shapes[0]}, {first} has {shapes[1]}: expected one test split. Compare them separately."
-            )
-        other = (ours != labelled).any(axis=(0, 2))
-        if other.any():
-            raise InputError(
-                f"{name} and {first} have different labels in image {other.argmax()}: expected the same images in one "
-                "order. Score them on one test split."
+                f"{name} and {first} have different labels ({shapes}): expected the same images in one order. "
+                "Score them on one test split."
             )
     if not labelled.any():
         raise InputError(f"{first}: no image has a labelled pixel; expected some. Check the test split.")
@@ -197,9 +193,8 @@ def images_p(observed: float, resampled: np.ndarray, images: int) -> float:
     5 % with 100 or 233.
 
     Args:
-        observed: the difference on all images.
+        observed: the difference on all N images.
         resampled: [R], the difference in every resample.
-        images: N.
     """
     against = np.count_nonzero(np.sign(observed) * resampled <= ROUNDING)
     return min(1.0, max(2 * (against + 1) / (len(resampled) + 1), 2.0 ** (1 - images)))
@@ -211,10 +206,7 @@ def seeds_p(first: Mapping[int, float], second: Mapping[int, float]) -> float | 
     Not the sign-flip permutation test: its smallest p for n seeds is 2 / 2**n, 0.25 for 3, so it could never find
     anything. The t test assumes normal differences instead, which 3 of them cannot show. Where all differences are
     equal, p is its limit: 0, or 1 if they are 0. Where the common seeds point against the difference of all runs, p
-    is 1.
-
-    Args:
-        first, second: seed -> mean IoU.
+    is 1. `first` and `second`: seed -> mean IoU.
     """
     common = sorted(first.keys() & second.keys())
     if len(common) < LEAST_SEEDS:
@@ -238,20 +230,6 @@ def holm(p: Sequence[float]) -> list[float]:
     corrected = np.empty(len(p))
     corrected[order] = np.maximum.accumulate(steps).clip(max=1)
     return corrected.tolist()
-
-
-def _compare_pairs(
-    by_seed: Mapping[str, Mapping[int, float]], resampled: Mapping[str, np.ndarray], images: int
-) -> tuple[PairComparison, ...]:
-    found = []
-    for a, b in combinations(by_seed, 2):
-        difference, differences = _mean(by_seed[a]) - _mean(by_seed[b]), resampled[a] - resampled[b]
-        over_images, over_seeds = images_p(difference, differences, images), seeds_p(by_seed[a], by_seed[b])
-        p = max(over_images, over_seeds or 0.0)
-        rests_on = _rests_on(by_seed[a], by_seed[b])
-        found.append(PairComparison(a, b, difference, _interval(differences), over_images, over_seeds, p, p, rests_on))
-    corrected = holm([pair.p for pair in found])
-    return tuple(replace(pair, p_corrected=p) for pair, p in zip(found, corrected, strict=True))
 
 
 def _interval(resampled: np.ndarray) -> tuple[float, float]:

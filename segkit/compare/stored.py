@@ -26,12 +26,21 @@ def read_predictions(runs: Sequence[Run], dataset: Dataset, images: Sequence[str
     Args:
         images: ids of the images that are wanted, in this order; None: all of them, in the order of the dataset.
     Raises:
-        InputError: if predictions are missing, do not give the stored confusion matrices, the dataset is not the one
-            that was scored, or there is no such image.
+        InputError: if an image or a prediction is missing or was not scored as it is now.
     """
     ids = runs[0].test[0]
     for run in runs:
-        _require_stored(run, ids)
+        path = run.folder.path
+        if run.test[0] != ids:
+            raise InputError(
+                f"{path} names its test images differently than the first run. Repeat 'segkit evaluate' for both."
+            )
+        lacking = sum(not run.folder.prediction("test", name).is_file() for name in ids)
+        if lacking:
+            raise InputError(
+                f"{path} lacks the predictions of {lacking} of {len(ids)} test images. "
+                f"'segkit evaluate {path}' stores them."
+            )
     if len(dataset) != len(ids) or dataset.fingerprint() != runs[0].fingerprint:
         raise InputError("the test labels are not those that the runs were scored on. Restore the dataset.")
     places = {name: index for index, name in enumerate(ids)}
@@ -43,20 +52,6 @@ def read_predictions(runs: Sequence[Run], dataset: Dataset, images: Sequence[str
         if sample.id != name:
             raise InputError(f"test image {index} is '{sample.id}', the runs have '{name}'. Restore the dataset.")
         yield Predicted(sample, tuple(_read(run, index, sample) for run in runs))
-
-
-def _require_stored(run: Run, ids: tuple[str, ...]) -> None:
-    if run.test[0] != ids:
-        raise InputError(
-            f"{run.folder.path} names its test images differently than the first run. "
-            "Repeat 'segkit evaluate' for both."
-        )
-    lacking = [name for name in ids if not run.folder.prediction("test", name).is_file()]
-    if lacking:
-        raise InputError(
-            f"{run.folder.path} lacks the predictions of {len(lacking)} of {len(ids)} test images. "
-            f"'segkit evaluate {run.folder.path}' stores them."
-        )
 
 
 def _read(run: Run, index: int, sample: Sample) -> RawLabels:

@@ -12,15 +12,15 @@ import numpy as np
 
 from segkit.compare.collect import Method
 from segkit.compare.significance import Statistics
-from segkit.system.files import write_atomically
+from segkit.system.files import write_text
 from segkit.tracking.console import percent
 from segkit.viz.charts import mean_and_std
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-# Characters that LaTeX and Markdown would not print. LaTeX takes a star or a bracket at the start of a row for an
-# option of the row's end before it.
+# Characters that LaTeX and Markdown would not print. At the start of a row, LaTeX takes a star or a bracket for an
+# option of the end of the row before.
 _NAMES = {"\\": "backslash", "<": "less", ">": "greater", "|": "bar", "~": "asciitilde", "^": "asciicircum"}
 LATEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
@@ -124,7 +124,7 @@ def write_tables(tables: Mapping[str, Table], methods: Sequence[Method], out: Pa
     texts["table.md"] = "\n\n".join(map(markdown, tables.values())) + "\n"
     texts["table.tex"] = latex(methods, [table for name, table in tables.items() if name not in ("scores", "classes")])
     for name, text in texts.items():
-        write_atomically(out / name, lambda partial, text=text: partial.write_text(text, encoding="utf-8", newline=""))
+        write_text(out / name, text)
     return [out / name for name in texts]
 
 
@@ -136,11 +136,13 @@ def _csv(table: Table) -> str:
 
 def markdown(table: Table) -> str:
     """A title and a Markdown table."""
-    cells = [
-        [_line(cell).translate(MARKDOWN).replace("+-", "±") for cell in row] for row in (table.columns, *table.rows)
-    ]
-    lines = [cells[0], ["---", *["--:"] * (len(table.columns) - 1)], *cells[1:]]
-    return f"{_line(table.title).translate(MARKDOWN)}\n\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+    def as_markdown(text: str) -> str:
+        return _line(text).translate(MARKDOWN).replace("+-", "±")
+
+    columns, *rows = [[as_markdown(cell) for cell in row] for row in (table.columns, *table.rows)]
+    lines = [columns, ["---", *["--:"] * (len(columns) - 1)], *rows]
+    return f"{as_markdown(table.title)}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def latex(methods: Sequence[Method], others: Sequence[Table] = ()) -> str:

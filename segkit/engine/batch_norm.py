@@ -26,7 +26,6 @@ def set_statistics(
         batches: normalized images [B, 3, H, W], where the model is.
         unbiased: multiply each batch's variance by m / (m - 1) for m values, as the authors' script meant to; its
             integer division did not.
-        progress: called with the number of images after each batch.
     Raises:
         InputError: if the model has no batch norm, or a batch gives one a single value per channel.
     Source: alexgkendall/SegNet-Tutorial Scripts/compute_bn_statistics.py.

@@ -34,12 +34,9 @@ class _Damaged(Exception):
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run, of which the last `keep` stay; the folder must exist before the first save.
 
     Args:
-        folder: must exist before the first save.
-        identity: identity of the run.
-        keep: number of latest checkpoints to keep.
         device: its random generator is part of the state.
         processes: those that share the run; all call the same methods, and process 0 writes.
     """
@@ -86,7 +83,7 @@ class Checkpoints:
             "progress": asdict(progress),
             "model": state.model.state_dict(),
             "optimizer": state.optimizer.state_dict(),
-            "schedule": state.schedule.state_dict(),
+            "schedule": state.schedule.scheduler.state_dict(),
             "random": random[0],
             "random_of_others": random[1:],
         }
@@ -97,22 +94,18 @@ class Checkpoints:
             write_atomically(path, lambda partial: torch.save(content, partial))
             about = {"schema": SCHEMA, "segkit": __version__, **asdict(self.identity), **asdict(progress)}
             about |= {"bytes": path.stat().st_size, "sha256": sha256(path)}
-            write_text(
-                path.with_suffix(".json"), json.dumps(about | {"manifest_sha256": _digest(about)}, indent=2) + "\n"
-            )
+            about["manifest_sha256"] = _digest(about)
+            write_text(path.with_suffix(".json"), json.dumps(about, indent=2) + "\n")
         except (OSError, RuntimeError) as error:
             raise write_failure(path, size, error) from None
         with suppress(OSError):  # extra checkpoints do no harm
-            self._remove_others(path)
-
-    def _remove_others(self, latest: Path) -> None:
-        """Remove all but the last `keep` up to `latest`; later ones belong to a branch that was abandoned."""
-        found = [path.with_suffix(".pt") for path in manifests(self.folder)]
-        kept = set([path for path in found if path <= latest][: self.keep])
-        for path in sorted({*found, *self.folder.glob("step_*.pt")} - kept):
-            path.with_suffix(".json").unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
-        sync_folder(self.folder)
+            found = [manifest.with_suffix(".pt") for manifest in manifests(self.folder)]
+            # later ones belong to a branch that was abandoned
+            kept = set([each for each in found if each <= path][: self.keep])
+            for each in sorted({*found, *self.folder.glob("step_*.pt")} - kept):
+                each.with_suffix(".json").unlink(missing_ok=True)
+                each.unlink(missing_ok=True)
+            sync_folder(self.folder)
 
     def restore(self, state: TrainState, say: Callable[[str], None]) -> None:
         """Restore the latest undamaged checkpoint into `state` and torch's random generators.
@@ -221,7 +214,7 @@ class Checkpoints:
         try:
             load_exactly(state.model, content["model"], source=str(path))
             state.optimizer.load_state_dict(content["optimizer"])
-            state.schedule.load_state_dict(content["schedule"])
+            state.schedule.scheduler.load_state_dict(content["schedule"])
             for name, value in asdict(Progress(**content["progress"])).items():
                 setattr(state.progress, name, value)
             states = [content["random"], *content.get("random_of_others", [])]
@@ -238,34 +231,30 @@ class Checkpoints:
         Raises:
             RunError: if they cannot be written; the earlier best ones are unchanged.
         """
-        self.processes.lead(lambda: self._write_best(state, mean_iou))
-        state.progress.best_mean_iou, state.progress.best_step = mean_iou, state.progress.step
-
-    def _write_best(self, state: TrainState, mean_iou: float) -> None:
-        _require_finite(state)
-        model = state.model
-        about = {
-            "schema": SCHEMA,
-            "step": state.progress.step,
-            "mean_iou": mean_iou,
-            "normalization": model.normalization,
-        }
+        model, progress = state.model, state.progress
+        about = {"schema": SCHEMA, "step": progress.step, "mean_iou": mean_iou, "normalization": model.normalization}
         about |= asdict(self.identity)
         size = _bytes(model.state_dict()) + 2**20
-        require_space(self.folder, size)
-        try:
-            save_weights(self.folder / BEST, model, metadata={key: str(value) for key, value in about.items()})
-        except OSError as error:
-            raise write_failure(self.folder / BEST, size, error) from None
+
+        def write() -> None:
+            _require_finite(state)
+            require_space(self.folder, size)
+            try:
+                save_weights(self.folder / BEST, model, metadata={key: str(value) for key, value in about.items()})
+            except OSError as error:
+                raise write_failure(self.folder / BEST, size, error) from None
+
+        self.processes.lead(write)
+        progress.best_mean_iou, progress.best_step = mean_iou, progress.step
 
     def keep_batch(self, step: int, parts: Sequence[Batch]) -> Path | None:
         """Write the images and labels of a step of all processes, for inspection; None if they could not be written."""
         path = self.folder / f"nonfinite_step_{step:08d}.safetensors"
         parts = [part for each in self.processes.together(lambda: parts) for part in each]
-        tensors = {f"image_{n}": part.image for n, part in enumerate(parts)} | {
-            f"labels_{n}": part.labels for n, part in enumerate(parts)
-        }
-        metadata = {f"ids_{n}": json.dumps(part.ids) for n, part in enumerate(parts)}
+        tensors, metadata = {}, {}
+        for n, part in enumerate(parts):
+            tensors |= {f"image_{n}": part.image, f"labels_{n}": part.labels}
+            metadata[f"ids_{n}"] = json.dumps(part.ids)
         with suppress(OSError):  # the error itself comes first
             self.processes.lead(lambda: write_weights(path, tensors, metadata=metadata))
             return path

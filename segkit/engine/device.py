@@ -65,12 +65,9 @@ def deterministic(wanted: bool) -> Iterator[None]:
     """Restrict torch to algorithms that give the same bits each time, if `wanted`; restore all settings afterwards.
 
     The same bits means: from the same config, on the same machine, with the same software and number of threads. cuBLAS
-    reads its setting when it starts, so on a GPU this comes before the first multiplication of the process.
-
-    The tests prove it on CPUs: every decoder trains and predicts under it. On CUDA it is torch's promise, and was never
-    run: convolutions and `scatter` have deterministic algorithms there, and the loss, the confusion matrix and FCN's
-    upsampling use nothing that torch refuses. Overlapping max-pooling (AlexNet, GoogLeNet) adds up gradients in an
-    order that torch's documentation does not state.
+    reads its setting when it starts, so on a GPU this comes before the first multiplication of the process. Tests prove
+    it on CPUs. On CUDA it is torch's promise, and was never run; there, torch does not state the order in which
+    overlapping max-pooling (AlexNet, GoogLeNet) adds up gradients.
 
     Raises:
         InputError: if the model has a layer without such an algorithm on its device, such as adaptive pooling on CUDA.

@@ -35,11 +35,7 @@ Numbers = Sequence[float | Tensor]
 
 
 class Elsewhere(RunError):
-    """Another process failed and reports the reason itself.
-
-    Args:
-        rank: of that process.
-    """
+    """Another process, of the given rank, failed and reports the reason itself."""
 
     def __init__(self, rank: int):
         super().__init__(
@@ -176,19 +172,12 @@ class Processes:
             self.lead(lambda: _raise(failure))
         self.together(lambda: _raise(failure), patient=True)
 
-    def wait(self) -> None:
-        """Wait for all processes."""
-        dist.all_reduce(torch.zeros(1))
-
     def command(self, words: Sequence[str]) -> str:
         """The shell command that starts segkit with some arguments in as many processes."""
         if self.count == 1:
             return shlex.join(["segkit", *words])
-        machine = (
-            f"--standalone --nproc-per-node {self.count}"
-            if os.environ.get("LOCAL_WORLD_SIZE") == str(self.count)
-            else "..."
-        )
+        all_here = os.environ.get("LOCAL_WORLD_SIZE") == str(self.count)
+        machine = f"--standalone --nproc-per-node {self.count}" if all_here else "..."
         # `--`: torchrun has options of its own that begin with --run
         return f"torchrun {machine} -m -- {shlex.join(['segkit', *words])}"
 
@@ -245,7 +234,9 @@ def joined() -> Iterator[Processes]:
                     _finish_speaking()
                 agreed = processes.stopping or isinstance(failure, NonFinite)
                 if agreed:
-                    _leave_together(processes)
+                    with suppress(RuntimeError):
+                        dist.all_reduce(torch.zeros(1))  # wait until all have finished their part
+                    _finish_speaking()
                 if agreed or failure is None or backend == "gloo":  # NCCL would wait for ever
                     dist.destroy_process_group()
     except Exception as error:
@@ -253,13 +244,6 @@ def joined() -> Iterator[Processes]:
         if shown is error:
             raise  # torch puts the rank before each line of its traceback
         raise shown from None
-
-
-def _leave_together(processes: Processes) -> None:
-    """Wait until all have finished their part."""
-    with suppress(RuntimeError):
-        processes.wait()
-    _finish_speaking()
 
 
 def _finish_speaking() -> None:
@@ -270,9 +254,7 @@ def _finish_speaking() -> None:
 
 def _shown(error: Exception, rank: int) -> BaseException:
     """The error to show for one process: process 0 reports what stopped all, the others their own failures."""
-    lost = isinstance(error, dist.DistError) or (
-        isinstance(error, RuntimeError) and _LOST.search(str(error)) is not None
-    )
+    lost = isinstance(error, dist.DistError) or bool(isinstance(error, RuntimeError) and _LOST.search(str(error)))
     if rank and (lost or isinstance(error, Elsewhere | NonFinite)):
         return SystemExit(1)
     if lost:

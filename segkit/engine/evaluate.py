@@ -64,11 +64,8 @@ def evaluate(
                     raise InputError(f"image '{samples[0].id}': {error}") from None
                 for one, sample in zip(logits.split(1), samples, strict=True):
                     predicted = labels_at(one, sample.labels.shape)[0]
-                    matrices.append(
-                        confusion_matrix(predicted, torch.from_numpy(sample.labels).to(device), num_classes)
-                        .cpu()
-                        .numpy()
-                    )
+                    labels = torch.from_numpy(sample.labels).to(device)
+                    matrices.append(confusion_matrix(predicted, labels, num_classes).cpu().numpy())
                     ids.append(sample.id)
                     if observe is not None:
                         observe(sample.id, predicted.cpu().numpy(), sample.labels)

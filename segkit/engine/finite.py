@@ -8,11 +8,9 @@ from torch import nn
 
 
 class NonFinite(FloatingPointError):
-    """The loss or gradient of a step is NaN or Inf.
+    """The loss or gradient of a step, counted from 1, is NaN or Inf.
 
     Args:
-        step: counted from 1.
-        norm: of the gradient.
         term: the first place that shows it.
         ids: of the samples of the step.
     """

@@ -59,10 +59,8 @@ def sample_probabilities(
         for start in range(0, samples, batch_size):
             copies = image.expand(min(batch_size, samples - start), -1, -1, -1)
             probabilities = predict_logits(model, copies, device=device, precision=precision).softmax(1).cpu().double()
-            total, squares = (
-                total + probabilities.sum(0, keepdim=True),
-                squares + probabilities.square().sum(0, keepdim=True),
-            )
+            total = total + probabilities.sum(0, keepdim=True)
+            squares = squares + probabilities.square().sum(0, keepdim=True)
     finally:
         for layer, training in zip(layers, was_training, strict=True):
             layer.train(training)

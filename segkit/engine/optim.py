@@ -24,12 +24,11 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Return up to four groups (pretrained or not, bias or not), in the fixed order in which checkpoints store them.
 
-    Every trainable parameter is in exactly one. The shift of batch norm is a bias here, but not for `caffe_sgd`.
+    The shift of batch norm is a bias here, but not for `caffe_sgd`.
 
     Args:
         pretrained: names of parameters that came with weights.
-        bias_lr_scale: learning rate of biases over that of weights.
-        bias_weight_decay_scale: weight decay of biases over that of weights.
+        bias_lr_scale, bias_weight_decay_scale: of biases over that of weights.
         pretrained_lr_scale: learning rate of pretrained layers over that of new ones.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
@@ -59,9 +58,6 @@ def sgd(
     pretrained_lr_scale: NotNegative = 1.0,
 ) -> Optimizer:
     """Stochastic gradient descent with momentum. Every parameter named `bias` is a bias, batch norm's shift too.
-
-    Raises:
-        InputError: for `nesterov` without momentum.
 
     Source: torch.optim.SGD; Caffe's update has the learning rate inside the velocity: the same trajectory while the
         rate is constant.
@@ -114,14 +110,6 @@ class Schedule:
         if isinstance(self.scheduler, ReduceLROnPlateau):
             self.scheduler.step(mean_iou)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state for a checkpoint."""
-        return self.scheduler.state_dict()
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a checkpoint's state."""
-        self.scheduler.load_state_dict(state)
-
 
 def constant(optimizer: Optimizer, total_steps: int, steps_per_epoch: int) -> Schedule:
     """Keep the learning rate."""
@@ -163,16 +151,10 @@ def one_cycle(
     peaks = [group["lr"] for group in optimizer.param_groups]
     if pct_start * (total_steps + 1) == 1:
         pct_start *= 1 + 1e-6  # torch would divide by zero
-    return Schedule(
-        OneCycleLR(
-            optimizer,
-            peaks,
-            total_steps=total_steps + 1,
-            pct_start=pct_start,
-            div_factor=div_factor,
-            final_div_factor=final_div_factor,
-        )
+    scheduler = OneCycleLR(
+        optimizer, peaks, total_steps + 1, pct_start=pct_start, div_factor=div_factor, final_div_factor=final_div_factor
     )
+    return Schedule(scheduler)
 
 
 def plateau(
@@ -190,11 +172,8 @@ def plateau(
         patience: consecutive validations that may fail to raise it.
         threshold: smallest rise that counts, with mean IoU from 0 to 1.
     """
-    return Schedule(
-        ReduceLROnPlateau(
-            optimizer, mode="max", factor=factor, patience=patience, threshold=threshold, threshold_mode="abs"
-        )
-    )
+    scheduler = ReduceLROnPlateau(optimizer, "max", factor, patience, threshold, threshold_mode="abs")
+    return Schedule(scheduler)
 
 
 def learning_rate(optimizer: Optimizer) -> float:

@@ -34,28 +34,17 @@ class Log(Protocol):
 
 @dataclass(frozen=True)
 class Plan:
-    """The length of a run and the schedule of what happens in it.
+    """The length of a run and the schedule of what happens in it."""
 
-    Attributes:
-        total_steps: of the whole run.
-        validate_every_epochs: the last epoch is always validated.
-        log_every: steps between records.
-        save_every_seconds: longest time without a save inside an epoch.
-        gradient_clip: largest L2 norm of the gradient; None: no limit.
-        skip_nonfinite: steps that may be skipped because loss or gradient is not finite.
-        precision: of the forward pass.
-        processes: that train together.
-    """
-
-    total_steps: int
+    total_steps: int  # of the whole run
     steps_per_epoch: int
     device: torch.device
-    precision: torch.dtype
-    validate_every_epochs: int = 1
-    log_every: int = 10
-    save_every_seconds: float = math.inf
-    gradient_clip: float | None = None
-    skip_nonfinite: int = 0
+    precision: torch.dtype  # of the forward pass
+    validate_every_epochs: int = 1  # the last epoch is always validated
+    log_every: int = 10  # steps
+    save_every_seconds: float = math.inf  # inside an epoch
+    gradient_clip: float | None = None  # largest L2 norm of the gradient
+    skip_nonfinite: int = 0  # steps that may be skipped because loss or gradient is not finite
     processes: Processes = ALONE
 
     def ends_epoch(self, step: int) -> bool:

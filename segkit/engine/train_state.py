@@ -10,23 +10,14 @@ from segkit.models.segmenter import Segmenter
 
 @dataclass
 class Progress:
-    """Progress of a run.
+    """Progress of a run."""
 
-    Attributes:
-        step: optimizer steps done.
-        epochs: epochs done, including their validation.
-        seconds: training and validation time so far.
-        best_mean_iou: best validation score, -1 before the first.
-        best_step: step of that score.
-        skipped: steps without an update, because loss or gradient was not finite.
-    """
-
-    step: int = 0
-    epochs: int = 0
-    seconds: float = 0.0
-    best_mean_iou: float = -1.0
-    best_step: int = 0
-    skipped: int = 0
+    step: int = 0  # done
+    epochs: int = 0  # done, including their validation
+    seconds: float = 0.0  # of training and validation
+    best_mean_iou: float = -1.0  # of a validation
+    best_step: int = 0  # of that score
+    skipped: int = 0  # steps without an update, because loss or gradient was not finite
 
 
 @dataclass(frozen=True)
@@ -41,16 +32,9 @@ class TrainState:
 
 @dataclass(frozen=True)
 class Identity:
-    """The run that a checkpoint belongs to.
+    """The run that a checkpoint belongs to."""
 
-    Attributes:
-        config_hash: of everything that decides the result.
-        model: name of the decoder or whole model.
-        class_names: of class 0..K-1.
-        processes: number of processes that train it; each has random numbers of its own.
-    """
-
-    config_hash: str
-    model: str
+    config_hash: str  # of everything that decides the result
+    model: str  # name of the decoder or whole model
     class_names: tuple[str, ...]
-    processes: int = 1
+    processes: int = 1  # each has random numbers of its own

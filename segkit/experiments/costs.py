@@ -26,7 +26,7 @@ from segkit.models.segmenter import Segmenter
 from segkit.tensors import Size
 from segkit.tracking.console import progress_bar
 from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
-from segkit.tracking.tracker import NoTracker
+from segkit.tracking.tracker import Tracker
 
 WARM_UP = 2  # rounds
 SIZE_HINT = " Or give the size of images: --size HEIGHTxWIDTH."
@@ -191,7 +191,7 @@ def _training(subject: _Subject) -> Work:
 
     def run() -> None:
         state = TrainState(model, optimizer, constant(optimizer, 1, 1))
-        train(state, loss, [[part] * settings.accumulation], plan=plan, log=NoTracker())
+        train(state, loss, [[part] * settings.accumulation], plan=plan, log=Tracker())
         if device.type != "cpu":
             torch.accelerator.synchronize(device)
 

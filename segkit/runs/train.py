@@ -26,13 +26,13 @@ from segkit.engine.train_state import Identity, Progress
 from segkit.errors import InputError
 from segkit.metrics.confusion import Scores, scores
 from segkit.runs.trained import Trained, differences, evaluate_trained
-from segkit.runs.wandb_sync import outcome, tracked, validation_pictures
+from segkit.runs.wandb_sync import tracked, validation_pictures
 from segkit.system.files import remove_partials, sha256
 from segkit.system.signals import Stop, stoppable
 from segkit.tracking.console import TrainingConsole, progress_bar
 from segkit.tracking.lock import locked
 from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
-from segkit.tracking.tracker import NoTracker, Tracker
+from segkit.tracking.tracker import Tracker
 
 
 class _Logs:
@@ -75,7 +75,7 @@ def train_run(
         if not parts.loss.exact and config.training.accumulation * processes.count > 1:
             size = config.training.batch_size // (config.training.accumulation * processes.count)
             print(f"note: loss.function = {config.loss.function.name} is the mean over micro-batches of {size} images")
-        tracker = stack.enter_context(nullcontext(NoTracker()) if processes.rank else tracked(config, run))
+        tracker = stack.enter_context(nullcontext(Tracker()) if processes.rank else tracked(config, run))
         train_parts(parts, run, checkpoints, tracker, stop)
         return processes.lead(lambda: conclude(parts, run, tracker))
 
@@ -203,7 +203,7 @@ def train_parts(parts: build.Parts, run: RunDir, checkpoints: Checkpoints, track
             )
         return scores(np.sum(matrices, 0))
 
-    log = NoTracker() if processes.rank else _Logs(run, console, tracker)
+    log = Tracker() if processes.rank else _Logs(run, console, tracker)
     with console, stop.deferred():
         train(
             parts.state,
@@ -236,7 +236,7 @@ def conclude(parts: build.Parts, run: RunDir, tracker: Tracker) -> dict[str, Any
         "test": test,
     }
     run.finish(result)
-    tracker.conclude(lambda: outcome(trained, run, validation_pictures))
+    tracker.conclude(lambda: validation_pictures(trained))
     return result
 
 

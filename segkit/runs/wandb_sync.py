@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -17,8 +17,8 @@ from segkit.engine.device import choose_device, choose_precision
 from segkit.engine.inference import labels_at, predict_logits
 from segkit.errors import InputError
 from segkit.runs.trained import Trained, open_trained
-from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
-from segkit.tracking.tracker import Guarded, NoTracker, Outcome, Picture, Tracker, reason
+from segkit.tracking.run_dir import CLASSES, RunDir
+from segkit.tracking.tracker import Guarded, Picture, Tracker, reason
 from segkit.viz.overlay import overlay
 
 Mode = Literal["online", "offline"]
@@ -41,7 +41,7 @@ def tracked(run_config: RunConfig, run: RunDir) -> Iterator[Tracker]:
     Raises:
         InputError: if tracking.wandb is `required`, and W&B does not start.
     """
-    tracker: Tracker = NoTracker()
+    tracker = Tracker()
     wanted = run_config.tracking.wandb
     if wanted != "disabled" and os.environ.get("WANDB_MODE") != "disabled":
         mode = os.environ.get("WANDB_MODE") or wanted
@@ -94,7 +94,7 @@ def sync(path: Path, mode: str, overrides: Sequence[str] = ()) -> str:
         tracker = start_tracker(trained.config, run, mode)
         try:
             if run.finished:
-                tracker.conclude(lambda: outcome(trained, run, pictures_or_none))
+                tracker.conclude(lambda: pictures_or_none(trained))
         except BaseException:
             tracker.close(1)
             raise
@@ -130,12 +130,6 @@ def start_tracker(run_config: RunConfig, run: RunDir, mode: str) -> Tracker:
         mode=MODES[mode],
     )
     return WandbTracker(run, about)
-
-
-def outcome(trained: Trained, run: RunDir, pictures: Callable[[Trained], list[Picture]]) -> Outcome:
-    """Collect what is logged of a finished run."""
-    files = [trained.weights, run.path / CONFIG, run.path / CLASSES]
-    return Outcome(run.result(), run.matrices("test")[1].sum(0), pictures(trained), files)
 
 
 def validation_pictures(trained: Trained) -> list[Picture]:

@@ -16,11 +16,7 @@ SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name)
 
 
 class Interrupted(KeyboardInterrupt):
-    """Request to stop this process, made by a signal.
-
-    Args:
-        number: the signal's number.
-    """
+    """Request to stop this process, made by the signal of this number."""
 
     def __init__(self, number: int):
         super().__init__(number)
@@ -75,15 +71,11 @@ class Stop:
             raise Interrupted(self.number)
 
     def between(self, items: Iterable[Item]) -> Iterator[Item]:
-        """Yield the items, with a `check` before each."""
-        iterator = iter(items)
-        while True:
-            self.check()
-            try:
-                item = next(iterator)
-            except StopIteration:
-                return
+        """Yield the items, with a `check` before each and after the last."""
+        self.check()
+        for item in items:
             yield item
+            self.check()
 
     @contextmanager
     def deferred(self) -> Iterator[None]:

@@ -5,26 +5,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from rich import progress
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
 
-def _bars(console: Console, *, of_bytes: bool = False) -> Progress:
+def _bars(console: Console, *, of_bytes: bool = False) -> progress.Progress:
     """Return progress bars that count items or bytes and disappear afterwards."""
-    counts = [DownloadColumn(), TransferSpeedColumn()] if of_bytes else [MofNCompleteColumn(), TimeElapsedColumn()]
-    columns = [TextColumn("{task.description}"), BarColumn(), *counts, TimeRemainingColumn()]
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+    if of_bytes:
+        counts = progress.DownloadColumn(), progress.TransferSpeedColumn()
+    else:
+        counts = progress.MofNCompleteColumn(), progress.TimeElapsedColumn()
+    columns = progress.TextColumn("{task.description}"), progress.BarColumn(), *counts, progress.TimeRemainingColumn()
+    return progress.Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
 @contextmanager
@@ -60,11 +54,9 @@ def byte_bar(description: str, total: int | None, done: int = 0) -> Iterator[Cal
 
 
 class TrainingConsole:
-    """Progress of one run; use as a context manager.
+    """Progress of one run of `total_steps`, of which some are `done`; use as a context manager.
 
     Args:
-        total_steps: steps of the whole run.
-        done: steps done before.
         best: best validation mean IoU so far, or a negative number.
     """
 

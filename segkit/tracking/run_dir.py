@@ -23,9 +23,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from fnmatch import fnmatch
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 from zipfile import BadZipFile
 
@@ -45,15 +45,12 @@ RESULT_KEYS = {"test", "best_step", "class_names"}
 
 
 class RunDir:
-    """Names and contents of the files of one run.
-
-    Args:
-        path: the folder; it need not exist.
-    """
+    """Names and contents of the files of one run; the folder need not exist."""
 
     def __init__(self, path: Path):
         self.path = path
         self.checkpoints = path / "checkpoints"
+        self.best_weights = self.checkpoints / "best.safetensors"
         self.was_started = False  # by this process
 
     @property
@@ -83,7 +80,7 @@ class RunDir:
 
         The best weights are written before the checkpoint of their epoch.
         """
-        weights = self.exists and (self.checkpoints / "best.safetensors").is_file()
+        weights = self.exists and self.best_weights.is_file()
         return self.finished or self.trained or (weights and len(self.records("validation")) > 1)
 
     def require(self) -> "RunDir":
@@ -109,7 +106,7 @@ class RunDir:
         *,
         start_weights: str | None = None,
         processes: int = 1,
-        packages: Mapping[str, str] = MappingProxyType({}),
+        packages: Mapping[str, str] | None = None,
     ) -> None:
         """Create the folder, replacing the run that it holds, and write `texts` and the environment.
 
@@ -121,12 +118,13 @@ class RunDir:
         Raises:
             InputError: if the folder cannot be created, or holds something other than a run.
         """
-        more = {"start_weights": start_weights, "processes": processes, "packages": dict(packages)}
+        more = {"start_weights": start_weights, "processes": processes, "packages": dict(packages or {})}
         about = json.dumps(environment() | more, indent=2) + "\n"
         try:
             if not (self.exists or self._is_remnant()):
                 raise InputError(
-                    f"{self.path} exists and is not a run folder; nothing was written. Choose another folder with --run."
+                    f"{self.path} exists and is not a run folder; nothing was written. "
+                    "Choose another folder with --run."
                 )
             self.was_started = True
             self.remove()
@@ -207,18 +205,12 @@ class RunDir:
         write_text(self.path / METRICS, "".join(json.dumps(record) + "\n" for record in kept))
 
     def write_matrices(self, split: str, ids: tuple[str, ...], matrices: np.ndarray, fingerprint: str) -> Path:
-        """Store one confusion matrix per image, [N, K, K] with rows = label, so comparisons need not rerun the model.
-
-        Args:
-            fingerprint: the dataset's fingerprint of the labels.
-        """
+        """Store one confusion matrix per image, [N, K, K] with rows = label, and the fingerprint of the labels."""
         path = self.path / f"confusion_{split}.npz"
 
         def write(partial: Path) -> None:
             with partial.open("wb") as file:
-                np.savez_compressed(
-                    file, ids=np.array(ids), matrices=matrices.astype(np.int32), fingerprint=np.array(fingerprint)
-                )
+                np.savez_compressed(file, ids=ids, matrices=matrices.astype(np.int32), fingerprint=fingerprint)
 
         write_atomically(path, write)
         return path
@@ -326,14 +318,10 @@ def _commit() -> str | None:
 
 
 def _processor() -> dict[str, Any]:
-    try:
+    lines = []
+    with suppress(OSError):  # Linux alone has this file
         lines = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line]
-    except OSError:
-        return {"name": platform.processor(), "cores": os.cpu_count()}
     fields = {key.strip(): value.strip() for key, value in lines}
-    flags = fields.get("flags", "").split()
-    return {
-        "name": fields.get("model name"),
-        "cores": os.cpu_count(),
-        "features": [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in flags],
-    }
+    features = {"avx2", "avx512f", "avx512_bf16", "amx_bf16"} & set(fields.get("flags", "").split())
+    name = fields.get("model name") or platform.processor()
+    return {"name": name, "cores": os.cpu_count(), "features": sorted(features)}

@@ -3,10 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from segkit.errors import InputError
 from segkit.tensors import RawImage, RawLabels
@@ -14,68 +11,33 @@ from segkit.tensors import RawImage, RawLabels
 
 @dataclass(frozen=True)
 class Picture:
-    """One image with its labels and prediction.
-
-    Attributes:
-        name: id of the image.
-        image, labels, predicted: as on disk, 255 = void.
-        composed: the three side by side in the dataset's colours, uint8 [H, 3W, 3].
-    """
+    """One image as on disk, with its labels and prediction (255 = void)."""
 
     name: str
     image: RawImage
     labels: RawLabels
     predicted: RawLabels
-    composed: RawImage
+    composed: RawImage  # uint8 [H, 3W, 3]: the three side by side in the dataset's colours
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """Outcome of a finished run, for a tracker to log.
-
-    Attributes:
-        result: content of result.json.
-        matrix: confusion matrix int64 [K, K] of the test split, rows = label.
-        pictures: predictions on the validation split.
-        files: best weights, and the files that are needed to use them.
-    """
-
-    result: dict[str, Any]
-    matrix: np.ndarray
-    pictures: Sequence[Picture]
-    files: Sequence[Path]
-
-
-class Tracker(Protocol):
-    """One session of a run; resuming the run begins a new session.
+class Tracker:
+    """One session of a run, logged nowhere; subclasses log it. Resuming the run begins a new session.
 
     `place` is the address at which the run can be seen, or None. `write` logs a record of metrics.jsonl, `conclude` the
-    outcome of a finished run, and `close` ends the session (exit code 0: the run is complete).
+    outcome of a finished run with predictions on the validation split, and `close` ends the session (exit code 0: the
+    run is complete).
     """
-
-    @property
-    def place(self) -> str | None: ...
-
-    def write(self, kind: str, record: dict[str, Any]) -> None: ...
-
-    def conclude(self, outcome: Callable[[], Outcome]) -> None: ...
-
-    def close(self, exit_code: int) -> None: ...
-
-
-class NoTracker:
-    """A tracker that does nothing and never asks for the outcome."""
 
     place: str | None = None
 
     def write(self, kind: str, record: dict[str, Any]) -> None: ...
 
-    def conclude(self, outcome: Callable[[], Outcome]) -> None: ...
+    def conclude(self, pictures: Callable[[], Sequence[Picture]]) -> None: ...
 
     def close(self, exit_code: int) -> None: ...
 
 
-class Guarded:
+class Guarded(Tracker):
     """A tracker that never raises: the first failure is one line on standard error, and nothing is logged after it.
 
     Args:
@@ -86,21 +48,18 @@ class Guarded:
     def __init__(self, start: Callable[[], Tracker], *, again: str):
         self.again = again
         self.failed = False
-        self.tracker: Tracker = NoTracker()
+        self.tracker = Tracker()
         self._attempt(lambda: setattr(self, "tracker", start()))
-
-    @property
-    def place(self) -> str | None:
-        return self.tracker.place
+        self.place = self.tracker.place
 
     def write(self, kind: str, record: dict[str, Any]) -> None:
         if not self.failed:
             self._attempt(lambda: self.tracker.write(kind, record))
 
-    def conclude(self, outcome: Callable[[], Outcome]) -> None:
-        """Log the outcome; an error while computing it counts as a failure of the tracker."""
+    def conclude(self, pictures: Callable[[], Sequence[Picture]]) -> None:
+        """Log the outcome; an error while predicting counts as a failure of the tracker."""
         if not self.failed:
-            self._attempt(lambda: self.tracker.conclude(outcome))
+            self._attempt(lambda: self.tracker.conclude(pictures))
 
     def close(self, exit_code: int) -> None:
         """Close the tracker; after a failure, with a code that marks its copy of the run as incomplete."""

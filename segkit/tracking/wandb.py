@@ -20,8 +20,8 @@ from wandb.plot.custom_chart import CustomChart
 
 from segkit.errors import InputError
 from segkit.system.files import write_text
-from segkit.tracking.run_dir import WANDB, WANDB_ID, RunDir
-from segkit.tracking.tracker import Outcome, Picture
+from segkit.tracking.run_dir import CLASSES, CONFIG, WANDB, WANDB_ID, RunDir
+from segkit.tracking.tracker import Picture, Tracker
 
 INIT_SECONDS, FINISH_SECONDS = 20.0, 300.0  # defaults of WANDB_INIT_TIMEOUT and WANDB_FINISH_TIMEOUT
 SCORES = ("mean_iou", "global_accuracy", "class_average_accuracy", "frequency_weighted_iou")
@@ -29,27 +29,19 @@ SCORES = ("mean_iou", "global_accuracy", "class_average_accuracy", "frequency_we
 
 @dataclass(frozen=True)
 class About:
-    """Description of a run that W&B shows before there are scores.
-
-    Attributes:
-        name, group: names of the run and of the experiment that it belongs to.
-        tags: at most 64 characters of each are used.
-        config: nested plain values.
-        project, entity: those of a new run; a run that W&B already has keeps its own.
-        mode: online or offline.
-    """
+    """Description of a run that W&B shows before there are scores."""
 
     name: str
-    group: str | None
-    tags: tuple[str, ...]
-    config: dict[str, Any]
+    group: str | None  # the experiment that it belongs to
+    tags: tuple[str, ...]  # at most 64 characters of each are used
+    config: dict[str, Any]  # nested plain values
     class_names: tuple[str, ...]
-    project: str
+    project: str  # of a new run; one that W&B already has keeps its own
     entity: str | None
     mode: Literal["online", "offline"]
 
 
-class WandbTracker:
+class WandbTracker(Tracker):
     """One session of a W&B run. It first logs all of metrics.jsonl, so each session is complete by itself.
 
     W&B's own step is the training step. Online, the SDK drops steps up to the last one that the server has, so logging
@@ -157,20 +149,18 @@ class WandbTracker:
             self.session.log(self.row, step=self.row["step"], commit=True)
         self.row = {}
 
-    def conclude(self, outcome: Callable[[], Outcome]) -> None:
+    def conclude(self, pictures: Callable[[], Sequence[Picture]]) -> None:
         """Log the test scores, tables, pictures and best weights of a finished run."""
-        found, names = outcome(), self.about.class_names
-        result, test = found.result, found.result["test"]
+        drawn, names, result = pictures(), self.about.class_names, self.run.result()
+        test = result["test"]
         self.row["test/classes"] = _class_table(names, test)
-        self.row["test/confusion_matrix"] = _confusion_chart(names, found.matrix)
+        self.row["test/confusion_matrix"] = _confusion_chart(names, self.run.matrices("test")[1].sum(0))
         best = [record for record in self.run.records("validation") if record["step"] == result["best_step"]]
         if best:
             self.row["validation/best_classes"] = _class_table(names, best[-1])
-        if found.pictures:
-            self.row["predictions/masks"] = [_masked_image(picture, names) for picture in found.pictures]
-            self.row["predictions/palette"] = [
-                wandb.Image(picture.composed, caption=picture.name) for picture in found.pictures
-            ]
+        if drawn:
+            self.row["predictions/masks"] = [_masked_image(picture, names) for picture in drawn]
+            self.row["predictions/palette"] = [wandb.Image(each.composed, caption=each.name) for each in drawn]
         scores = {f"test/{key}": test[key] for key in (*SCORES, "classes_averaged")}
         about = {key: result[key] for key in ("parameters", "best_step", "best_validation_mean_iou")}
         self.session.summary.update(scores | about)
@@ -180,7 +170,7 @@ class WandbTracker:
 
         def log_weights() -> None:
             artifact = wandb.Artifact(f"model-{self.session.id}", type="model", metadata=metadata)
-            for file in found.files:
+            for file in (self.run.best_weights, self.run.path / CONFIG, self.run.path / CLASSES):
                 artifact.add_file(str(file), policy="immutable", skip_cache=True)  # uploaded without a copy
             self.session.log_artifact(artifact, aliases=["latest", "best"])
 

@@ -207,17 +207,9 @@ def confusion(matrices: Mapping[str, np.ndarray], class_names: Sequence[str]) ->
 
 def mean_and_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Return mean and std (n - 1) over the first axis without NaN; std is 0 of one value, None for one repetition."""
-    kept = ~np.isnan(values)
-    count = kept.sum(0)
-    filled = np.where(kept, values, 0)
-    mean = np.divide(filled.sum(0), count, out=np.full(count.shape, np.nan), where=count > 0)
-    if len(values) == 1:
-        return mean, None
-    squares = np.where(kept, (values - mean) ** 2, 0).sum(0)
-    return mean, np.sqrt(squares / np.maximum(count - 1, 1))
-
-
-# --- parts ---
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # a class that occurs in no repetition
+        mean, std = np.nanmean(values, 0), np.nanstd(values, 0, ddof=1)
+    return mean, None if len(values) == 1 else np.nan_to_num(std)
 
 
 def _panels(count: int, *, columns: int, size: tuple[float, float]) -> tuple[Figure, list[Axes]]:

@@ -22,10 +22,7 @@ WIDTH, GAP, ABOVE, TITLE = 2.2, 0.08, 0.6, 0.3
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture: `image` uint8 [H, W, 3], the `layer` of its labels [H, W], and the lines below it.
-
-    `holds` describes the content of the labels in words.
-    """
+    """A picture uint8 [H, W, 3], the `layer` of its labels [H, W], its caption, and what the labels hold in words."""
 
     image: RawImage
     layer: RawLabels
@@ -52,11 +49,7 @@ def layer(labels: RawLabels, padding: np.ndarray | None = None) -> RawLabels:
 
 
 def layer_colors(palette: np.ndarray) -> np.ndarray:
-    """Return uint8 [256, 3]: the colours of a layer's ids.
-
-    Args:
-        palette: uint8 [K, 3], RGB.
-    """
+    """Return uint8 [256, 3]: the colours of a layer's ids; `palette`: uint8 [K, 3], RGB."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette
     table[[DARK, LIGHT]] = GREYS
@@ -72,10 +65,8 @@ def swatches(class_names: Sequence[str], size: int) -> list[tuple[str, RawLabels
 
 @rc_context(STYLE)
 def contact_sheet(title: str, rows: Sequence[Row], *, class_names: Sequence[str], palette: np.ndarray) -> Figure:
-    """Draw the rows above a legend of the classes, each tile 2.2 inches wide.
+    """Draw the rows above a legend of the classes, each tile 2.2 inches wide; `palette`: uint8 [K, 3], RGB.
 
-    Args:
-        palette: uint8 [K, 3], RGB.
     Raises:
         InputError: if there are too many rows to draw.
     """

@@ -57,13 +57,10 @@ def _by_class(axes: Axes, splits: Mapping[str, Mapping[str, Any]], key: str, nam
 def _sizes(axes: Axes, splits: Mapping[str, Mapping[str, Any]]) -> None:
     """Draw a mark per image size; its area grows with the number of images of that size."""
     for place, each in enumerate(splits.values()):
-        width, height, images = (
-            np.array([size[key] for size in each["sizes"]]) for key in ("width", "height", "images")
-        )
-        area = 14 + 200 * images / images.sum()
-        axes.scatter(
-            width, height, area, facecolors="none", edgecolors=COLORS[place], marker=MARKERS[place], linewidth=1.2
-        )
+        keys = ("width", "height", "images")
+        width, height, images = (np.array([size[key] for size in each["sizes"]]) for key in keys)
+        marks = {"edgecolors": COLORS[place], "marker": MARKERS[place], "linewidth": 1.2}
+        axes.scatter(width, height, 14 + 200 * images / images.sum(), facecolors="none", **marks)
     axes.set(xlabel="width (pixels)", ylabel="height (pixels)")
     axes.set_aspect("equal", adjustable="datalim")
 

@@ -7,12 +7,7 @@ from segkit.tensors import IGNORE, RawImage, RawLabels
 
 
 def palette_image(labels: RawLabels, palette: np.ndarray) -> Image.Image:
-    """Return an 8-bit palette image whose indices are the class ids; 255 is black.
-
-    Args:
-        labels: uint8 [H, W].
-        palette: uint8 [K, 3], RGB.
-    """
+    """Return an 8-bit palette image of labels uint8 [H, W] in colours uint8 [K, 3], RGB; an id without one is black."""
     table = np.zeros((256, 3), np.uint8)
     table[: len(palette)] = palette
     image = Image.fromarray(labels)

@@ -12,6 +12,7 @@ from PIL import Image
 
 from segkit.tensors import RawLabels
 from segkit.viz.contact_sheet import OPACITY, Row, Tile, layer_colors, swatches
+from segkit.viz.palette import palette_image
 
 
 def sample_page(
@@ -21,7 +22,7 @@ def sample_page(
 
     Args:
         palette: uint8 [K, 3], RGB.
-        style: CSS at the beginning of the page.
+        style: CSS.
     """
     colors = layer_colors(palette)
     legend = [
@@ -55,9 +56,7 @@ def _figure(name: str, tile: Tile, colors: np.ndarray) -> str:
 
 
 def _png(ids: RawLabels, colors: np.ndarray) -> str:
-    picture = Image.fromarray(ids)
-    picture.putpalette(colors.tobytes())  # changes mode L to P
-    return _data_url(picture, "png", optimize=True)
+    return _data_url(palette_image(ids, colors), "png", optimize=True)
 
 
 def _data_url(picture: Image.Image, kind: str, **settings: int) -> str:

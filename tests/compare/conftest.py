@@ -18,16 +18,10 @@ def methods(trained):
 def write():
     """Writes a report of some methods: their scores and classes, and what is given besides."""
 
-    def written(methods, out, tables=None, verdicts=(), costs=None, **options):
-        return write_report(
-            methods,
-            out,
-            tables={"scores": score_table(methods), "classes": class_table(methods), **(tables or {})},
-            verdicts=verdicts,
-            costs=costs or {},
-            open_dataset=lambda: open_test_split(methods),
-            **options,
-        )
+    def written(methods, out, tables=None, verdicts=(), **options):
+        tables = {"scores": score_table(methods), "classes": class_table(methods), **(tables or {})}
+        options |= {"tables": tables, "verdicts": verdicts, "costs": {}}
+        return write_report(methods, out, open_dataset=lambda: open_test_split(methods), **options)
 
     return written
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from segkit.compare.significance import Statistics, compare_methods
+
 SHARES = np.array([0.4, 0.3, 0.15, 0.1, 0.05])  # of the pixels, by class
 EASE = np.array([2.5, 2.0, 1.0, 0.5, 0.0])  # log odds of a correct pixel, by class
 PIXELS = 20_000
@@ -26,11 +28,17 @@ def make_methods(
     confused = others / others.sum(axis=1, keepdims=True)
     found = []
     for skill in skills:
-        noise = generator.normal(0, 0.4, (runs, images, classes)) + generator.normal(
-            0, training_noise, (runs, 1, classes)
-        )
+        noise = generator.normal(0, 0.4, (runs, images, classes))
+        noise += generator.normal(0, training_noise, (runs, 1, classes))
         correct = generator.binomial(labels, 1 / (1 + np.exp(-(EASE + difficulty + skill + noise))))
         matrices = generator.multinomial(labels - correct, confused)  # [S, N, K, K]
         matrices[..., range(classes), range(classes)] += correct
         found.append(matrices)
     return found
+
+
+def compare(methods, resamples=1000, seeds=None, **options) -> Statistics:
+    """The comparison of methods A, B, ... with seeds 0, 1, ..."""
+    titles = dict(zip("ABCDEFGH", methods, strict=False))
+    seeds = seeds or {title: range(len(each)) for title, each in titles.items()}
+    return compare_methods(titles, seeds, resamples=resamples, **options)

@@ -1,21 +1,16 @@
 """Costs against arithmetic by hand, on small nets whose sizes are written out here."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from segkit.compare.ledger import Costs, Spread, cost_tables, count, interleaved
 from segkit.errors import InputError
+from segkit.models.decoders import fcn_basic, segnet_basic
 from segkit.models.decoders.fcn import FCN8s, FCN16s, FCN32s
-from segkit.models.decoders.fcn_basic import (
-    BilinearInterpolation,
-    fcn_basic,
-    fcn_basic_no_addition,
-    fcn_basic_no_addition_no_dim_reduction,
-    fcn_basic_no_dim_reduction,
-)
 from segkit.models.decoders.segnet import SegNet
-from segkit.models.decoders.segnet_basic import segnet_basic, segnet_basic_encoder_addition, segnet_basic_single_channel
 from segkit.models.encoders.alexnet import AlexNet
 from segkit.models.encoders.segnet_basic import SegNetBasicEncoder
 from segkit.models.encoders.vgg import VGG16
@@ -24,14 +19,8 @@ from segkit.models.segmenter import Segmenter
 K = 5  # classes
 WIDTHS = (4, 8, 16, 32, 32)  # VGG16 at a sixteenth of its width
 LAYERS = (2, 2, 3, 3, 3)  # convolutions of each stage
-SIZES = [
-    (45, 61),
-    (23, 31),
-    (12, 16),
-    (6, 8),
-    (3, 4),
-    (2, 2),
-]  # an image of 45x61, and what each pooling leaves of it, rounded up
+# an image of 45x61, and what each pooling leaves of it, rounded up
+SIZES = [(45, 61), (23, 31), (12, 16), (6, 8), (3, 4), (2, 2)]
 PIXELS = [height * width for height, width in SIZES]
 
 
@@ -80,60 +69,49 @@ def test_segnet_costs_what_its_layers_cost():
     decoder = []
     for stage in (4, 3, 2, 1, 0):
         channels, outgoing = WIDTHS[stage], WIDTHS[stage - 1] if stage else K
-        decoder += [(3, channels, channels, PIXELS[stage])] * (LAYERS[stage] - 1) + [
-            (3, channels, outgoing, PIXELS[stage])
-        ]
+        decoder += [(3, channels, channels, PIXELS[stage])] * (LAYERS[stage] - 1)
+        decoder += [(3, channels, outgoing, PIXELS[stage])]
     decoder_channels = sum(outgoing for _, _, outgoing, _ in decoder) - K  # no batch norm after the last
     norms = encoder_channels + decoder_channels
     found = costs(lambda: VGG16(width=1 / 16, batch_norm=True), SegNet)
     assert found.macs == macs([*layers, *decoder])
     assert found.parameters == parameters([*layers, *decoder]) + 2 * norms
-    assert found.file_bytes == 4 * (found.parameters + 2 * norms) + 8 * (
-        13 + 12
-    )  # running statistics, and a counter for each norm
+    # running statistics, and a counter for each norm
+    assert found.file_bytes == 4 * (found.parameters + 2 * norms) + 8 * (13 + 12)
 
 
 def test_fcn_keeps_scores_of_the_skips_and_segnet_its_indices():
-    found = {decoder: costs(narrow_vgg, decoder) for decoder in (FCN32s, FCN16s, FCN8s, SegNet)}
     pool3, pool4 = PIXELS[3], PIXELS[4]
-    assert (found[FCN32s].kept_bytes, found[FCN32s].kept_bytes_two_bit_indices) == (0, 0)
-    assert found[FCN16s].kept_bytes == found[FCN16s].kept_bytes_two_bit_indices == 4 * K * pool4
-    assert found[FCN8s].kept_bytes == found[FCN8s].kept_bytes_two_bit_indices == 4 * K * (pool3 + pool4)
     indices = sum(width * pixels for width, pixels in zip(WIDTHS, PIXELS[1:], strict=True))
-    assert found[SegNet].kept_bytes == 8 * indices
-    assert found[SegNet].kept_bytes_two_bit_indices == 2 * indices / 8
-    assert {each.storage_multiplier for each in found.values()} == {None}  # stages of VGG16 differ in width
+    kept = {FCN32s: (0, 0), FCN16s: (4 * K * pool4,) * 2, FCN8s: (4 * K * (pool3 + pool4),) * 2}
+    for decoder, expected in (kept | {SegNet: (8 * indices, 2 * indices / 8)}).items():
+        found = costs(narrow_vgg, decoder)
+        assert (found.kept_bytes, found.kept_bytes_two_bit_indices) == expected
+        assert found.storage_multiplier is None  # stages of VGG16 differ in width
+    # a map narrower than the scores, of 4 channels, is kept as it is
+    assert costs(lambda: VGG16(width=1 / 64), FCN8s).kept_bytes == 4 * (4 * pool3 + K * pool4)
 
 
-def test_a_map_narrower_than_the_scores_is_kept_as_it_is():
-    assert costs(lambda: VGG16(width=1 / 64), FCN8s).kept_bytes == 4 * (
-        4 * PIXELS[3] + K * PIXELS[4]
-    )  # 4 and 8 channels
+INDEXED, UNPOOLED = 16 * sum(PIXELS[1:5]), 16 * sum(PIXELS[:4])  # values of 16 channels
 
 
-def test_table_1_is_in_proportion_to_its_storage_multipliers():
-    def table1(decoder):
-        return costs(lambda: SegNetBasicEncoder(width=0.25), decoder)  # 16 channels
-
-    pooled, indexed, unpooled = sum(PIXELS[1:4]), sum(PIXELS[1:5]), sum(PIXELS[:4])
-    for decoder, multiplier in {
-        BilinearInterpolation: 0, fcn_basic_no_addition: 0, fcn_basic_no_addition_no_dim_reduction: 0, fcn_basic: K,
-        fcn_basic_no_dim_reduction: 16,
-    }.items():  # fmt: skip
-        found = table1(decoder)
-        assert found.storage_multiplier == multiplier
-        assert found.kept_bytes == found.kept_bytes_two_bit_indices == 4 * multiplier * pooled
-    for decoder, multiplier, maps in [
-        (segnet_basic, 1, 0),
-        (segnet_basic_single_channel, 1, 0),
-        (segnet_basic_encoder_addition, 16, 4 * 16 * unpooled),
-    ]:
-        found = table1(decoder)
-        assert found.storage_multiplier == multiplier
-        assert (found.kept_bytes, found.kept_bytes_two_bit_indices) == (
-            maps + 8 * 16 * indexed,
-            maps + 16 * indexed / 4,
-        )
+@pytest.mark.parametrize(
+    ("decoder", "multiplier", "maps", "indices"),
+    [
+        (fcn_basic.BilinearInterpolation, 0, 0, 0),
+        (fcn_basic.fcn_basic_no_addition, 0, 0, 0),
+        (fcn_basic.fcn_basic_no_addition_no_dim_reduction, 0, 0, 0),
+        (fcn_basic.fcn_basic, K, K * sum(PIXELS[1:4]), 0),
+        (fcn_basic.fcn_basic_no_dim_reduction, 16, 16 * sum(PIXELS[1:4]), 0),
+        (segnet_basic.segnet_basic, 1, 0, INDEXED),
+        (segnet_basic.segnet_basic_single_channel, 1, 0, INDEXED),
+        (segnet_basic.segnet_basic_encoder_addition, 16, UNPOOLED, INDEXED),
+    ],
+)
+def test_table_1_is_in_proportion_to_its_storage_multipliers(decoder, multiplier, maps, indices):
+    found = costs(lambda: SegNetBasicEncoder(width=0.25), decoder)
+    assert found.storage_multiplier == multiplier
+    assert (found.kept_bytes, found.kept_bytes_two_bit_indices) == (4 * maps + 8 * indices, 4 * maps + indices / 4)
 
 
 def test_counting_computes_and_allocates_nothing():
@@ -162,12 +140,8 @@ def test_rounds_run_every_model_once_and_start_with_another_each_time():
 
         return run
 
-    # the first of each is the warm-up
-    tasks = [
-        task("a", iter([100, 1, 2, 3, 4])),
-        task("b", iter([100, 10, 10, 10, 10])),
-        task("c", iter([100, 5, 9, 1, 7])),
-    ]
+    seconds = {"a": [1, 2, 3, 4], "b": [10, 10, 10, 10], "c": [5, 9, 1, 7]}
+    tasks = [task(name, iter([100, *each])) for name, each in seconds.items()]  # the first of each is the warm-up
     found = interleaved(tasks, 4, warm_up=1, clock=lambda: now[0], progress=rounds.append)
     assert "".join(order) == "cab" + "abc" + "bca" + "cab" + "abc"
     assert rounds == [1] * 5
@@ -176,9 +150,8 @@ def test_rounds_run_every_model_once_and_start_with_another_each_time():
 
 def test_tables_say_what_was_counted_what_was_measured_and_what_could_not_be():
     counted = Costs("a", (36, 48), 1_500_000, 2_340_000_000, 1_234_567_890, 4_321, None, 6_000_000)
-    measured = Costs(
-        "b", (36, 48), 100, 0, None, None, 64, 0, "cpu", None, 12_345_678, Spread(0.0123, 0.01, 2), Spread(3, 2, 4)
-    )
+    times = Spread(0.0123, 0.01, 2), Spread(3, 2, 4)
+    measured = Costs("b", (36, 48), 100, 0, None, None, 64, 0, "cpu", None, 12_345_678, *times)
     (only,) = cost_tables([counted])
     assert only.title == "counted: one image of 36x48 pixels (height x width)"
     assert only.rows == (("a", "1.50", "2.34", "1,234.57", "0.0043", "-", "6.00"),)
@@ -190,8 +163,5 @@ def test_tables_say_what_was_counted_what_was_measured_and_what_could_not_be():
         ("b", "12.3 (10.0 to 2,000.0)", "-", "3,000.0 (2,000.0 to 4,000.0)", "12.35"),
     )
     assert all(len(row) == len(table.columns) for table in (only, first, second) for row in table.rows)
-
-
-def test_models_at_different_sizes_name_them():
-    (table,) = cost_tables([Costs("a", (36, 48), 1, 1, 1, 1, 1, 1), Costs("b", (18, 24), 1, 1, 1, 1, 1, 1)])
-    assert [row[0] for row in table.rows] == ["a 36x48", "b 18x24"]
+    (of_sizes,) = cost_tables([counted, replace(counted, name="b", size=(18, 24))])
+    assert [row[0] for row in of_sizes.rows] == ["a 36x48", "b 18x24"]

@@ -53,12 +53,10 @@ def test_an_image_that_is_not_in_the_test_split_is_named(trained):
 
 
 def test_a_comparison_has_the_figures_of_its_report(trained):
-    comparison = open_comparison(trained)
-    assert [drawing.name for drawing in comparison.figures()] == ["cost", "learning", "class_iou", "confusion"]
-    assert [axes.get_xlabel() for axes in comparison.figures()[0].figure.axes][2:] == [
-        "multiplications (G)",
-        "memory kept for the decoder (MB)",
-    ]
+    cost, *others = open_comparison(trained).figures()
+    assert [cost.name, *(drawing.name for drawing in others)] == ["cost", "learning", "class_iou", "confusion"]
+    labels = [axes.get_xlabel() for axes in cost.figure.axes]
+    assert labels[2:] == ["multiplications (G)", "memory kept for the decoder (MB)"]
 
 
 def test_the_history_of_a_run_is_what_its_records_say(trained):

@@ -1,6 +1,7 @@
 """A report says what the run folders hold, and harms nothing."""
 
 import base64
+import csv
 import io
 import json
 import re
@@ -11,18 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from segkit.compare import report as compare_report
 from segkit.compare.browser_data import browsed_images, browser_image
 from segkit.compare.collect import read_methods
+from segkit.compare.figures import Drawing
 from segkit.compare.stored import Predicted
 from segkit.compare.tables import Table
 from segkit.data.dataset import Sample
 from segkit.data.files.images import read_index_mask
 from segkit.errors import InputError
 from segkit.experiments.comparison import open_test_split
-from segkit.metrics import boundary
+from segkit.metrics.boundary import trimap_matrices
 
 HOSTILE = "</script><b>\"'&amp; ü \u2028 $title $$ {x}"
 FIGURES = ("cost", "boundary", "learning", "class_iou", "confusion")
@@ -41,6 +44,12 @@ def unpack(text, image):
 def stored(run):
     with np.load(run / "confusion_test.npz") as file:
         return file["ids"].tolist(), file["matrices"]
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Reports have one empty figure: drawing takes most of their time."""
+    monkeypatch.setattr(compare_report, "draw", lambda *_, **__: [Drawing("cost", Figure(), "")])
 
 
 class Page(HTMLParser):
@@ -103,37 +112,26 @@ def test_a_wide_image_is_shrunk_and_its_ids_stay_ids_but_counts_are_of_all_pixel
     assert image["labelled"] == [32500, 32500, 32500]
 
 
-def test_the_page_needs_no_other_file(report):
-    page = Page((report / "index.html").read_text(encoding="utf-8"))
-    assert {source.split(",")[0] for source in page.sources} == {
-        "data:",
-        "data:image/png;base64",
-        "#tables",
-        "#figures",
-        "#browser",
-    }
+def test_the_page_needs_no_other_file_and_has_every_cell_of_the_tables(report):
+    text = (report / "index.html").read_text(encoding="utf-8")
+    page = Page(text)
+    kinds = {source.split(",")[0] for source in page.sources}
+    assert kinds == {"data:", "data:image/png;base64", "#tables", "#figures", "#browser"}
     assert page.tags.count("img") == len(FIGURES) + 1
-    assert "url(" not in (report / "index.html").read_text(encoding="utf-8")
-
-
-def test_the_page_has_every_cell_of_the_tables(report):
-    texts = Page((report / "index.html").read_text(encoding="utf-8")).texts
+    assert "url(" not in text
     for name in ("scores", "classes"):
-        lines = (report / f"{name}.csv").read_text().splitlines()
-        assert '"' not in lines[0]
-        assert set(lines[0].split(",")) < set(texts)
+        rows = csv.reader((report / f"{name}.csv").read_text().splitlines())
+        assert {cell.replace("+-", "±") for row in rows for cell in row} < set(page.texts)
 
 
-def test_names_are_text_and_never_a_part_of_the_page(copies, tmp_path, write):
+def test_names_are_text_and_never_a_part_of_the_page(undrawn, copies, tmp_path, write):
     methods = read_methods(copies)
     names = [HOSTILE, *methods[0].runs[0].result["class_names"][1:]]
     for path in copies:
         result = json.loads((path / "result.json").read_text())
         (path / "result.json").write_text(json.dumps({**result, "class_names": names}))
-        config = (
-            (path / "config.yaml").read_text().replace("method: null", f"method: {json.dumps(HOSTILE + path.name[:5])}")
-        )
-        (path / "config.yaml").write_text(config)
+        config, method = (path / "config.yaml").read_text(), json.dumps(HOSTILE + path.name[:5])
+        (path / "config.yaml").write_text(config.replace("method: null", f"method: {method}"))
     methods = read_methods(copies)
     more = Table(HOSTILE, ("a", HOSTILE), ((HOSTILE, HOSTILE),))
     written = write(methods, tmp_path / "out", tables={"more": more}, verdicts=[HOSTILE])
@@ -168,28 +166,25 @@ def mean_iou(matrix):
     return np.mean(matrix.diagonal()[union > 0] / union[union > 0])
 
 
-def test_more_tables_verdicts_and_costs_have_their_place_and_fewer_images_are_said(methods, tmp_path, write):
+def test_more_tables_and_verdicts_have_their_place_and_fewer_images_are_said(undrawn, methods, tmp_path, write):
     out = tmp_path / "out"
     write(
         methods,
         out,
         tables={"pairs": Table("pairs of methods", ("pair", "difference"), (("fcn8s, fcn32s", "+1.8"),))},
         verdicts=["fcn8s > fcn32s (+1.8 [0.9, 2.7])"],
-        costs={"kept for the decoder (MiB)": {"fcn32s": 0.0, "fcn8s": 3.5}},
         browser_images=2,
     )
     page = Page((out / "index.html").read_text(encoding="utf-8"))
     assert {"fcn8s > fcn32s (+1.8 [0.9, 2.7])", "pairs of methods", "+1.8"} < set(page.texts)
     assert (out / "pairs.csv").is_file()
     assert "Pairs of methods" in (out / "table.tex").read_text()
-    with Image.open(out / "cost.png") as panels:
-        assert panels.width > 1200  # three of them
     data = embedded(out)
     assert (len(data["images"]), data["total"]) == (2, 6)
 
 
 def test_what_needs_predictions_is_left_out_where_they_are_missing_and_nothing_else_is_touched(
-    copies, report, tmp_path, write
+    undrawn, copies, report, tmp_path, write
 ):
     out = Path(shutil.copytree(report, tmp_path / "out"))
     (out / "mine.txt").write_text("kept")
@@ -211,20 +206,17 @@ def test_what_needs_predictions_is_left_out_where_they_are_missing_and_nothing_e
     assert (tmp_path / "mine.txt").read_text() == "kept"
 
 
-def test_without_the_dataset_the_reason_is_that_of_the_dataset(copies, tmp_path, write):
+def test_without_the_dataset_the_reason_is_that_of_the_dataset(undrawn, copies, tmp_path, write):
+    data = f"data:\n  name: camvid\n  root: {tmp_path}/nowhere\n"
     for path in copies:
         config = path / "config.yaml"
-        config.write_text(
-            re.sub(r"data:\n(  .*\n)+", f"data:\n  name: camvid\n  root: {tmp_path}/nowhere\n", config.read_text())
-        )
+        config.write_text(re.sub(r"data:\n(  .*\n)+", data, config.read_text()))
     written = write(read_methods(copies), tmp_path / "out")
     assert f"image by image: data.root = '{tmp_path}/nowhere' is not a folder" in written.left_out[0]
-    assert (tmp_path / "out/confusion.pdf").is_file()
+    assert (tmp_path / "out/table.tex").is_file()
 
 
-@pytest.mark.parametrize(
-    "name", ["index.html", "report.json", "table.md", "scores.csv", "boundary.pdf", "predictions.png"]
-)
+@pytest.mark.parametrize("name", ["index.html", "report.json", "scores.csv", "boundary.pdf", "predictions.png"])
 def test_a_file_of_someone_else_is_not_overwritten(methods, tmp_path, write, name):
     (tmp_path / name).write_text('{"files": ["index.html", "mine.txt"]}')
     with pytest.raises(InputError, match=f"{name} exists and is not of an earlier report; nothing was written"):
@@ -235,27 +227,23 @@ def test_a_file_of_someone_else_is_not_overwritten(methods, tmp_path, write, nam
         write(methods, tmp_path / name)
 
 
-def test_an_interrupted_report_can_be_written_again(report, methods, tmp_path, write, monkeypatch):
+def test_an_interrupted_report_can_be_written_again(undrawn, methods, tmp_path, write, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(compare_report, "write_figure", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             write(methods, tmp_path / "out")
     listed = json.loads((tmp_path / "out/report.json").read_text())["files"]
-    assert sorted(listed) == sorted(json.loads((report / "report.json").read_text())["files"])
     assert {path.name for path in (tmp_path / "out").iterdir()} < set(listed)
     write(methods, tmp_path / "out")
-    assert (tmp_path / "out/report.json").read_bytes() == (report / "report.json").read_bytes()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(listed)
 
 
-def test_boundaries_of_an_image_are_searched_once_for_all_runs(trained, methods, monkeypatch):
-    dataset, searches = open_test_split(methods), []
+def test_matrices_near_boundaries_are_those_of_each_run(trained, methods):
+    dataset = open_test_split(methods)
     expected = np.zeros((3, 5, 11, 11), int)
     for sample in dataset:
         for matrices, path in zip(expected, trained, strict=True):
             predicted = read_index_mask(path / f"predictions/test/{sample.id}.png")
-            matrices += boundary.trimap_matrices([predicted], sample.labels, num_classes=11, widths=(1, 2, 4, 8, 16))[0]
-    search = boundary.distance_transform_edt
-    monkeypatch.setattr(boundary, "distance_transform_edt", lambda mask: searches.append(mask) or search(mask))
-    found = compare_report._read_stored(methods, dataset, pictures=1, browser_images=1)
-    np.testing.assert_array_equal(np.concatenate(found.near), expected)
-    assert len(searches) == len(dataset) == 6
+            matrices += trimap_matrices([predicted], sample.labels, num_classes=11, widths=(1, 2, 4, 8, 16))[0]
+    near, _, _ = compare_report.read_stored(methods, dataset, pictures=1, browser_images=1)
+    np.testing.assert_array_equal(np.concatenate(near), expected)

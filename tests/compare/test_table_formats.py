@@ -33,41 +33,34 @@ def test_a_class_has_the_mean_iou_of_the_runs(methods):
         assert row[1] == ("-" if None in values else f"{50 * sum(values):.1f}")
 
 
-def test_csv_reads_back_as_the_table(methods, tmp_path):
-    write_tables({"scores": TABLE}, methods, tmp_path)
-    with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
-        assert [tuple(row) for row in csv.reader(file)] == [TABLE.columns, *TABLE.rows]
-
-
-def test_every_table_is_in_the_markdown_and_the_latex_file(methods, tmp_path):
+def test_every_table_is_a_csv_file_and_in_the_markdown_and_the_latex_file(methods, tmp_path):
     other = Table("another", ("class",), (("sky",),))
     files = write_tables({"scores": TABLE, "classes": TABLE, "other": other}, methods, tmp_path)
     assert [path.name for path in files] == ["scores.csv", "classes.csv", "other.csv", "table.md", "table.tex"]
+    with files[0].open(newline="", encoding="utf-8") as file:
+        assert [tuple(row) for row in csv.reader(file)] == [TABLE.columns, *TABLE.rows]
     assert files[3].read_text() == f"{markdown(TABLE)}\n\n{markdown(TABLE)}\n\n{markdown(other)}\n"
     assert files[4].read_text() == latex(methods, [other])
 
 
 def made_up(**runs):
     """Methods with runs of these confusion matrices: 2 classes, the first of them called HOSTILE."""
-    result = {"class_names": [HOSTILE, "sky"], "parameters": 1_250_000}
-    return [
-        Method(
-            name.replace("_", " "),
-            tuple(
-                SimpleNamespace(scores=scores(np.array(matrix)), result=result, values={"data": {"name": "camvid"}})
-                for matrix in matrices
-            ),
-        )
-        for name, matrices in runs.items()
-    ]
+    about = {
+        "result": {"class_names": [HOSTILE, "sky"], "parameters": 1_250_000},
+        "values": {"data": {"name": "camvid"}},
+    }
+
+    def run(matrix):
+        return SimpleNamespace(scores=scores(np.array(matrix)), **about)
+
+    return [Method(name, tuple(map(run, matrices))) for name, matrices in runs.items()]
 
 
 def latex_rows(text):
     """The cells of every row, table by table."""
     tables = re.findall(r"\\toprule\n(.*?)\n\\bottomrule", text, re.DOTALL)
-    return [
-        [line.removesuffix(r" \\").split(" & ") for line in table.splitlines() if " & " in line] for table in tables
-    ]
+    lines = [[line for line in table.splitlines() if " & " in line] for table in tables]
+    return [[line.removesuffix(r" \\").split(" & ") for line in table] for table in lines]
 
 
 def test_a_papers_tables_have_means_deviations_and_the_best_in_bold():
@@ -93,20 +86,11 @@ def test_methods_that_print_as_equal_are_both_the_best_and_one_alone_is_not():
     assert latex_rows(latex(equal[:1]))[0][1][4] == "58.3"
 
 
-def test_a_class_that_is_nowhere_has_a_dash():
-    by_class = latex_rows(latex(made_up(a=[[[0, 0], [0, 5]]], b=[[[0, 0], [0, 5]]])))[1]
-    assert by_class[1][1:] == ["--", "--"]
-
-
-def test_latex_escapes_what_is_special():
-    name = latex_rows(latex(made_up(a=[[[1, 0], [0, 1]]])))[1][1][0]
-    assert (
-        name
-        == [
-            r"a\textbar{}b \& 50\%\_\#\{x\}\textasciitilde{}\textasciicircum{}\textbackslash{} "
-            r"\textless{}i\textgreater{}`{*}"
-        ][0]
-    )
+def test_latex_escapes_what_is_special_and_a_class_that_is_nowhere_has_a_dash():
+    name, *cells = latex_rows(latex(made_up(a=[[[0, 0], [0, 5]]], b=[[[0, 0], [0, 5]]])))[1][1]
+    assert cells == ["--", "--"]
+    special = r"\textasciitilde{}\textasciicircum{}\textbackslash{} \textless{}i\textgreater{}`{*}"
+    assert name == r"a\textbar{}b \& 50\%\_\#\{x\}" + special
 
 
 @pytest.mark.parametrize(("name", "shown"), [("[2]", "{[}2]"), ("*", "{*}"), ("a\nb", "a b")])
@@ -124,9 +108,8 @@ def test_latex_compiles(tmp_path):
     methods[1] = Method(hostile, methods[1].runs)
     text = latex(methods, [Table(hostile, (hostile, "a"), ((hostile, "-"), ("[2]", "1 +- 2"), ("*", "")))])
     (tmp_path / "table.tex").write_text(text, encoding="utf-8")
-    (tmp_path / "paper.tex").write_text(
-        "\\documentclass{article}\\usepackage{booktabs, graphicx}\\begin{document}\\input{table}\\end{document}"
-    )
+    begin, end = "\\documentclass{article}\\usepackage{booktabs, graphicx}\\begin{document}", "\\end{document}"
+    (tmp_path / "paper.tex").write_text(rf"{begin}\input{{table}}{end}")
     options = ["-interaction=nonstopmode", "-halt-on-error"] if TEX.endswith("pdflatex") else []
     done = subprocess.run([TEX, *options, "paper.tex"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

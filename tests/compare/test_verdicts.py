@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up_methods import make_methods
+from made_up_methods import compare, make_methods
 
 from segkit.compare.significance import PairComparison, compare_methods
 from segkit.errors import InputError
@@ -12,13 +12,6 @@ from segkit.metrics.confusion import scores
 
 FIRST_LIGHT = Path(__file__).parents[2] / "experiments" / "first_light" / "results"
 same = pytest.approx
-
-
-def compare(methods, resamples=1000, seeds=None):
-    titles = dict(zip("ABCDEFGH", methods, strict=False))
-    return compare_methods(
-        titles, seeds or {title: range(len(each)) for title, each in titles.items()}, resamples=resamples
-    )
 
 
 def pairs(repeats, images, skills, resamples=1000, **noise):
@@ -30,13 +23,9 @@ def pairs(repeats, images, skills, resamples=1000, **noise):
 # --- how often verdicts are right ---
 
 
-def test_equal_methods_are_not_distinguishable():
-    assert sum(pair.distinguishable for pair in pairs(50, 100, [0, 0])) <= 5
-
-
-def test_equal_methods_are_not_distinguishable_over_three_seeds_however_noisy_training_is():
-    for noise in (0.05, 0.3):
-        assert sum(pair.distinguishable for pair in pairs(50, 100, [0, 0], runs=3, training_noise=noise)) <= 5
+@pytest.mark.parametrize("noise", [{}, {"runs": 3, "training_noise": 0.05}, {"runs": 3, "training_noise": 0.3}])
+def test_equal_methods_are_not_distinguishable(noise):
+    assert sum(pair.distinguishable for pair in pairs(50, 100, [0, 0], **noise)) <= 5
 
 
 def test_one_seed_of_a_noisy_training_says_nothing_about_the_next():
@@ -47,9 +36,8 @@ def test_one_seed_of_a_noisy_training_says_nothing_about_the_next():
 
 @pytest.mark.parametrize("noise", [{"runs": 1}, {"runs": 5, "training_noise": 0.05}])
 def test_a_difference_of_3_points_is_found(noise):
-    worse, better = (
-        scores(each[0].sum(axis=0)).mean_iou for each in make_methods(np.random.default_rng(0), 20_000, [0, 0.15])
-    )
+    many = make_methods(np.random.default_rng(0), 20_000, [0, 0.15])
+    worse, better = (scores(each[0].sum(axis=0)).mean_iou for each in many)
     assert 0.027 < better - worse < 0.033
     assert sum(pair.verdict.startswith("B > A (+") for pair in pairs(50, 100, [0, 0.15], **noise)) >= 45
 
@@ -79,14 +67,7 @@ def test_a_difference_has_to_hold_for_other_images_and_for_other_seeds():
 
 def test_p_is_corrected_over_all_pairs():
     found = compare(make_methods(np.random.default_rng(2), 100, [0, 0.02, 0.06, 0.5])).pairs
-    assert [(pair.first, pair.second) for pair in found] == [
-        ("A", "B"),
-        ("A", "C"),
-        ("A", "D"),
-        ("B", "C"),
-        ("B", "D"),
-        ("C", "D"),
-    ]
+    assert [pair.first + pair.second for pair in found] == ["AB", "AC", "AD", "BC", "BD", "CD"]
     lowest = 2 / 1001
     for pair in (found[2], found[4], found[5]):
         assert (pair.p, pair.p_corrected, pair.distinguishable) == (lowest, same(6 * lowest), True)
@@ -165,15 +146,11 @@ def first_light():
     return {name: np.load(file)["matrices"][None] for name, file in files.items()}
 
 
-def test_first_light_has_a_verdict():
-    found = compare_methods(first_light(), {"segnet": [0], "fcn8s": [0]})
-    assert found.pairs[0].verdict == "fcn8s > segnet (+3.0 [2.4, 3.6])"
-
-
-def test_frames_that_are_drawn_together_widen_the_interval_of_first_light():
+def test_first_light_has_a_verdict_and_frames_that_are_drawn_together_widen_its_interval():
     """Frames of a drive resemble one another: drawn one by one they would count as more than they are."""
     matrices, seeds = first_light(), {"fcn8s": [0], "segnet": [0]}
     one, ten = (compare_methods(matrices, seeds, block=block).pairs[0] for block in (1, 10))
+    assert one.verdict == "fcn8s > segnet (+3.0 [2.4, 3.6])"
     assert one.difference == ten.difference
     assert 1.2 < np.ptp(ten.interval) / np.ptp(one.interval) < 1.7
     summed = {name: np.add.reduceat(each, range(0, each.shape[1], 10), axis=1) for name, each in matrices.items()}
@@ -186,27 +163,23 @@ METHOD = np.array([[[[3, 1], [0, 2]], [[2, 0], [1, 1]]]])  # 1 run, 2 images, 2 
 
 
 @pytest.mark.parametrize(
-    ("matrices", "words"),
+    ("other", "shape"),
     [
-        ({"A": METHOD * 0}, "A: no image has a labelled pixel"),
-        (
-            {"A": METHOD, "B": METHOD[:, :1]},
-            "B has 1 images of 2 classes, A has 2 images of 2 classes",
-        ),
-        (
-            {"A": METHOD, "B": METHOD[:, :, :1, :1]},
-            "B has 2 images of 1 classes, A has 2 images of 2 classes",
-        ),
-        (
-            {"A": METHOD, "B": METHOD[:, ::-1]},
-            "B and A have different labels in image 0: expected the same images",
-        ),
+        (METHOD[:, :1], "1 images of 2 classes"),
+        (METHOD[:, :, :1, :1], "2 images of 1 classes"),
+        (METHOD[:, ::-1], "2 images of 2 classes"),
     ],
+    ids=["fewer images", "fewer classes", "another order"],
 )
-def test_what_cannot_be_compared_is_refused(matrices, words):
+def test_methods_on_different_labels_are_refused(other, shape):
     with pytest.raises(InputError) as refused:
-        compare_methods(matrices, dict.fromkeys(matrices, [0]))
-    assert str(refused.value).startswith(words)
+        compare_methods({"A": METHOD, "B": other}, {"A": [0], "B": [0]})
+    assert str(refused.value).startswith(f"B and A have different labels ({shape} and 2 images of 2 classes): expected")
+
+
+def test_labels_that_are_all_void_are_refused():
+    with pytest.raises(InputError, match="A: no image has a labelled pixel"):
+        compare_methods({"A": METHOD * 0}, {"A": [0]})
 
 
 def test_too_few_resamples_for_any_verdict_are_refused():

@@ -21,18 +21,13 @@ from segkit.engine.train_state import TrainState
 from segkit.losses.cross_entropy import CrossEntropy
 from segkit.metrics.confusion import Scores, scores
 from segkit.models.segmenter import Segmenter
-from segkit.tracking.tracker import NoTracker
+from segkit.tracking.tracker import Tracker
 
 CLASSES, STEPS, BATCH, SIZE = 3, 2, 4, (32, 32)
-NORMALIZERS = list(
-    product(("valid_pixels", "weight_sum", "batch", "image_means"), (1, 2))
-)  # and the parts that a share is computed in
-VALID = (
-    1.0,
-    0.5,
-    0.1,
-    0.0,
-)  # share of each image that is labelled: the second half of a batch holds a tenth of the first half's pixels
+# and the parts that a share is computed in
+NORMALIZERS = list(product(("valid_pixels", "weight_sum", "batch", "image_means"), (1, 2)))
+# share of each image that is labelled: the second half of a batch holds a tenth of the first half's pixels
+VALID = (1.0, 0.5, 0.1, 0.0)
 MODELS = [*DECODERS, "auxiliary", "with a layer that nothing uses"]
 
 
@@ -47,13 +42,10 @@ def batches(processes: Processes, parts: int, broken: bool) -> list[list[Batch]]
             one[int(share * SIZE[0]) :] = 255
         image = image * float("inf") if broken else image
         size = BATCH // processes.count // parts
-        mine = range(processes.rank * parts, (processes.rank + 1) * parts)
-        steps.append(
-            [
-                Batch(image[n * size :][:size], labels[n * size :][:size], tuple(f"{n}-{i}" for i in range(size)))
-                for n in mine
-            ]
-        )
+        steps.append([])
+        for n in range(processes.rank * parts, (processes.rank + 1) * parts):
+            names = tuple(f"{n}-{i}" for i in range(size))
+            steps[-1].append(Batch(image[n * size :][:size], labels[n * size :][:size], names))
     return steps
 
 
@@ -67,7 +59,7 @@ def trained(
     plan = Plan(STEPS, STEPS, torch.device("cpu"), torch.float32, gradient_clip=clip, processes=processes)
     checkpoints = Checkpoints(folder, Identity("", "", ()), processes=processes)
     loss = CrossEntropy(torch.tensor([0.5, 1.0, 4.0]), normalizer=normalizer)
-    options = {"plan": plan, "validate": score, "log": NoTracker(), "checkpoints": checkpoints}
+    options = {"plan": plan, "validate": score, "log": Tracker(), "checkpoints": checkpoints}
     train(trainee, loss, batches(processes, parts, broken), **options)
     return model.state_dict()
 
@@ -106,9 +98,9 @@ def main(folder: Path) -> None:
     with joined() as processes:
         found = {}
         for normalizer, parts in NORMALIZERS:
-            found[f"{normalizer} {parts}"] = trained(
-                plain_model(), folder / normalizer / str(parts), processes, normalizer=normalizer, parts=parts, clip=0.5
-            )
+            options = {"normalizer": normalizer, "parts": parts, "clip": 0.5}
+            place = folder / normalizer / str(parts)
+            found[f"{normalizer} {parts}"] = trained(plain_model(), place, processes, **options)
         for name in MODELS:
             found[name] = trained(any_model(name), folder / name, processes)
         torch.save(found, folder / f"weights_{processes.rank}.pt")
@@ -116,9 +108,8 @@ def main(folder: Path) -> None:
         try:
             trained(model, folder / "broken", processes, broken=processes.rank == 1)
         except NonFinite as error:
-            same = all(
-                torch.equal(tensor, plain_model().state_dict()[name]) for name, tensor in model.state_dict().items()
-            )
+            start = plain_model().state_dict()
+            same = all(torch.equal(tensor, start[name]) for name, tensor in model.state_dict().items())
             (folder / f"nonfinite_{processes.rank}.json").write_text(json.dumps([error.step, error.about["ids"], same]))
 
 

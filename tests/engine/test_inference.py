@@ -14,6 +14,7 @@ from segkit.errors import InputError
 from segkit.tensors import IGNORE
 
 CPU = torch.device("cpu")
+EXACT = {"device": CPU, "precision": torch.float32}
 K = 4
 
 
@@ -70,18 +71,15 @@ def test_class_ids_are_the_argmax_of_interpolated_logits(size, layout):
     expected = F.interpolate(logits, size, mode="bilinear", align_corners=False).argmax(1)
     ours = labels_at(logits, size)
     assert ours.dtype == torch.uint8
-    assert ours.shape == (3, *size)
-    assert float((ours == expected).float().mean()) == 1
+    assert torch.equal(ours.long(), expected)
 
 
 def test_logits_are_float32_and_carry_no_gradient_in_either_precision(model):
     image = torch.randn(2, 3, 6, 8)
-    exact = predict_logits(model.eval(), image, device=CPU, precision=torch.float32)
+    exact = predict_logits(model.eval(), image, **EXACT)
     rough = predict_logits(model, image, device=CPU, precision=torch.bfloat16)
     for logits in (exact, rough):
-        assert logits.dtype == torch.float32
-        assert logits.shape == (2, K, 6, 8)
-        assert not logits.requires_grad
+        assert (logits.dtype, logits.shape, logits.requires_grad) == (torch.float32, (2, K, 6, 8), False)
     assert not torch.equal(exact, rough)
     torch.testing.assert_close(rough, exact, rtol=0.05, atol=0.05)
 
@@ -89,45 +87,27 @@ def test_logits_are_float32_and_carry_no_gradient_in_either_precision(model):
 # --- evaluation ---
 
 
-def test_matrices_are_those_of_enlarged_predictions_counted_one_by_one(model):
-    result = evaluate(model, BATCHES, num_classes=K, device=CPU, precision=torch.float32)
+@pytest.mark.parametrize("training", [True, False])
+def test_matrices_are_those_of_enlarged_predictions_counted_one_by_one(model, training):
+    model.train(training)
+    done = []
+    result = evaluate(model, BATCHES, num_classes=K, progress=done.append, **EXACT)
     expected = [counted(model, image, sample.labels) for batch in BATCHES for image, sample in batch]
     assert result.ids == ("sample-0", "sample-1", "sample-2", "sample-3")
     assert result.matrices.dtype == np.int64
     assert result.matrices.tolist() == np.stack(expected).tolist()
     assert (result.matrix == sum(expected)).all()
-
-
-def test_every_labelled_pixel_is_counted_at_the_size_of_the_labels(model):
-    result = evaluate(model, BATCHES, num_classes=K, device=CPU, precision=torch.float32)
-    pixels = [int((sample.labels != IGNORE).sum()) for batch in BATCHES for _, sample in batch]
-    assert result.matrices.sum((1, 2)).tolist() == pixels
-
-
-def test_images_of_one_size_run_together_and_others_by_themselves(model):
-    evaluate(model, BATCHES, num_classes=K, device=CPU, precision=torch.float32)
-    assert [shape for _, shape in model.seen] == [(2, 3, 6, 8), (1, 3, 9, 5), (1, 3, 6, 8)]
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_the_model_is_evaluated_in_evaluation_mode_and_left_as_it_was(model, training):
-    model.train(training)
-    evaluate(model, BATCHES, num_classes=K, device=CPU, precision=torch.float32)
-    assert {mode for mode, _ in model.seen} == {False}
+    assert done == [3, 1]
+    # in evaluation mode; images of one size run together, others by themselves
+    assert model.seen == [(False, (2, 3, 6, 8)), (False, (1, 3, 9, 5)), (False, (1, 3, 6, 8))]
     assert model.training == training
 
 
 def test_the_mode_is_restored_after_an_error(model):
     model.train()
     with pytest.raises(ValueError, match="class ids outside"):
-        evaluate(model, BATCHES, num_classes=K - 1, device=CPU, precision=torch.float32)
+        evaluate(model, BATCHES, num_classes=K - 1, **EXACT)
     assert model.training
-
-
-def test_progress_counts_images(model):
-    seen = []
-    evaluate(model, BATCHES, num_classes=K, device=CPU, precision=torch.float32, progress=seen.append)
-    assert seen == [3, 1]
 
 
 # --- device and precision ---
@@ -147,11 +127,6 @@ def test_a_device_that_the_machine_lacks_is_refused_with_those_it_has(monkeypatc
         choose_device(name)
 
 
-def test_a_stated_precision_is_taken():
-    assert choose_precision("float32", CPU) == torch.float32
-    assert choose_precision("bfloat16", CPU) == torch.bfloat16
-
-
 @pytest.mark.parametrize(
     ("avx512", "amx", "expected"),
     [(False, False, torch.float32), (True, False, torch.bfloat16), (False, True, torch.bfloat16)],
@@ -161,8 +136,10 @@ def test_auto_is_bfloat16_only_where_the_processor_computes_in_it(monkeypatch, a
     assert choose_precision("auto", CPU) == expected
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_autocast_computes_in_the_precision(precision):
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_a_stated_precision_is_taken_and_computed_in(name):
+    precision = getattr(torch, name)
+    assert choose_precision(name, CPU) == precision
     with autocast(CPU, precision):
         assert nn.Conv2d(3, K, 1)(torch.randn(1, 3, 2, 2)).dtype == precision
 
@@ -179,7 +156,7 @@ def dropping():
 def test_samples_are_averaged_after_the_softmax_and_their_variance_over_classes(dropping):
     image = torch.randn(1, 3, 5, 7)
     torch.manual_seed(1)
-    mean, variance = sample_probabilities(dropping, image, samples=6, device=CPU, precision=torch.float32, batch_size=4)
+    mean, variance = sample_probabilities(dropping, image, samples=6, batch_size=4, **EXACT)
     torch.manual_seed(1)
     dropping[2].train()
     with torch.no_grad():
@@ -190,9 +167,7 @@ def test_samples_are_averaged_after_the_softmax_and_their_variance_over_classes(
 
 def test_sampling_turns_on_dropout_alone_and_leaves_the_model_as_it_was(dropping):
     before = {name: tensor.clone() for name, tensor in dropping.state_dict().items()}
-    _, variance = sample_probabilities(
-        dropping, torch.randn(1, 3, 5, 7), samples=3, device=CPU, precision=torch.float32
-    )
+    _, variance = sample_probabilities(dropping, torch.randn(1, 3, 5, 7), samples=3, **EXACT)
     assert float(variance.max()) > 0
     assert not any(module.training for module in dropping.modules())
     assert all(torch.equal(tensor, before[name]) for name, tensor in dropping.state_dict().items())
@@ -200,6 +175,4 @@ def test_sampling_turns_on_dropout_alone_and_leaves_the_model_as_it_was(dropping
 
 def test_a_model_without_dropout_cannot_be_sampled():
     with pytest.raises(InputError, match="the model has no dropout, so all samples would be equal"):
-        sample_probabilities(
-            nn.Conv2d(3, K, 1), torch.randn(1, 3, 5, 7), samples=3, device=CPU, precision=torch.float32
-        )
+        sample_probabilities(nn.Conv2d(3, K, 1), torch.randn(1, 3, 5, 7), samples=3, **EXACT)

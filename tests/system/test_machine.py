@@ -53,13 +53,10 @@ def test_cores_are_those_of_the_affinity_and_the_groups_share(tmp_path, share, c
     assert cores(made_up(tmp_path, "0::/", {"sys/fs/cgroup/cpu.max": share})) == (count or usable)
 
 
-def test_shared_memory_is_that_of_its_folder(tmp_path):
+def test_shared_memory_is_that_of_its_folder_and_sizes_have_a_unit_that_fits(tmp_path):
     free, whole = shared_memory(tmp_path)
     assert 0 < free <= whole
     assert shared_memory(tmp_path / "none") is None
-
-
-def test_sizes_have_a_unit_that_fits():
     assert [size(67_108_864), size(3_249_000_000), size(0)] == ["67 MB", "3.2 GB", "0 MB"]
 
 

@@ -31,11 +31,8 @@ def steps(run):
 # --- what training gives does not depend on W&B ---
 
 
-def test_weights_and_records_are_those_of_a_run_without_it(pair):
+def test_a_run_is_the_one_without_it_and_two_names_in_its_folder(pair):
     assert [each for each in differences(*pair) if each != "config.yaml"] == []
-
-
-def test_it_adds_two_names_to_the_run_folder_and_none_where_it_is_disabled(pair):
     plain, tracked = ({path.name for path in run.iterdir()} for run in pair)
     assert tracked - plain == {"wandb", "wandb.json"}
 
@@ -45,12 +42,8 @@ def test_it_adds_two_names_to_the_run_folder_and_none_where_it_is_disabled(pair)
 
 def test_the_run_is_named_grouped_tagged_and_has_the_whole_config(pair, session):
     run = session.run
-    assert (run["display_name"], run["run_group"], run["job_type"], run["project"]) == (
-        "streets-fcn8s",
-        "four decoders",
-        "train",
-        "segkit",
-    )
+    named = [run[key] for key in ("display_name", "run_group", "job_type", "project")]
+    assert named == ["streets-fcn8s", "four decoders", "train", "segkit"]
     assert set(run["tags"]) == {"FCN-8s", "seed 3", "streets"}
     assert run["run_id"] == json.loads((pair[1] / "wandb.json").read_text())["id"]
     assert (session.config["seed"], session.config["decoder"]) == (3, "fcn8s")
@@ -104,10 +97,8 @@ def test_the_confusion_chart_counts_every_pixel_and_its_rows_are_per_cent(pair, 
         assert [found[label, name][column("pixels")] for name in names] == matrix[i].tolist()
         shares = [found[label, name][column("nPredictions")] for name in names]
         assert sum(shares) == pytest.approx(100 if matrix[i].sum() else 0, abs=0.1)
-    assert (
-        session.config["_wandb.visualize.test/confusion_matrix"]["panel_config"]["panelDefId"]
-        == "wandb/confusion_matrix/v1"
-    )
+    panel = session.config["_wandb.visualize.test/confusion_matrix"]["panel_config"]
+    assert panel["panelDefId"] == "wandb/confusion_matrix/v1"
 
 
 def test_masks_name_every_class_with_the_first_and_void(pair, session):
@@ -124,10 +115,9 @@ def test_masks_name_every_class_with_the_first_and_void(pair, session):
             assert np.asarray(stored).min() >= 1  # a prediction has no void
     names = session.config["_wandb"]["mask/class_labels"]
     expected = {"0": "void"} | {str(index): name for index, name in enumerate(dataset.class_names, start=1)}
-    assert [names[f"predictions/masks_wandb_delimeter_{kind}"]["value"] for kind in ("prediction", "ground_truth")] == [
-        expected
-    ] * 2
     assert expected["1"] == "sky"
+    for kind in ("prediction", "ground_truth"):
+        assert names[f"predictions/masks_wandb_delimeter_{kind}"]["value"] == expected
 
 
 def test_pictures_in_the_palette_show_image_labels_and_prediction_side_by_side(pair, session):
@@ -148,19 +138,14 @@ def test_the_best_weights_are_an_artifact_with_aliases(pair, session):
     result = RunDir(pair[1]).result()
     assert artifact["name"] == f"model-{session.run['run_id']}"
     assert sorted(artifact["aliases"]) == ["best", "latest"]
-    assert [content["path"] for content in artifact["manifest"]["contents"]] == [
-        "best.safetensors",
-        "classes.yaml",
-        "config.yaml",
-    ]
-    assert artifact["manifest"]["contents"][0]["local_path"] == str(pair[1] / "checkpoints/best.safetensors")
+    files = artifact["manifest"]["contents"]
+    assert [file["path"] for file in files] == ["best.safetensors", "classes.yaml", "config.yaml"]
+    assert files[0]["local_path"] == str(pair[1] / "checkpoints/best.safetensors")
     metadata = json.loads(artifact["metadata"])
     assert (metadata["best_step"], metadata["test_mean_iou"]) == (result["best_step"], result["test"]["mean_iou"])
 
 
 def test_what_waits_for_its_upload_is_in_the_run_folder(pair, session):
-    files = [
-        content["local_path"] for artifact in session.of("artifact") for content in artifact["manifest"]["contents"]
-    ]
+    files = [file["local_path"] for artifact in session.of("artifact") for file in artifact["manifest"]["contents"]]
     assert len(files) == 6
     assert all(file.startswith(str(pair[1])) for file in files)

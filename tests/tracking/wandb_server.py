@@ -29,37 +29,24 @@ class Server(ThreadingHTTPServer):
             return {"model": project | {"bucket": self.bucket(given["name"])}}
         if name == "UpsertBucket":
             run = self.runs.setdefault(given["name"], {"history": [], "summary": {}, "exit": None})
-            bucket = {
-                "id": "b",
-                "name": given["name"],
-                "displayName": "",
-                "config": "{}",
-                "sweepName": None,
-                "project": project,
-            }
-            return {"upsertBucket": {"bucket": bucket | {"historyLineCount": len(run["history"])}, "inserted": True}}
+            bucket = {"id": "b", "name": given["name"], "displayName": "", "config": "{}", "sweepName": None}
+            bucket |= {"project": project, "historyLineCount": len(run["history"])}
+            return {"upsertBucket": {"bucket": bucket, "inserted": True}}
         if name == "CreateRunFiles":
             files = [{"name": file, "uploadUrl": f"{self.url}/file"} for file in given["files"]]
             return {"createRunFiles": {"runID": "b", "uploadHeaders": [], "files": files}}
-        return {
-            "ArtifactType": {"project": {"artifact": None}},
-            "Viewer": {"viewer": {"id": "1", "entity": "team"}},
-        }.get(name)
+        known = {"ArtifactType": {"project": {"artifact": None}}, "Viewer": {"viewer": {"id": "1", "entity": "team"}}}
+        return known.get(name)
 
     def bucket(self, run_id: str) -> dict[str, Any] | None:
         """What the SDK wants to know of a run before it goes on with it."""
         run = self.runs.get(run_id)
         if run is None:
             return None
-        lines = {"historyLineCount": len(run["history"]), "logLineCount": 0, "eventsLineCount": 0}
-        tails = {
-            "historyTail": json.dumps(run["history"][-1:]),
-            "eventsTail": "[]",
-            "summaryMetrics": json.dumps(run["summary"]),
-        }
-        return (
-            {"name": run_id, "displayName": "", "config": "{}", "tags": [], "wandbConfig": '{"t": 1}'} | lines | tails
-        )
+        about = {"name": run_id, "displayName": "", "config": "{}", "tags": [], "wandbConfig": '{"t": 1}'}
+        about |= {"historyLineCount": len(run["history"]), "logLineCount": 0, "eventsLineCount": 0}
+        about |= {"historyTail": json.dumps(run["history"][-1:]), "eventsTail": "[]"}
+        return about | {"summaryMetrics": json.dumps(run["summary"])}
 
     def stream(self, run_id: str, sent: dict[str, Any]) -> None:
         """Lines of history replace what there is from their offset on."""
@@ -86,9 +73,8 @@ class _Handler(BaseHTTPRequestHandler):
         answer: dict[str, Any] = {}
         if self.path.endswith("/graphql"):
             asked = json.loads(body)
-            data = self.server.query(
-                asked.get("operationName") or asked["query"].split("(")[0].split()[-1], asked.get("variables") or {}
-            )
+            name = asked.get("operationName") or asked["query"].split("(")[0].split()[-1]
+            data = self.server.query(name, asked.get("variables") or {})
             answer = {"data": data} if data else {"data": None, "errors": [{"message": "not known here"}]}
         elif self.path.endswith("/file_stream"):
             text = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body

@@ -16,19 +16,18 @@ def test_void_is_striped_and_padding_dotted_whatever_the_classes():
     assert set(made[:, 8:].ravel()) == {DARK, LIGHT}
     assert (made[:, 8:16] == DARK).sum() == 32
     assert (made[:, 16:] == DARK).sum() < 32
-    assert [(name, *np.unique(ids)) for name, ids in swatches("ab", 16)] == [
-        ("a", 0), ("b", 1), ("void", DARK, LIGHT), ("padding", DARK, LIGHT),
-    ]  # fmt: skip
+    legend = [("a", 0), ("b", 1), ("void", DARK, LIGHT), ("padding", DARK, LIGHT)]
+    assert [(name, *np.unique(ids)) for name, ids in swatches("ab", 16)] == legend
 
 
-@pytest.mark.parametrize(("classes", "width"), [(1, 1), (11, 9), (60, 40)])
-@pytest.mark.parametrize("tiles", [1, 5])
+def tile(*shape):
+    return Tile(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8), ("x", "y"))
+
+
+@pytest.mark.parametrize(("classes", "width", "tiles"), [(1, 1, 1), (11, 9, 5), (60, 40, 1), (60, 40, 5)])
 def test_tiles_and_legend_lie_within_the_sheet_and_apart(classes, width, tiles):
-    shapes = [(30, 40), (40, 30), (32, 32), (30, 40), (10, 90)]
-    row = Row(
-        "a",
-        tuple(Tile(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8), ("x", "y")) for shape in shapes[:tiles]),
-    )
+    shapes = [(30, 40), (40, 30), (32, 32), (30, 40), (10, 90)][:tiles]
+    row = Row("a", tuple(tile(*shape) for shape in shapes))
     names = [f"class {index} {'M' * width}" for index in range(classes)]
     figure = contact_sheet("title", [row, row], class_names=names, palette=np.zeros((classes, 3), np.uint8))
     figure.draw_without_rendering()
@@ -38,14 +37,12 @@ def test_tiles_and_legend_lie_within_the_sheet_and_apart(classes, width, tiles):
     assert all(figure.bbox.x0 <= each.x0 < each.x1 <= figure.bbox.x1 and each.y1 <= figure.bbox.y1 for each in boxes)
     assert box.y1 <= min(each.y0 for each in boxes)
     assert max(each.y1 for each in boxes[tiles:]) < min(each.y0 for each in boxes[:tiles])
-    assert all(
-        abs(each.width / each.height - shape[1] / shape[0]) < 1e-6
-        for each, shape in zip(boxes, 2 * shapes[:tiles], strict=True)
-    )
+    for each, (height, width) in zip(boxes, 2 * shapes, strict=True):
+        assert each.width / each.height == pytest.approx(width / height)
     assert png(figure).startswith(b"\x89PNG")
 
 
 def test_more_samples_than_a_picture_can_hold_are_told():
-    row = Row("a", (Tile(np.zeros((90, 10, 3), np.uint8), np.zeros((90, 10), np.uint8), ("x",)),))
+    row = Row("a", (tile(90, 10),))
     with pytest.raises(InputError, match="a picture of 30 samples would be too large. Write a page instead"):
         contact_sheet("title", [row] * 30, class_names=["a"], palette=np.zeros((1, 3), np.uint8))

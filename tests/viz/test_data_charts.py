@@ -7,17 +7,14 @@ from segkit.viz.data_charts import dataset_figure
 
 
 def split(shares, sizes):
-    classes = [
-        {"name": f"class {index}", "share": share, "share_of_images": bool(share)} for index, share in enumerate(shares)
-    ]
+    classes = [{"name": f"class {n}", "share": share, "share_of_images": bool(share)} for n, share in enumerate(shares)]
     return {"classes": classes, "sizes": [{"height": height, "width": width, "images": 1} for height, width in sizes]}
 
 
-@pytest.mark.parametrize("classes", [1, 11, 150])
+@pytest.mark.parametrize("classes", [1, 150])
 def test_each_split_has_a_mark_for_each_class_that_it_holds(classes):
-    figure = dataset_figure(
-        {"train": split([0.5, *[0.001] * classes], [(3, 4)]), "val": split([0, *[1] * classes], [(3, 4)])}
-    )
+    train, val = split([0.5, *[0.001] * classes], [(3, 4)]), split([0, *[1] * classes], [(3, 4)])
+    figure = dataset_figure({"train": train, "val": val})
     figure.draw_without_rendering()
     pixels, images = figure.axes
     lines = [line for line in pixels.lines if line.get_marker() in ("o", "s")]

@@ -8,8 +8,7 @@ from segkit.viz.side_by_side import side_by_side
 IMAGE, LABELS = np.zeros((12, 16, 3), np.uint8), np.zeros((12, 16), np.uint8)
 
 
-@pytest.mark.parametrize("classes", [1, 11, 21])
-@pytest.mark.parametrize("models", [0, 1, 4])
+@pytest.mark.parametrize(("classes", "models"), [(1, 0), (11, 1), (21, 0), (21, 4)])
 def test_the_legend_names_every_class_within_the_picture_and_below_the_images(classes, models):
     names = [f"class {index}" for index in range(classes)]
     row = (IMAGE, LABELS, {f"model {index}": LABELS for index in range(models)})
