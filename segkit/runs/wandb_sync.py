@@ -23,13 +23,8 @@ from segkit.viz.overlay import overlay
 
 Mode = Literal["online", "offline"]
 # W&B has two names for each; `required` is ours
-MODES: dict[str, Mode] = {
-    "online": "online",
-    "run": "online",
-    "required": "online",
-    "offline": "offline",
-    "dryrun": "offline",
-}
+MODES: dict[str, Mode] = {"online": "online", "run": "online", "required": "online"}
+MODES |= {"offline": "offline", "dryrun": "offline"}
 
 
 @contextmanager

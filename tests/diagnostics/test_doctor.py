@@ -13,8 +13,7 @@ from packaging.requirements import Requirement
 
 from segkit import __version__
 from segkit.diagnostics import doctor
-from segkit.diagnostics.doctor import examine, licence, packages
-from segkit.diagnostics.findings import Finding, looked_at
+from segkit.diagnostics.doctor import Finding, examine, licence, looked_at, packages
 
 TOPICS = [
     "segkit",

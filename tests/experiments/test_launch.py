@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from segkit.experiments import launch
 from segkit.experiments.experiment import read_experiment
-from segkit.experiments.launch import _share, submit_members
 from segkit.tracking.run_dir import RunDir
 
 ROOT = Path(__file__).parents[2]
@@ -132,17 +132,15 @@ def test_a_cluster_trains_each_chain_of_stages_in_one_job(write, tmp_path):
     )
     overrides = ["training.epochs=1"]
     members = read_experiment(file, overrides, runs=tmp_path / "runs")
-    jobs = submit_members(members, file, overrides, tmp_path / "runs", cluster="local")
+    jobs = launch.submit_members(members, file, overrides, tmp_path / "runs", cluster="local")
     assert [job.result() for job in jobs] == [0, 0]
     assert all(member.run.finished for member in members)
     assert members[1].config.model.initialize_from == tmp_path / "runs/trial/seed0-coarse"
 
 
 def test_a_job_that_was_cut_off_goes_back_into_the_queue_with_the_same_command():
-    from segkit.experiments.launch import Job
-
-    again = Job(["segkit", "x"]).checkpoint()
-    assert again.function == Job(["segkit", "x"])
+    job = launch.Job(["segkit", "x"])
+    assert job.checkpoint().function == job
 
 
 def test_without_slurm_the_launcher_is_refused(segkit, write, tmp_path):
@@ -196,14 +194,17 @@ def test_without_axes_there_is_nothing_to_sweep_over(segkit, write):
 
 def test_processes_share_cores_and_gpus(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(10)))
+    monkeypatch.setattr(launch, "cores", lambda: 10)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
-    shares = [_share(slot, 3) for slot in range(3)]
-    assert [share["OMP_NUM_THREADS"] for share in shares] == ["3"] * 3
-    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == ["4", "6", "4"]
+    shares = [launch.share(slot, 3) for slot in range(3)]
+    assert [(each["OMP_NUM_THREADS"], each["CUDA_VISIBLE_DEVICES"]) for each in shares] == [
+        ("3", "4"),
+        ("3", "6"),
+        ("3", "4"),
+    ]
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert (_share(0, 3)["OMP_NUM_THREADS"], _share(0, 3)["CUDA_VISIBLE_DEVICES"]) == ("2", "")
+    assert (launch.share(0, 3)["OMP_NUM_THREADS"], launch.share(0, 3)["CUDA_VISIBLE_DEVICES"]) == ("2", "")
 
 
 def test_the_list_of_members_says_how_far_each_has_come(segkit, write, tmp_path):
