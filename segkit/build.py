@@ -112,10 +112,9 @@ TABLES: Tables = {
 def load_config(
     layers: Path | Sequence[Path | Tree], overrides: Sequence[str] = (), *, title: str | None = None
 ) -> tuple[RunConfig, Resolved]:
-    """Load the run config of a config file, or of several layers, and the sources of its values.
+    """Load the run config of a config file, or of several layers, and the sources of its values; see `resolve`.
 
     Args:
-        layers, overrides: see `resolve`.
         title: name of the config in messages; None: the path of the file.
     Raises:
         InputError: naming every problem.
@@ -160,11 +159,7 @@ def build_dataset(config: RunConfig, split: str) -> Dataset:
 
 
 def build_splits(config: RunConfig, layout: Layout | None, splits: Sequence[str] = SPLITS) -> dict[str, Dataset]:
-    """Some splits of the dataset; the lists that `build_layout` has read are not read again.
-
-    Raises:
-        InputError: as `build_dataset`.
-    """
+    """Some splits of the dataset, as `build_dataset` opens them; the layout's lists are not read again."""
     return {split: build_dataset(config, split) if layout is None else layout.checked(split) for split in splits}
 
 

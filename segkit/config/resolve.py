@@ -112,7 +112,8 @@ def _files_like(path: Path, folder: Path) -> str:
         return f" Neither does its folder '{folder}'."
     names = sorted(file.name for file in folder.iterdir() if file.suffix in (".yaml", ".yml"))
     guess = nearest(path.name, names)
-    return guess or (f" '{folder}' has {', '.join(names[:8])}{', ...' if len(names) > 8 else '.'}" if names else "")
+    more = ", ..." if len(names) > 8 else "."
+    return guess or (f" '{folder}' has {', '.join(names[:8])}{more}" if names else " Check the path.")
 
 
 def _parse_override(override: str) -> tuple[list[str], Tree]:

@@ -27,6 +27,8 @@ from segkit.tracking.run_dir import CONFIG, RunDir
 class Comparison:
     """Some methods, their statistics and their costs.
 
+    The `overrides` of its functions are changes to the configs, such as data.root on this machine.
+
     Attributes:
         costs: a row per method; none where they could not be counted.
         notes: what was left out, and why.
@@ -56,8 +58,6 @@ class Comparison:
     def picture(self, images: Sequence[str], overrides: Sequence[str] = ()) -> Drawing:
         """Some test images, given by their ids, their labels, and what the first run of each method predicted.
 
-        Args:
-            overrides: changes to the configs, such as data.root on this machine.
         Raises:
             InputError: if the dataset, a stored prediction or an image is missing.
         """
@@ -68,11 +68,7 @@ class Comparison:
     def write(
         self, out: Path, overrides: Sequence[str] = (), *, pictures: int = 4, browser_images: int = 240
     ) -> Report:
-        """Write tables, figures and index.html into a folder; see `segkit.compare.report.write_report`.
-
-        Args:
-            overrides: changes to the configs, such as data.root on this machine.
-        """
+        """Write tables, figures and index.html into a folder; see `segkit.compare.report.write_report`."""
         return report.write_report(
             self.methods,
             out,

@@ -29,11 +29,16 @@ def test_repetitions_of_one_decoder_are_one_method_and_every_pair_gets_a_verdict
     assert [cost.parameters for cost in comparison.costs] == [RunDir(trained[i]).result()["parameters"] for i in (0, 2)]
 
 
+def rewrite(run, old, new):
+    """Replaces text in a run's config."""
+    config = (run / "config.yaml").read_text()
+    assert old in config
+    (run / "config.yaml").write_text(config.replace(old, new))
+
+
 def test_the_same_runs_under_two_names_are_not_distinguishable(trained, copies, message):
-    """An A/A comparison: one decoder, two names."""
     for path in copies[:2]:
-        config = (path / "config.yaml").read_text()
-        (path / "config.yaml").write_text(config.replace("method: null", "method: other name"))
+        rewrite(path, "method: null", "method: other name")
     comparison = open_comparison([*trained[:2], *copies[:2]])
     assert [method.name for method in comparison.methods] == ["fcn32s", "other name"]
     message(comparison.verdicts(), "fcn32s, other name", "+0.0 [0.0, 0.0]", 2)
@@ -71,10 +76,9 @@ def test_nothing_finished_is_an_error(copies, tmp_path, message):
 
 def test_costs_that_cannot_be_counted_are_left_out_and_said(copies):
     for path in copies:
-        config = (path / "config.yaml").read_text()
-        start = config.index("data:")
-        end = config.index("transforms:")
-        (path / "config.yaml").write_text(f"{config[:start]}data: {{name: camvid, root: /nowhere}}\n{config[end:]}")
+        values = yaml.safe_load((path / "config.yaml").read_text())
+        values["data"] = {"name": "camvid", "root": "/nowhere"}
+        (path / "config.yaml").write_text(yaml.safe_dump(values))
     comparison = open_comparison(copies)
     assert comparison.costs == []
     assert list(comparison.tables()) == ["scores", "classes", "differences", "settings"]
@@ -103,8 +107,7 @@ def test_compare_prints_and_writes_scores_differences_and_costs(segkit, trained,
 
 
 def test_the_split_is_compared_as_it_was_last_scored(copies, message):
-    """result.json keeps the scores of the end of training; 'segkit evaluate' scores again when labels were
-    corrected."""
+    """result.json keeps the scores of the end of training; labels may have been corrected since."""
     for path in copies:
         ids, matrices = RunDir(path).matrices("test")
         RunDir(path).write_matrices("test", ids, matrices[:, ::-1], "of corrected labels")
@@ -130,57 +133,46 @@ def test_methods_have_different_names_whatever_their_folders_are_called(trained,
     assert len(comparison.statistics.pairs) == 3
 
 
+def set_key(run, key, value):
+    """Changes one value of a run's config."""
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    section, _, last = key.rpartition(".")
+    (values[section] if section else values)[last] = value
+    (run / "config.yaml").write_text(yaml.safe_dump(values))
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("checkpoints.keep", 7),
-        ("checkpoints.every_minutes", 1.5),
-        ("tracking.wandb", "offline"),
-        ("tracking.images", 0),
-        ("tracking.group", "trial"),
-        ("evaluation.batch_size", 3),
-        ("training.device", "cpu"),
-        ("training.workers", 2),
-        ("training.cache", True),
-        ("data.root", "/elsewhere/CamVid"),
-        ("data.sbd", "/elsewhere/SBD"),
-        ("model.initialize_from", "runs/seed1-fcn32s"),
-        ("name", "another"),
+        ("checkpoints.keep", 7), ("tracking.wandb", "offline"), ("tracking.group", "trial"), ("name", "another"),
+        ("evaluation.batch_size", 3), ("training.device", "cpu"), ("training.workers", 2), ("training.cache", True),
+        ("data.root", "/elsewhere/CamVid"), ("data.sbd", "/elsewhere/SBD"), ("model.initialize_from", "runs/1-fcn32s"),
     ],
-)
+)  # fmt: skip
 def test_seeds_that_differ_in_what_changes_no_result_are_one_method(copies, key, value):
-    for path, own in zip(copies[:2], (None, value), strict=True):
-        values = yaml.safe_load((path / "config.yaml").read_text())
-        values["model"]["initialize_from"] = "runs/seed0-fcn32s"
-        section, _, last = key.rpartition(".")
-        if own is not None:
-            (values[section] if section else values)[last] = own
-        (path / "config.yaml").write_text(yaml.safe_dump(values))
+    set_key(copies[0], "model.initialize_from", "runs/seed0-fcn32s")
+    set_key(copies[1], "model.initialize_from", "runs/seed0-fcn32s")
+    set_key(copies[1], key, value)
     (method,) = read_methods(copies[:2])
     assert method.seeds == (0, 1)
 
 
 @pytest.mark.parametrize("key", ["training.batch_size", "evaluation.every_epochs", "data.train_images"])
 def test_seeds_that_differ_in_what_changes_a_result_are_two_methods(copies, key):
-    values = yaml.safe_load((copies[1] / "config.yaml").read_text())
-    section, last = key.split(".")
-    values[section][last] += 1
-    (copies[1] / "config.yaml").write_text(yaml.safe_dump(values))
+    set_key(copies[1], key, 17)
     assert [method.seeds for method in read_methods(copies[:2])] == [(0,), (1,)]
 
 
 def test_repeated_seeds_make_the_same_methods_in_any_order(trained, copies):
-    for order in ((0, 2, 1, 3), (0, 1, 2, 3)):
-        paths = [[*trained[:2], *copies[:2]][index] for index in order]
-        assert [method.seeds for method in open_comparison(paths).methods] == [(0, 1), (0, 1)]
+    for paths in ([*trained[:2], *copies[:2]], [trained[0], copies[0], trained[1], copies[1]]):
+        assert [method.seeds for method in read_methods(paths)] == [(0, 1), (0, 1)]
 
 
 def test_many_methods_are_compared_with_as_many_resamples_as_their_pairs_need(trained, tmp_path):
     paths = []
     for number in range(24):
         paths.append(shutil.copytree(trained[0], tmp_path / f"run{number}"))
-        config = (paths[-1] / "config.yaml").read_text()
-        (paths[-1] / "config.yaml").write_text(config.replace("method: null", f"method: m{number}"))
+        rewrite(paths[-1], "method: null", f"method: m{number}")
     comparison = open_comparison(paths)
     assert (len(comparison.statistics.pairs), comparison.statistics.resamples) == (276, 11_040)
 
@@ -204,8 +196,7 @@ def test_blocks_of_which_there_would_be_few_are_refused(segkit, trained, message
 
 
 def test_settings_in_which_the_methods_differ_are_shown(copies):
-    path = copies[2] / "config.yaml"
-    path.write_text(path.read_text().replace("epochs: 2", "epochs: 3"))
+    rewrite(copies[2], "epochs: 2", "epochs: 3")
     table = open_comparison(copies).tables()["settings"]
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["training.epochs"] == ("2", "3")
