@@ -60,11 +60,11 @@ def train(config: "RunConfig", run: AnyPath | None = None, *, overwrite: bool = 
         segkit.errors.RunError: if something fails while it trains, such as a full disk.
         segkit.system.signals.Interrupted: on Ctrl-C; what was trained is saved.
     """
-    from segkit.runs.train import complete_run, train_run
+    from segkit.runs.train import train_run
     from segkit.tracking.run_dir import RunDir
 
     folder = RunDir(Path(run) if run is not None else Path("runs") / config.name)
-    return train_run(config, folder, overwrite=True) if overwrite else complete_run(config, folder)
+    return train_run(config, folder, overwrite=overwrite)
 
 
 def evaluate(

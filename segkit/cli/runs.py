@@ -45,31 +45,28 @@ def train(
 def train_and_print(run_config: "RunConfig", path: Path, overwrite: bool, processes: "Processes | None" = None) -> None:
     """Train in a run folder, or say that it is finished, and print the test scores."""
     from segkit.engine.distributed import ALONE
-    from segkit.runs.train import check_folder, train_run
+    from segkit.runs.train import train_run
     from segkit.system.machine import require_writable
     from segkit.system.signals import Interrupted
     from segkit.tracking.console import print_scores
     from segkit.tracking.run_dir import RunDir
 
     folder, processes = RunDir(path), processes or ALONE
-    if overwrite or not folder.finished:
+    finished = folder.finished and not overwrite
+    if not finished:
         processes.lead(lambda: require_writable(folder.path.parent, "--run"))
-    if not overwrite:
-        processes.lead(lambda: check_folder(run_config, folder))
-    if folder.finished and not overwrite:
-        print(f"{folder.path} is finished; nothing was trained. --overwrite starts it again.")
-        result = folder.result()
-    else:
         title = f"{run_config.name}: {run_config.model.title} on {run_config.data.name}"
         print(f"{title}, run folder {folder.path}", flush=True)
-        try:
-            result = train_run(run_config, folder, overwrite=overwrite, processes=processes)
-        except Interrupted as stop:
-            words = [word for word in sys.argv[1:] if word != "--overwrite" or not folder.was_started]
-            if not processes.rank:
-                resumes = f"this resumes after step {folder.saved_step or 0}: {processes.command(words)}"
-                print(f"segkit: {stop.name}: stopped; {resumes}", file=sys.stderr)
-            raise typer.Exit(stop.exit_code) from None
+    try:
+        result = train_run(run_config, folder, overwrite=overwrite, processes=processes)
+    except Interrupted as stop:
+        words = [word for word in sys.argv[1:] if word != "--overwrite" or not folder.was_started]
+        if not processes.rank:
+            resumes = f"this resumes after step {folder.saved_step or 0}: {processes.command(words)}"
+            print(f"segkit: {stop.name}: stopped; {resumes}", file=sys.stderr)
+        raise typer.Exit(stop.exit_code) from None
+    if finished:
+        print(f"{folder.path} is finished; nothing was trained. --overwrite starts it again.")
     print_scores(f"test, best weights (step {result['best_step']})", result["test"], result["class_names"])
 
 

@@ -49,10 +49,7 @@ def resolve(layers: Path | Sequence[Path | Tree], overrides: Sequence[str] = ())
         tree = _merge(tree, _written_out(layer) if isinstance(layer, dict) else _load_file(layer, "", ()))
     given: Tree = {}
     for override in overrides:  # all overrides are one layer, so their order matters only for equal keys
-        keys, single = _parse_override(override)
-        _refuse_scalar_parent(given, keys, override)
-        _refuse_scalar_parent(tree, keys, override)
-        given = _merge(given, single, replace=False)
+        given = _merge(given, _parse_override(override), replace=False)
     tree = _merge(tree, given)
     for key, leaf in leaves(tree):
         if isinstance(leaf.value, str) and "${" in leaf.value:
@@ -116,8 +113,8 @@ def _files_like(path: Path, folder: Path) -> str:
     return guess or (f" '{folder}' has {', '.join(names[:8])}{more}" if names else " Check the path.")
 
 
-def _parse_override(override: str) -> tuple[list[str], Tree]:
-    """Keys and tree of one `a.b=c`."""
+def _parse_override(override: str) -> Tree:
+    """The tree of one `a.b=c`."""
     origin = f"{_COMMAND_LINE}{override}"
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
@@ -131,17 +128,7 @@ def _parse_override(override: str) -> tuple[list[str], Tree]:
     tree: Tree | Leaf = found
     for key in reversed(keys):
         tree = {key: tree}
-    return keys, _written_out(mapping_of(tree, origin))
-
-
-def _refuse_scalar_parent(tree: Tree, keys: list[str], override: str) -> None:
-    node: Tree | Leaf | None = tree
-    for depth, key in enumerate(keys[:-1], start=1):
-        node = node.get(key) if isinstance(node, dict) else None
-        if isinstance(node, Leaf):
-            parent = ".".join(keys[:depth])
-            held = f"'{parent}' holds {show(node.value)} and has no keys of its own"
-            raise InputError(f"{_COMMAND_LINE}{override}: {held}. Did you mean {parent}=...?")
+    return _written_out(mapping_of(tree, origin))
 
 
 def _written_out(tree: Tree, prefix: str = "") -> Tree:

@@ -76,6 +76,8 @@ def train_run(
 ) -> dict[str, Any]:
     """Train to the end, from the last checkpoint if there is one, and score the best weights on the test split.
 
+    Of a finished run, the result is read.
+
     Args:
         overwrite: delete the run in the folder and start again.
         processes: that train together; process 0 alone uses the folder.
@@ -87,6 +89,10 @@ def train_run(
         NonFinite: if loss or gradient is not finite.
         RunError: if the folder can no longer be written.
     """
+    if not overwrite:
+        processes.lead(lambda: check_folder(config, run))
+        if processes.lead(lambda: run.finished):
+            return run.result()
     resumes = processes.lead(lambda: run.trained and not overwrite)
     with stoppable(quiet=processes.rank > 0) as stop, ExitStack() as stack:
         with processes.in_turn():
@@ -276,15 +282,3 @@ def check_folder(config: RunConfig, run: RunDir) -> None:
     if not (run.finished or run.trained):
         remedy = "Choose another folder with --run, or --overwrite it."
         raise InputError(f"{run.path} holds no checkpoint that this version can read. {remedy}")
-
-
-def complete_run(config: RunConfig, run: RunDir) -> dict[str, Any]:
-    """Train what is left of a run, nothing if it is finished, and return what result.json holds.
-
-    Raises:
-        InputError: if the folder holds a run of another config.
-    """
-    check_folder(config, run)
-    if not run.finished:
-        train_run(config, run)
-    return run.result()

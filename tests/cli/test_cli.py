@@ -24,10 +24,8 @@ def test_help_does_not_load_torch():
     code += "assert not {'torch', 'numpy', 'albumentations', 'pandas', 'pydantic'} & set(sys.modules), 'a heavy module was loaded'"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    assert all(
-        command in ran.stdout
-        for command in ("train", "evaluate", "predict", "show", "class-weights", "compare", "costs", "data")
-    )
+    commands = ("train", "evaluate", "predict", "show", "class-weights", "compare", "costs", "data")
+    assert all(command in ran.stdout for command in commands)
 
 
 @pytest.mark.parametrize("decoder", ["fcn32s", "fcn16s", "fcn8s", "segnet"])

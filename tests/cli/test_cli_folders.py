@@ -44,6 +44,7 @@ def test_what_cannot_be_written_is_refused_before_the_work(segkit, finished, rea
     command = ("import-caffe", scene, "--config", "configs/streets/fcn8s.yaml", "--out", place / "x.safetensors")
     assert refused(segkit(*command), start) == ""
     assert refused(segkit("compare", run, "--out", place), start) == ""
+    assert refused(segkit("data", "stats", run / "config.yaml", "--out", place), start) == ""
     assert contents(run) == before
 
 

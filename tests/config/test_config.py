@@ -70,7 +70,7 @@ def test_the_order_of_overrides_does_not_matter(folder):
 @pytest.mark.parametrize(
     "override",
     [
-        "seed", "--seed 3", "a..b=3", "seed=", "seed=#3", "name.x=1", "base=b.yaml", "seed=010", "seed=[1",
+        "seed", "--seed 3", "a..b=3", "seed=", "seed=#3", "base=b.yaml", "seed=010", "seed=[1",
         "seed={a: 1, a: 2}", "name=a-${seed}", "a" + ".a" * 50 + "=1",
     ],
     ids=lambda text: text[:20],

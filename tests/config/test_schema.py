@@ -89,50 +89,21 @@ def test_nothing_of_an_experiment_can_be_changed(folder):
 
 WHOLE = "base: a.yaml\nmodel: {whole: {name: unet, encoder: vgg, decoder_channels: 8}}\n"
 MISTAKES = {
-    "training.epohs": ["3"],
-    "training.crop": ["[2, 2]"],
-    "on": ["1"],
-    "model.decoder.widht": ["3"],
-    "schedule.power": ["1"],
-    "model.decoder": ["fcn9s", "7", "null"],
-    "model.decoder.name": ["7"],
-    "training.batch_size": ["'4'", "4.0", "true", "0", "{a: 1}"],
-    "training.epochs": ["100.0"],
-    "training.steps": ["4"],
-    "training.accumulation": ["3"],
-    "training.device": ["gpu"],
-    "training.cache": ["yes", "1"],
-    "training.gradient_clip": ["0"],
-    "training": ["3", "null"],
-    "model": ["vgg", "3"],
-    "model.whole": ["vgg"],
-    "plugins": ["{a: 1}"],
-    "model.initialize_from": ["3"],
-    "name": ["a b"],
-    "seed": ["-1"],
-    "transforms.flip": ["1.5", "true"],
-    "transforms.input_scale": [".inf"],
-    "transforms.scale": ["[2, 1]", "[0, 1]"],
-    "transforms.crop": ["[360]", "360"],
-    "transforms.rotate": ["181"],
-    "transforms.blur": ["-1"],
-    "transforms.class_max_ratio": ["0", "0.5"],
-    "transforms.backend": ["kornia"],
-    "model.decoder.width": ["1.5", "0", "true"],
-    "model.decoder.mode": ["bilinear"],
-    "optimizer.lr": ["false", "'0.1'", "[1]"],
-    "optimizer.nesterov": ["on"],
-    "optimizer.betas": ["[1]", "{a: 1}"],
-    "data.classes": ["road"],
-    "data.void": ["x"],
-    "data.root": ["3"],
-}
-WHOLE_MISTAKES = {
-    "model.whole.decoder_channels": ["0"],
-    "model.whole.encodr": ["vgg"],
-    "model.whole.encoder": ["7"],
-    "model.initialize_from": ["7"],
-}
+    "training.epohs": ["3"], "training.crop": ["[2, 2]"], "on": ["1"], "model.decoder.widht": ["3"],
+    "schedule.power": ["1"], "model.decoder": ["fcn9s", "7", "null"], "model.decoder.name": ["7"],
+    "training.batch_size": ["'4'", "4.0", "true", "0", "{a: 1}"], "training.epochs": ["100.0"],
+    "training.steps": ["4"], "training.accumulation": ["3"], "training.device": ["gpu"],
+    "training.cache": ["yes", "1"], "training.gradient_clip": ["0"], "training": ["3", "null"],
+    "model": ["vgg", "3"], "model.whole": ["vgg"], "plugins": ["{a: 1}"], "model.initialize_from": ["3"],
+    "name": ["a b"], "seed": ["-1"], "transforms.flip": ["1.5", "true"], "transforms.input_scale": [".inf"],
+    "transforms.scale": ["[2, 1]", "[0, 1]"], "transforms.crop": ["[360]", "360"], "transforms.rotate": ["181"],
+    "transforms.blur": ["-1"], "transforms.class_max_ratio": ["0", "0.5"], "transforms.backend": ["kornia"],
+    "model.decoder.width": ["1.5", "0", "true"], "model.decoder.mode": ["bilinear"],
+    "optimizer.lr": ["false", "'0.1'", "[1]"], "optimizer.nesterov": ["on"], "optimizer.betas": ["[1]", "{a: 1}"],
+    "data.classes": ["road"], "data.void": ["x"], "data.root": ["3"],
+}  # fmt: skip
+WHOLE_MISTAKES = {"model.whole.decoder_channels": ["0"], "model.whole.encodr": ["vgg"]}
+WHOLE_MISTAKES |= {"model.whole.encoder": ["7"], "model.initialize_from": ["7"]}
 
 
 def overrides(mistakes: dict[str, list[str]]) -> list[str]:

@@ -84,10 +84,3 @@ def test_out_holds_the_json_that_is_printed_and_a_figure(segkit, folder, tmp_pat
     assert code == 0
     assert sorted(path.name for path in stats.iterdir()) == ["stats.json", "stats.pdf", "stats.png"]
     assert json.loads((stats / "stats.json").read_text()) == json.loads(out)
-
-
-def test_a_folder_that_cannot_be_written_is_told_before_anything_is_read(segkit, read_only):
-    code, out, errors = segkit("data", "stats", STREETS, "data.size=[9,9]", "--out", read_only / "x")
-    assert (code, out) == (2, "")
-    assert errors.startswith(f"segkit: --out {read_only / 'x'}: {read_only} cannot be written")
-    assert errors.count("\n") == 1

@@ -40,10 +40,8 @@ def test_a_failing_member_stops_no_other_and_the_same_command_trains_what_is_mis
     lines = out.splitlines()
     assert sum(line.startswith(("good finished: test mean IoU", "fine finished: test mean IoU")) for line in lines) == 2
     log = tmp_path / "runs/trial/logs/bad.log"
-    assert any(
-        line.startswith(f"FAILED: bad ended with exit code 1 ({log}: segkit: training stopped: step")
-        for line in lines[-2:]
-    )
+    failure = f"FAILED: bad ended with exit code 1 ({log}: segkit: training stopped: step"
+    assert any(line.startswith(failure) for line in lines[-2:])
     assert lines[-1] == "2 of 3 members are finished."
 
     finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs/trial").rglob("result.json")}
@@ -93,10 +91,8 @@ def test_a_signal_ends_the_members_too_and_the_same_command_goes_on(write, tmp_p
         assert processes_about(runs) == []
         assert not any(run.finished for run in members)
         if number == signal.SIGINT:  # the members heard it themselves, and said so
-            assert all(
-                "segkit: Ctrl-C: stopped; this resumes after step " in (runs / f"trial/logs/seed{seed}.log").read_text()
-                for seed in (0, 1)
-            )
+            logs = [(runs / f"trial/logs/seed{seed}.log").read_text() for seed in (0, 1)]
+            assert all("segkit: Ctrl-C: stopped; this resumes after step " in log for log in logs)
     assert subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, check=False).returncode == 0
     for run in members:
         assert [record["step"] for record in run.records("validation")] == list(range(2, 51, 2))
@@ -183,11 +179,8 @@ def test_processes_share_cores_and_gpus(monkeypatch):
     monkeypatch.setattr(launch, "cores", lambda: 10)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     shares = [launch.share(slot, 3) for slot in range(3)]
-    assert [(each["OMP_NUM_THREADS"], each["CUDA_VISIBLE_DEVICES"]) for each in shares] == [
-        ("3", "4"),
-        ("3", "6"),
-        ("3", "4"),
-    ]
+    assert [each["OMP_NUM_THREADS"] for each in shares] == ["3"] * 3
+    assert [each["CUDA_VISIBLE_DEVICES"] for each in shares] == ["4", "6", "4"]
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert (launch.share(0, 3)["OMP_NUM_THREADS"], launch.share(0, 3)["CUDA_VISIBLE_DEVICES"]) == ("2", "")

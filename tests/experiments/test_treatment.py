@@ -7,27 +7,17 @@ from segkit.engine.checkpoint import save_weights
 from segkit.experiments.experiment import read_experiment
 from segkit.experiments.treatment import check_treatment
 
-BASE = """
-base: base.yaml
-set:
-  data: {name: streets, size: [32, 48], train_images: 8, val_images: 3, test_images: 4}
-  model: {encoder: {name: vgg16, width: 0.0625}}
-  training: {epochs: 2, batch_size: 4}
-"""
 WEIGHTS = "weights at the start ({} tensors that two or more share by name and shape)"
 SAMPLES, IMAGES = "samples of every step", "augmented images and labels of the first step"
 
 
 @pytest.fixture
-def treatment(tmp_path):
+def treatment(tiny_config, tmp_path):
     """What members with these axes have in common."""
-    (tmp_path / "base.yaml").write_text(
-        "model: {decoder: {name: fcn8s, head_width: 16}}\nloss: {function: cross_entropy, class_weights: none}\n"
-        "optimizer: {name: adamw, lr: 0.001}\nschedule: constant\n"
-    )
+    (tmp_path / "base.yaml").write_text(tiny_config)
 
     def check(axes: str):
-        (tmp_path / "experiment.yaml").write_text(f"name: trial{BASE}axes: {axes}\n")
+        (tmp_path / "experiment.yaml").write_text(f"name: trial\nbase: base.yaml\naxes: {axes}\n")
         return check_treatment(read_experiment(tmp_path / "experiment.yaml"))
 
     return check

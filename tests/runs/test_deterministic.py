@@ -6,12 +6,8 @@ from same_runs import differences
 
 from segkit.models.segmenter import Segmenter
 
-SETTINGS = [
-    "training.deterministic=true",
-    "training.precision=bfloat16",
-    "training.epochs=1",
-    "model.decoder.dropout=0.5",
-]
+SETTINGS = ["training.deterministic=true", "training.precision=bfloat16", "training.epochs=1"]
+SETTINGS += ["model.decoder.dropout=0.5"]
 
 
 @pytest.fixture

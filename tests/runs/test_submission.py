@@ -14,19 +14,11 @@ from segkit.errors import InputError
 from segkit.runs.predict import Predictor
 from segkit.runs.voc_submission import write_submission
 
-CONFIG = """
-name: voc
-model: {encoder: {name: vgg16, width: 0.0625}, decoder: {name: fcn8s, head_width: 16}}
-loss: {function: cross_entropy, class_weights: none}
-optimizer: {name: adamw, lr: 0.001}
-schedule: constant
-training: {epochs: 1, batch_size: 1}
-"""
 SIZES = {"2008_000006": (33, 50), "2008_000011": (47, 31)}  # of test images, height and width
 
 
 @pytest.fixture
-def run(tmp_path, segkit):
+def run(tmp_path, segkit, tiny_config):
     """A tiny run on VOC, in a devkit that also lists test images without labels."""
     devkit = tmp_path / "voc" / "VOC2012"
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
@@ -41,9 +33,9 @@ def run(tmp_path, segkit):
     for name, ids in {"train": [0, 1, 2, 3], "val": [4, 5]}.items():
         (devkit / "ImageSets/Segmentation" / f"{name}.txt").write_text("".join(f"2007_{id:06d}\n" for id in ids))
     (devkit / "ImageSets/Segmentation/test.txt").write_text("\n".join(SIZES))
-    config = tmp_path / "voc.yaml"
-    config.write_text(CONFIG + f"data: {{name: voc, root: {devkit}}}\n")
-    assert segkit("train", config, "--run", tmp_path / "run")[::2] == (0, "")
+    (tmp_path / "voc.yaml").write_text(f"name: voc{tiny_config}")
+    changes = (f"data={{name: voc, root: {devkit}}}", "training.epochs=1", "training.batch_size=1")
+    assert segkit("train", tmp_path / "voc.yaml", *changes, "--run", tmp_path / "run")[::2] == (0, "")
     return tmp_path / "run"
 
 
