@@ -87,10 +87,8 @@ def with_outside_components(
 
 
 def plugin_files(listed: Any) -> tuple[PluginFile, ...]:
-    """Find the plugin files of a resolved config, and hash them. None of their code runs yet.
+    """Find the plugin files that `resolve` lists, and hash them. None of their code runs yet.
 
-    Args:
-        listed: {file, config, perhaps sha256} each, as `resolve` gives them; a run's packages are left out.
     Raises:
         InputError: if there is no such file, it is not the one that a run was trained with, two have one name, or it
             came with a run folder and is not trusted.
@@ -105,9 +103,8 @@ def plugin_files(listed: Any) -> tuple[PluginFile, ...]:
         content = _content(path, f"{config}: " if config.name else "")
         found = PluginFile(file=path, sha256=hashlib.sha256(content).hexdigest())
         if found.sha256 != item.get("sha256", found.sha256):
-            raise InputError(
-                f"{path} has the SHA-256 {found.sha256}, the run was trained with {item['sha256']}. Restore the file."
-            )
+            trained_with = f"the run was trained with {item['sha256']}. Restore the file."
+            raise InputError(f"{path} has the SHA-256 {found.sha256}, {trained_with}")
         if config.name == "config.yaml" and _is_run(config.parent):
             _require_trusted(found, config.parent)
         elif path.parent.name == PLUGINS and _is_run(path.parent.parent):
@@ -188,9 +185,8 @@ def require_constructor(constructor: Any, place: str, where: str) -> None:
         options_form(signature_options(constructor)[0])
     except (TypeError, ValueError, NameError, PydanticUserError) as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"{where}: {reason}; a {COMPONENTS[place]} is expected to take ({expected}): options after '*', each typed."
-        ) from None
+        form = f"a {COMPONENTS[place]} is expected to take ({expected}): options after '*', each typed."
+        raise InputError(f"{where}: {reason}; {form}") from None
 
 
 def _at(values: Any, place: str) -> Any:
@@ -220,9 +216,8 @@ def _check_offers(module: ModuleType, path: Path) -> None:
             require_constructor(constructor, place, f"{path}: {title}['{name}']")
     if not any(getattr(module, title, None) for title in tables):
         guess = next(filter(None, (nearest(name, tables) for name in vars(module) if name.isupper())), "")
-        raise InputError(
-            f"{path} offers no component.{guess} Expected a dict such as DECODERS = {{'my_decoder': MyDecoder}}."
-        )
+        expected = "Expected a dict such as DECODERS = {'my_decoder': MyDecoder}."
+        raise InputError(f"{path} offers no component.{guess} {expected}")
 
 
 @cache

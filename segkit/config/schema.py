@@ -94,7 +94,8 @@ class Training(Section):
     @classmethod
     def _one_length(cls, steps: int | None, info: Any) -> int | None:
         if "epochs" in info.data and (info.data["epochs"] is None) == (steps is None):
-            raise PydanticCustomError("no_length" if steps is None else "two_lengths", "epochs or steps")
+            message = "expected either training.epochs or training.steps, not both. Write null for one of them."
+            raise PydanticCustomError("no_length" if steps is None else "rule", message)
         return steps
 
     @field_validator("accumulation")

@@ -150,8 +150,6 @@ class _Check:
             self.missing(key, _expected_field(fields[last]))
         elif kind == "no_length":
             self.missing("training.epochs", "either training.epochs or training.steps")
-        elif kind == "two_lengths":
-            self.wrong(key, "expected either training.epochs or training.steps, not both. Write null for one of them.")
         else:
             self.wrong(key, message if kind == "rule" else f"expected {_expected_field(fields[last])}.")
 

@@ -28,11 +28,7 @@ def shown_values(config: RunConfig, sources: dict[str, str]) -> list[str]:
 
 
 def class_weight_variants(config: RunConfig, counts: ClassCounts) -> dict[str, np.ndarray]:
-    """Return name -> weights float64 [K], for the config's own class weighting and for others to compare.
-
-    Args:
-        counts: pixel counts of the training labels.
-    """
+    """Return name -> weights float64 [K], for the config's own class weighting and for others to compare."""
     names = build.build_classes(config).names
     weightings = {
         "this config": build.make(config, "loss.class_weights"),
@@ -57,11 +53,8 @@ def class_weight_rows(config: RunConfig, counts: ClassCounts | None = None) -> t
     """Return columns and rows of the table of class weights: a row per class, and one for void.
 
     Further rows give the largest difference from SegNet's published weights, and, for each other normalizer of the
-    loss, the factor (x) or divisor (/) for a learning rate that was tuned with `valid_pixels`, so that the length of
-    steps stays the same.
-
-    Args:
-        counts: pixel counts of the training labels; None: count them.
+    loss, the factor (x) or divisor (/) of a learning rate tuned with `valid_pixels` that keeps the length of steps.
+    `counts` are those of the training labels; None: they are counted.
     """
     if counts is None:
         training = build.build_dataset(config, "train")

@@ -36,8 +36,6 @@ class Trained:
 
     Attributes:
         path: run folder, or config file.
-        weights: weight file.
-        class_names: names of the classes.
         palette: uint8 [K, 3] RGB.
         run: run folder for the scores; None: not stored, since weights or settings are not the run's own.
     """

@@ -48,6 +48,7 @@ def test_a_run_leaves_everything_that_it_is_known_by(segkit, finished, decoder):
     assert f"mean IoU {100 * result['test']['mean_iou']:.1f}" in out
 
 
+@pytest.mark.slow
 def test_four_images_are_learned_by_heart(segkit, tmp_path):
     settings = [
         "data.size=[48,64]", "data.train_images=4", "data.val_images=1", "data.test_images=1", "transforms.flip=0",
