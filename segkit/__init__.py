@@ -60,11 +60,11 @@ def train(config: "RunConfig", run: AnyPath | None = None, *, overwrite: bool = 
         segkit.errors.RunError: if something fails while it trains, such as a full disk.
         segkit.system.signals.Interrupted: on Ctrl-C; what was trained is saved.
     """
-    from segkit.runs.train import complete_run, train_run
+    from segkit.runs.train import train_run
     from segkit.tracking.run_dir import RunDir
 
     folder = RunDir(Path(run) if run is not None else Path("runs") / config.name)
-    return train_run(config, folder, overwrite=True) if overwrite else complete_run(config, folder)
+    return train_run(config, folder, overwrite=overwrite)
 
 
 def evaluate(
@@ -86,10 +86,12 @@ def evaluate(
     Raises:
         segkit.errors.InputError: if there is no such run, or its data cannot be used.
     """
+    from segkit.config.plugins import trust_run
     from segkit.metrics.confusion import scores
     from segkit.runs.trained import evaluate_trained, open_trained
 
-    _trust(run, trust_plugins)
+    if trust_plugins:
+        trust_run(Path(run))
     trained = open_trained(Path(run), overrides, weights=Path(weights) if weights is not None else None)
     return scores(evaluate_trained(trained, split).matrix)
 
@@ -116,9 +118,11 @@ def load_model(
     Raises:
         segkit.errors.InputError: if there is no such run or there are no weights that fit.
     """
+    from segkit.config.plugins import trust_run
     from segkit.runs.predict import Predictor
 
-    _trust(run, trust_plugins)
+    if trust_plugins:
+        trust_run(Path(run))
     changes = [*overrides, *([] if device is None else [f"training.device={device}"])]
     return Predictor(run, changes, weights=weights, samples=samples)
 
@@ -151,10 +155,3 @@ def compare_runs(
     if out is not None:
         comparison.write(Path(out), overrides)
     return comparison
-
-
-def _trust(run: AnyPath, wanted: bool) -> None:
-    if wanted:
-        from segkit.config.plugins import trust_run
-
-        trust_run(Path(run))

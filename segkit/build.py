@@ -1,41 +1,32 @@
 """The tables of components, and the functions that build each part of a config from them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from segkit.config.plugins import load_plugins, plugin_files, with_outside_components
 from segkit.config.resolve import Resolved, resolve
-from segkit.config.schema import PluginFile, RunConfig, Tables, config_values
+from segkit.config.schema import RunConfig, Tables, config_values
 from segkit.config.signatures import Terms
 from segkit.config.validate import validate
 from segkit.config.yaml import Tree
 from segkit.data.class_weights import ClassCounts, MedianFrequency, NoWeights, SegNetPublished
 from segkit.data.classes import Classes, plain_classes
 from segkit.data.dataset import Dataset
-from segkit.data.datasets import camvid as camvid_data
-from segkit.data.datasets import camvid_full as camvid_full_data
-from segkit.data.datasets import voc as voc_data
-from segkit.data.datasets.camvid import camvid
-from segkit.data.datasets.camvid_full import camvid_full
+from segkit.data.datasets import camvid, camvid_full, folder, voc
 from segkit.data.datasets.class_file import read_classes
-from segkit.data.datasets.folder import folder
 from segkit.data.datasets.streets import Streets
-from segkit.data.datasets.voc import voc
 from segkit.data.layout import SPLITS, Layout
 from segkit.data.loader import Cached, Order, evaluation_batches, steps_per_epoch, training_batches
 from segkit.data.outside import OutsideDataset
 from segkit.data.transforms.training import EvaluationTransform, TrainingTransform
 from segkit.engine.caffe_sgd import caffe_sgd
-from segkit.engine.device import choose_precision
 from segkit.engine.distributed import ALONE, Processes
-from segkit.engine.optim import Schedule, adamw, constant, one_cycle, plateau, poly, sgd, step
+from segkit.engine.optim import adamw, constant, one_cycle, plateau, poly, sgd, step
 from segkit.engine.train_state import TrainState
 from segkit.errors import InputError
 from segkit.losses.cross_entropy import CrossEntropy
@@ -44,16 +35,9 @@ from segkit.losses.loss import Loss
 from segkit.losses.ohem_cross_entropy import OhemCrossEntropy
 from segkit.losses.overlap import Dice, Lovasz
 from segkit.losses.weighted_sum import WeightedSum
+from segkit.models.decoders import fcn_basic, segnet_basic
 from segkit.models.decoders.fcn import FCN8s, FCN16s, FCN32s
-from segkit.models.decoders.fcn_basic import (
-    BilinearInterpolation,
-    fcn_basic,
-    fcn_basic_no_addition,
-    fcn_basic_no_addition_no_dim_reduction,
-    fcn_basic_no_dim_reduction,
-)
 from segkit.models.decoders.segnet import SegNet
-from segkit.models.decoders.segnet_basic import segnet_basic, segnet_basic_encoder_addition, segnet_basic_single_channel
 from segkit.models.encoders.alexnet import AlexNet
 from segkit.models.encoders.googlenet import GoogLeNet
 from segkit.models.encoders.segnet_basic import SegNetBasicEncoder
@@ -64,9 +48,9 @@ from segkit.models.smp.encoder import smp_encoder
 from segkit.models.smp.model import smp_model
 from segkit.models.weights import load_exactly, read_metadata, read_weights
 
-LAYOUTS = {"camvid": camvid, "camvid_full": camvid_full, "voc": voc, "folder": folder}
+LAYOUTS = {"camvid": camvid.camvid, "camvid_full": camvid_full.camvid_full, "voc": voc.voc, "folder": folder.folder}
 DATASETS = {**LAYOUTS, "streets": Streets}
-CLASSES = {"camvid": camvid_data.CLASSES, "voc": voc_data.CLASSES, "streets": camvid_data.CLASSES}
+CLASSES = {"camvid": camvid.CLASSES, "voc": voc.CLASSES, "streets": camvid.CLASSES}
 ENCODERS = {
     "vgg16": VGG16,
     "alexnet": AlexNet,
@@ -79,14 +63,14 @@ DECODERS = {
     "fcn16s": FCN16s,
     "fcn8s": FCN8s,
     "segnet": SegNet,
-    "segnet_basic": segnet_basic,
-    "segnet_basic_encoder_addition": segnet_basic_encoder_addition,
-    "segnet_basic_single_channel": segnet_basic_single_channel,
-    "fcn_basic": fcn_basic,
-    "fcn_basic_no_addition": fcn_basic_no_addition,
-    "fcn_basic_no_dim_reduction": fcn_basic_no_dim_reduction,
-    "fcn_basic_no_addition_no_dim_reduction": fcn_basic_no_addition_no_dim_reduction,
-    "bilinear_interpolation": BilinearInterpolation,
+    "segnet_basic": segnet_basic.segnet_basic,
+    "segnet_basic_encoder_addition": segnet_basic.segnet_basic_encoder_addition,
+    "segnet_basic_single_channel": segnet_basic.segnet_basic_single_channel,
+    "fcn_basic": fcn_basic.fcn_basic,
+    "fcn_basic_no_addition": fcn_basic.fcn_basic_no_addition,
+    "fcn_basic_no_dim_reduction": fcn_basic.fcn_basic_no_dim_reduction,
+    "fcn_basic_no_addition_no_dim_reduction": fcn_basic.fcn_basic_no_addition_no_dim_reduction,
+    "bilinear_interpolation": fcn_basic.BilinearInterpolation,
 }
 WHOLE_MODELS = {"smp": smp_model}
 
@@ -128,10 +112,9 @@ TABLES: Tables = {
 def load_config(
     layers: Path | Sequence[Path | Tree], overrides: Sequence[str] = (), *, title: str | None = None
 ) -> tuple[RunConfig, Resolved]:
-    """Load the run config of a config file, or of several layers, and the sources of its values.
+    """Load the run config of a config file, or of several layers, and the sources of its values; see `resolve`.
 
     Args:
-        layers, overrides: see `resolve`.
         title: name of the config in messages; None: the path of the file.
     Raises:
         InputError: naming every problem.
@@ -153,8 +136,7 @@ def tables_of(config: RunConfig) -> Tables:
     """Return the tables that a config chooses from: segkit's own, joined by those of its plugins and packages."""
     if not config.plugins:
         return TABLES
-    files = [each for each in config.plugins if isinstance(each, PluginFile)]
-    return with_outside_components(TABLES, files, config_values(config))[0]
+    return with_outside_components(TABLES, config.plugin_files, config_values(config))[0]
 
 
 def build_layout(config: RunConfig) -> Layout | None:
@@ -173,16 +155,11 @@ def build_dataset(config: RunConfig, split: str) -> Dataset:
     dataset = make(config, "data", split)
     if config.data.name in DATASETS:
         return dataset
-    files = [each for each in config.plugins if isinstance(each, PluginFile)]
-    return OutsideDataset(dataset, config.data.name, partial(load_plugins, files))
+    return OutsideDataset(dataset, config.data.name, partial(load_plugins, config.plugin_files))
 
 
 def build_splits(config: RunConfig, layout: Layout | None, splits: Sequence[str] = SPLITS) -> dict[str, Dataset]:
-    """Some splits of the dataset; the lists that `build_layout` has read are not read again.
-
-    Raises:
-        InputError: as `build_dataset`.
-    """
+    """Some splits of the dataset, as `build_dataset` opens them; the layout's lists are not read again."""
     return {split: build_dataset(config, split) if layout is None else layout.checked(split) for split in splits}
 
 
@@ -192,7 +169,7 @@ def build_classes(config: RunConfig) -> Classes:
     if name == "folder":
         return read_classes(options["classes"] or options["root"] / "classes.yaml")
     if name == "camvid_full":
-        return camvid_full_data.CLASSES[options["grouping"]]
+        return camvid_full.CLASSES[options["grouping"]]
     if name in CLASSES:
         return CLASSES[name]
     dataset = build_dataset(config, "train")
@@ -258,18 +235,13 @@ def require_normalization(model: Segmenter, file: Path, name: str) -> None:
         )
 
 
-def build_class_weights(config: RunConfig) -> MedianFrequency | NoWeights | SegNetPublished:
-    """The function from counts of pixels to class weights."""
-    return make(config, "loss.class_weights")
-
-
 def build_loss(config: RunConfig, class_names: tuple[str, ...], counts: ClassCounts | None) -> Loss:
     """The loss, weighted by the counted training labels where the config has class weights.
 
     Args:
         counts: None stands for classes of equal size, so that a config can be tried out without reading its labels.
     """
-    weighting, weights = build_class_weights(config), None
+    weighting, weights = make(config, "loss.class_weights"), None
     if not isinstance(weighting, NoWeights):
         counts = counts or ClassCounts(*[(1,) * (len(class_names) + 1)] * 4, total_images=1)
         weights = torch.tensor(weighting(counts, class_names), dtype=torch.float32)
@@ -278,15 +250,13 @@ def build_loss(config: RunConfig, class_names: tuple[str, ...], counts: ClassCou
     return make(config, "loss.function", weights)
 
 
-def build_optimizer(config: RunConfig, model: Segmenter) -> Optimizer:
-    """The optimizer over all parameters of the model."""
-    return make(config, "optimizer", model, model.pretrained_names)
-
-
-def build_schedule(config: RunConfig, optimizer: Optimizer, num_samples: int) -> Schedule:
-    """The learning-rate schedule of a run over `num_samples` images."""
+def build_state(config: RunConfig, model: Segmenter, num_samples: int) -> TrainState:
+    """The model with its optimizer and its learning-rate schedule, for a run over `num_samples` images."""
+    optimizer = make(config, "optimizer", model, model.pretrained_names)
     per_epoch = steps_per_epoch(num_samples, config.training.batch_size)
-    return make(config, "schedule", optimizer, total_steps(config, num_samples), per_epoch)
+    return TrainState(
+        model, optimizer, make(config, "schedule", optimizer, total_steps(config, num_samples), per_epoch)
+    )
 
 
 def total_steps(config: RunConfig, num_samples: int) -> int:
@@ -347,66 +317,4 @@ def build_evaluation_batches(
         workers=config.training.workers,
         rank=processes.rank,
         processes=processes.count,
-    )
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The parts of one run, made once from its config.
-
-    Attributes:
-        training, validation, test: splits of the dataset.
-        state: model, optimizer and schedule at their start.
-        loss: the loss with its class weights.
-        device, precision: of the forward pass.
-        steps_per_epoch, total_steps: optimizer steps.
-        processes: that train together.
-    """
-
-    config: RunConfig
-    training: Dataset
-    validation: Dataset
-    test: Dataset
-    state: TrainState
-    loss: Loss
-    device: torch.device
-    precision: torch.dtype
-    steps_per_epoch: int
-    total_steps: int
-    processes: Processes
-
-
-def build_parts(
-    config: RunConfig,
-    splits: Mapping[str, Dataset],
-    counts: ClassCounts | None,
-    device: torch.device,
-    *,
-    restore: bool = False,
-    processes: Processes = ALONE,
-) -> Parts:
-    """Build everything that a run trains with.
-
-    Args:
-        splits: of `build_splits`.
-        counts: pixels of each class in the training split; None: as in `build_loss`.
-        restore: leave out initial weights, as a checkpoint follows.
-    Raises:
-        InputError: if initial weights do not fit, or an epoch has no complete batch.
-    """
-    training = splits["train"]
-    model = build_model(config, len(training.class_names), restore=restore).to(device)
-    optimizer = build_optimizer(config, model)
-    return Parts(
-        config=config,
-        training=training,
-        validation=splits["val"],
-        test=splits["test"],
-        state=TrainState(model, optimizer, build_schedule(config, optimizer, len(training))),
-        loss=build_loss(config, training.class_names, counts).to(device),
-        device=device,
-        precision=choose_precision(config.training.precision, device),
-        steps_per_epoch=steps_per_epoch(len(training), config.training.batch_size),
-        total_steps=total_steps(config, len(training)),
-        processes=processes,
     )

@@ -75,14 +75,10 @@ def layers_of(model, *, inner_product=(), slashes=False):
         if isinstance(module, nn.Conv2d):
             weight, bias = module.weight.detach().numpy(), module.bias.detach().numpy()
             weight = weight[:, [2, 1, 0]] if first else weight
-            flat = name in inner_product
-            found.append(
-                (
-                    name,
-                    "InnerProduct" if flat else "Convolution",
-                    [weight.reshape(len(weight), -1) if flat else weight, bias],
-                )
-            )
+            if name in inner_product:
+                found.append((name, "InnerProduct", [weight.reshape(len(weight), -1), bias]))
+            else:
+                found.append((name, "Convolution", [weight, bias]))
             first = False
         elif isinstance(module, nn.BatchNorm2d):
             scale = module.weight / torch.sqrt(module.running_var + module.eps)
@@ -91,9 +87,7 @@ def layers_of(model, *, inner_product=(), slashes=False):
         elif name.startswith("upscore"):
             weight = module.weight.detach().numpy()
             if weight.shape[1] != len(weight):  # one kernel per class
-                weight = np.stack(
-                    [np.stack([w[0] * (i == j) for j in range(len(weight))]) for i, w in enumerate(weight)]
-                )
+                weight = weight * np.eye(len(weight), dtype=np.float32)[:, :, None, None]
             found.append((name, "Deconvolution", [weight]))
     return found
 

@@ -20,10 +20,9 @@ from segkit.cli.app import main
 REPOSITORY = Path(__file__).parents[1]
 
 settings.register_profile("segkit", deadline=None, derandomize=True, max_examples=25)
-settings.register_profile(
-    "search", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow]
-)  # for hours, by hand
-settings.load_profile("segkit")  # pytest --hypothesis-profile=search takes the other
+# for hours, by hand: pytest --hypothesis-profile=search
+settings.register_profile("search", deadline=None, max_examples=5_000, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("segkit")
 
 
 def pytest_addoption(parser):
@@ -76,11 +75,8 @@ def tiny_camvid(tmp_path):
 @pytest.fixture(scope="session")
 def real_camvid():
     """The folder of the real CamVid."""
-    places = [
-        os.environ.get("SEGKIT_CAMVID"),
-        REPOSITORY / "data" / "CamVid",
-        REPOSITORY.parent / "shared" / "data" / "CamVid",
-    ]
+    folders = [REPOSITORY / "data" / "CamVid", REPOSITORY.parent / "shared" / "data" / "CamVid"]
+    places = [os.environ.get("SEGKIT_CAMVID"), *folders]
     found = [Path(place) for place in places if place and (Path(place) / "train.txt").is_file()]
     if not found:
         pytest.skip("CamVid is not here: set SEGKIT_CAMVID, or put it into data/CamVid")
@@ -130,13 +126,12 @@ def segkit(monkeypatch, capsys, tmp_path):
     return run
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny():
     """Settings with which a config of Streets is trained within seconds."""
     return [
-        "data.size=[32,48]", "data.train_images=8", "data.val_images=3", "data.test_images=4",
-        "model.encoder.width=0.0625",
-        "training.epochs=2", "training.batch_size=4", "evaluation.every_epochs=1",
+        "data.size=[32,48]", "data.train_images=8", "data.val_images=3", "data.test_images=4", "training.epochs=2",
+        "model.encoder.width=0.0625", "training.batch_size=4", "evaluation.every_epochs=1",
     ]  # fmt: skip
 
 
@@ -165,16 +160,9 @@ def finished(segkit, tiny, tmp_path):
     return train
 
 
-COMPARED = [
-    "data.size=[32,48]", "data.train_images=8", "data.val_images=3", "data.test_images=6", "model.encoder.width=0.0625",
-    "training.epochs=2", "training.batch_size=4", "evaluation.every_epochs=1",
-]  # fmt: skip
-
-
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory):
-    """Folders of three runs: fcn32s with seeds 0 and 1, fcn8s with seed 0. They have no weights: no comparison needs
-    them."""
+def trained(tmp_path_factory, tiny):
+    """Folders of three runs, without weights, which no comparison needs: fcn32s with seeds 0 and 1, fcn8s with 0."""
     from segkit.build import load_config
     from segkit.runs.train import train_run
     from segkit.tracking.run_dir import RunDir
@@ -183,7 +171,8 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SEGKIT_CACHE", str(folder / "cache"))
         for decoder, seed in (("fcn32s", 0), ("fcn32s", 1), ("fcn8s", 0)):
-            config, _ = load_config(REPOSITORY / f"configs/streets/{decoder}.yaml", [*COMPARED, f"seed={seed}"])
+            changes = [*tiny, "data.test_images=6", f"seed={seed}"]
+            config, _ = load_config(REPOSITORY / f"configs/streets/{decoder}.yaml", changes)
             found.append(folder / f"{decoder}_{seed}")
             train_run(config, RunDir(found[-1]))
             shutil.rmtree(found[-1] / "checkpoints")

@@ -34,14 +34,7 @@ def rows(pixels, *, depth=8) -> bytes:
 
 def interlaced_rows(pixels) -> bytes:
     """Rows of the seven passes of an 8-bit grey or palette image [H][W]."""
-    passes = [
-        (0, 0, 8, 8),
-        (0, 4, 8, 8),
-        (4, 0, 8, 4),
-        (0, 2, 4, 4),
-        (2, 0, 4, 2),
-        (0, 1, 2, 2),
-        (1, 0, 2, 1),
-    ]  # first y, x, steps
+    # first y, x, steps
+    passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
     parts = [[row[x::dx] for row in pixels[y::dy]] for y, x, dy, dx in passes]
     return b"".join(rows(part) for part in parts if part and part[0])

@@ -19,9 +19,8 @@ def differences(first: Path, second: Path) -> list[str]:
         found.append("predictions")
     if not np.array_equal(*(np.load(run / "confusion_test.npz")["matrices"] for run in (first, second))):
         found.append("confusion_test.npz")
-    found += _unequal(
-        *(_timeless(json.loads((run / "result.json").read_text())) for run in (first, second)), "result.json"
-    )
+    results = [_timeless(json.loads((run / "result.json").read_text())) for run in (first, second)]
+    found += _unequal(*results, "result.json")
     states = [torch.load(last_checkpoint(run), weights_only=True) for run in (first, second)]
     for state in states:
         del state["progress"]["seconds"]
@@ -51,14 +50,11 @@ def _unequal(first: object, second: object, where: str) -> list[str]:
     if type(first) is not type(second):
         return [where]
     if isinstance(first, dict):
-        keys = [] if first.keys() == second.keys() else [f"{where}: keys"]
-        return keys + [
-            each for key in first.keys() & second.keys() for each in _unequal(first[key], second[key], f"{where}.{key}")
-        ]
+        found = [] if first.keys() == second.keys() else [f"{where}: keys"]
+        for key in first.keys() & second.keys():
+            found += _unequal(first[key], second[key], f"{where}.{key}")
+        return found
     if isinstance(first, list | tuple):
-        pairs = enumerate(zip(first, second, strict=False))
-        return [where] * (len(first) != len(second)) + [
-            each for i, pair in pairs for each in _unequal(*pair, f"{where}[{i}]")
-        ]
+        return _unequal(dict(enumerate(first)), dict(enumerate(second)), where)
     same = torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
     return [] if same else [where]

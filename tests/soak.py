@@ -36,18 +36,10 @@ schedule: {schedule}
 training: {{epochs: 10, batch_size: 4, log_every: 1, workers: {workers}, precision: {precision}}}
 checkpoints: {{every_minutes: 0.003}}
 """
-FCN = {
-    "decoder": "{name: fcn8s, head_width: 16}",
-    "encoder": "",
-    "optimizer": "{name: adamw, lr: 0.001}",
-    "schedule": "one_cycle",
-}
-SEGNET = {
-    "decoder": "{name: segnet, dropout: 0.5}",
-    "encoder": ", batch_norm: true",
-    "optimizer": "{name: caffe_sgd, lr: 0.01, momentum: 0.9, weight_decay: 0.0005}",
-    "schedule": "plateau",
-}
+FCN = {"decoder": "{name: fcn8s, head_width: 16}", "encoder": ""}
+FCN |= {"optimizer": "{name: adamw, lr: 0.001}", "schedule": "one_cycle"}
+SEGNET = {"decoder": "{name: segnet, dropout: 0.5}", "encoder": ", batch_norm: true"}
+SEGNET |= {"optimizer": "{name: caffe_sgd, lr: 0.01, momentum: 0.9, weight_decay: 0.0005}", "schedule": "plateau"}
 VARIANTS = [
     FCN | {"workers": 0, "precision": "float32"},
     SEGNET | {"workers": 0, "precision": "bfloat16"},
@@ -70,15 +62,8 @@ class Soak:
 
     def command(self, variant: int, run: Path) -> list[str]:
         """Trains a run."""
-        return [
-            sys.executable,
-            "-m",
-            "segkit",
-            "train",
-            str(self.folder / f"variant_{variant}.yaml"),
-            "--run",
-            str(run),
-        ]
+        config = self.folder / f"variant_{variant}.yaml"
+        return [sys.executable, "-m", "segkit", "train", str(config), "--run", str(run)]
 
     def reference(self, variant: int) -> None:
         """The run that nothing disturbs."""
@@ -94,23 +79,18 @@ class Soak:
             found = differences(self.folder / f"reference_{number % len(VARIANTS)}", run)
             with self.lock:
                 self.count["runs"] += 1
-                self.faults += (
-                    [f"{run.name} (variant {number % len(VARIANTS)}) differs: {', '.join(found)}"] if found else []
-                )
+                if found:
+                    self.faults.append(f"{run.name} (variant {number % len(VARIANTS)}) differs: {', '.join(found)}")
             shutil.rmtree(run)
-            print(
-                f"{self.count['kills']} kills, {self.count['runs']} runs finished, {len(self.faults)} faults",
-                flush=True,
-            )
+            finished = f"{self.count['kills']} kills, {self.count['runs']} runs finished"
+            print(f"{finished}, {len(self.faults)} faults", flush=True)
 
     def start_and_kill(self, variant: int, run: Path) -> None:
-        """Starts a run, or lets it go on, and kills it at a random moment after its first line, unless it ends before
-        that."""
+        """Starts a run, or lets it go on, and kills it at a random moment after its first line."""
         with self.lock:
             number, seconds = self.random.choice(self.signals), self.random.uniform(0, self.window)
-        process = subprocess.Popen(
-            self.command(variant, run), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        process = subprocess.Popen(self.command(variant, run), text=True, **pipes)
         process.stdout.readline()
         before = self.state(run)
         try:
@@ -141,9 +121,7 @@ def main() -> int:
     """Soaks, and says what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument(
-        "--window", type=float, default=4.0, help="seconds after the start of a run within which it is killed"
-    )
+    parser.add_argument("--window", type=float, default=4.0, help="seconds from its start in which a run is killed")
     parser.add_argument("--signals", default="KILL", help="comma-separated: KILL, TERM, INT, USR1")
     parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
     parser.add_argument("--seed", type=int, default=0)

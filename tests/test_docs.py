@@ -29,20 +29,18 @@ def commands():
 @pytest.mark.parametrize("words", list(commands()))
 def test_a_command_that_a_page_shows_has_these_options(words):
     command = typer.main.get_command(app)
-    options = [each for each in words if each.startswith("--")]
     while hasattr(command, "commands"):
         word = next(each for each in words if not each.startswith("--"))
         words = words[words.index(word) + 1 :]
-        options = [each for each in words if each.startswith("--")]
         command = command.commands[word]
-    assert set(options) <= {option for parameter in command.params for option in parameter.opts}
+    options = {each for each in words if each.startswith("--")}
+    assert options <= {option for parameter in command.params for option in parameter.opts}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_the_files_that_a_page_names_exist(page):
-    places = re.findall(
-        r"(?<![\w./])(?:configs|experiments|segkit|tests|notebooks)/[\w./-]*\w(?![*\w])", page.read_text()
-    )
+    path = r"(?<![\w./])(?:configs|experiments|segkit|tests|notebooks)/[\w./-]*\w(?![*\w])"
+    places = re.findall(path, page.read_text())
     assert [place for place in places if "NAME" not in place and not (ROOT / place).exists()] == []
 
 

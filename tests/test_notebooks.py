@@ -41,19 +41,14 @@ def execute(tmp_path, monkeypatch):
     for name in ("JUPYTER_RUNTIME_DIR", "JUPYTER_CONFIG_DIR", "IPYTHONDIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
-    settings = {
-        "SEGKIT_FAST": "1",
-        "SEGKIT_NOTEBOOK_RUNS": str(tmp_path / "runs"),
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-    }
+    settings = {"SEGKIT_FAST": "1", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    settings["SEGKIT_NOTEBOOK_RUNS"] = str(tmp_path / "runs")
 
     def run(name: str) -> list[nbformat.NotebookNode]:
         copies = shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("runs"))
         notebook = jupytext.read(copies / f"{name}.py")
-        manager = AsyncKernelManager(
-            kernel_spec_manager=KernelSpecManager(kernel_dirs=[])
-        )  # none on disk: ipykernel's own is left
+        only_ipykernel = KernelSpecManager(kernel_dirs=[])  # none on disk
+        manager = AsyncKernelManager(kernel_spec_manager=only_ipykernel)
         client = NotebookClient(notebook, km=manager, timeout=900, resources={"metadata": {"path": str(copies)}})
         asyncio.run(client.async_execute(env={**os.environ, **settings}, cleanup_kc=True))
         return [output for cell in notebook.cells for output in cell.get("outputs", [])]
@@ -118,24 +113,19 @@ def test_every_notebook_is_executed_here():
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_cells_hold_calls_and_no_logic(path):
+def test_cells_hold_calls_and_no_logic_and_no_outputs(path):
     for cell in jupytext.read(path).cells:
         if cell.cell_type == "code":
             others = [node for node in ast.walk(ast.parse(cell.source)) if not isinstance(node, CALLS)]
             assert not others, f"{ast.unparse(others[0])}: this belongs into segkit"
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
-def test_what_jupyter_opens_has_no_outputs(path):
     for cell in nbformat.read(path.with_suffix(".ipynb"), as_version=4).cells:
         assert not cell.get("outputs")
         assert cell.get("execution_count") is None
 
 
 def test_both_files_of_a_notebook_say_the_same(tmp_path):
-    copies = shutil.copytree(
-        ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "runs")
-    )
+    ignored = shutil.ignore_patterns(".ipynb_checkpoints", "runs")
+    copies = shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=ignored)
     jupytext_command(["--sync", "--quiet", *map(str, copies.glob("0*.py"))])
     for path in SOURCES:
         for file in (path, path.with_suffix(".ipynb")):

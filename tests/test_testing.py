@@ -23,9 +23,8 @@ class Plain(nn.Module):
     def __init__(self, stages, num_classes, *, fault: str = ""):
         super().__init__()
         self.fault = fault
-        self.needs = Needs(
-            pooled=frozenset({3} if fault == "reads more" else {2, 3, 4} if fault == "needs more" else {3, 4})
-        )
+        stages_read = {"reads more": {3}, "needs more": {2, 3, 4}}.get(fault, {3, 4})
+        self.needs = Needs(pooled=frozenset(stages_read))
         self.deep = nn.Conv2d(stages.channels[4], num_classes, 1)
         self.skip = nn.Conv2d(stages.channels[3], num_classes, 1)
         if fault == "unused parameter":
@@ -61,7 +60,7 @@ def test_a_decoder_that_keeps_the_contract_passes_and_no_random_number_is_drawn(
         ("needs more", r"lists stage 2 in needs.pooled and does not use it"),
         (
             "small logits",
-            r"gives torch.float32 \[2, 5, 4, 6\] for an image \[2, 3, 64, 96\]; expected logits float32 \[2, 5, 64, 96\]",
+            r"gives torch.float32 \[2, 5, 4, 6\] for an image .*; expected logits float32 \[2, 5, 64, 96\]",
         ),
         ("half precision", r"gives torch.bfloat16 \[2, 5, 64, 96\]"),
         ("infinite", "logits of Plain for images of 64x96: NaN or Inf"),
@@ -119,10 +118,7 @@ def test_our_encoders_keep_their_contract(constructor, options):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (
-            lambda f: f.pooled.pop(2),
-            r"gives pooled maps of stages \[0, 1, 3, 4\] where stages \[0, 1, 2, 3, 4\] are needed",
-        ),
+        (lambda f: f.pooled.pop(2), r"gives pooled maps of stages \[0, 1, 3, 4\] where stages \[0, 1, 2, 3, 4\] are"),
         (lambda f: f.pooled.update({2: f.pooled[2][..., 1:]}), r"gives a map .* as pooled\[2\] for images of 64x96"),
         (lambda f: f.indices.update({1: f.indices[1] + 10**6}), r"gives indices\[1\] outside of int64"),
     ],

@@ -35,9 +35,8 @@ def launch(*arguments: object, cache: Path, processes: int = 2) -> subprocess.Po
 
 def train(config: Path, run: Path, *settings: str, processes: int = 2) -> subprocess.Popen:
     """`segkit train` by torchrun."""
-    return launch(
-        "-m", "--", "segkit", "train", config, *settings, "--run", run, cache=run.parent / "cache", processes=processes
-    )
+    command = ("-m", "--", "segkit", "train", config, *settings, "--run", run)
+    return launch(*command, cache=run.parent / "cache", processes=processes)
 
 
 def wait_for_step(run: Path, step: int) -> None:

@@ -22,9 +22,8 @@ TINY = [
 
 def services(parent: int) -> list[int]:
     """Ids of the W&B services that a process started."""
-    found = subprocess.run(
-        ["pgrep", "-P", str(parent), "-x", "wandb-core"], capture_output=True, text=True, check=False
-    )
+    command = ["pgrep", "-P", str(parent), "-x", "wandb-core"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
     return [int(line) for line in found.stdout.split()]
 
 
@@ -45,10 +44,8 @@ class Session:
     @property
     def config(self) -> dict[str, Any]:
         """The last state of the config: each update is the whole of it, or one dotted key."""
-        return {
-            **self.run["config"]["update"],
-            **{k: v for update in self.of("config") for k, v in update["update"].items()},
-        }
+        later = {key: value for update in self.of("config") for key, value in update["update"].items()}
+        return self.run["config"]["update"] | later
 
     @property
     def history(self) -> list[dict[str, Any]]:

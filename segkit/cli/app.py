@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from typer import Argument, Option
 
 from segkit import __version__
 from segkit.cli import data as cli_data
@@ -21,13 +22,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Run = Annotated[
-    Path,
-    typer.Argument(
-        help="Run folder that 'segkit train' wrote, or a config together with --weights.", show_default=False
-    ),
-]
-Weights = Annotated[Path | None, typer.Option(help="Weight file to use instead of the run's best.", show_default=False)]
+Run = Annotated[Path, Argument(help="Run folder that 'segkit train' wrote, or a config together with --weights.")]
+Weights = Annotated[Path | None, Option(help="Weight file to use instead of the run's best.")]
 Split = Literal["train", "val", "test"]
 Competition = Literal["comp5", "comp6"]
 Convention = Literal["fcn", "segnet", "voc", "detectron2", "paddleseg", "all"]
@@ -44,10 +40,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+    version: Annotated[bool, Option("--version", callback=_version, is_eager=True)] = False,
     trust_plugins: Annotated[
-        bool,
-        typer.Option("--trust-plugins", help="Run the Python files of run folders that were trained elsewhere."),
+        bool, Option("--trust-plugins", help="Run the Python files of run folders that were trained elsewhere.")
     ] = False,
 ) -> None:
     if trust_plugins:
@@ -57,21 +52,12 @@ def _options(
 @app.command()
 def evaluate(
     run: Run,
-    split: Annotated[Split, typer.Option(help="Split to score.")] = "test",
+    split: Annotated[Split, Option(help="Split to score.")] = "test",
     convention: Annotated[
         Convention,
-        typer.Option(
-            help="Also report scores under another toolkit's convention (they differ for classes absent from the "
-            "labels); 'all' shows every convention."
-        ),
+        Option(help="Also score as another toolkit does, or as all; they differ for classes that no label has."),
     ] = "fcn",
-    boundary: Annotated[
-        bool,
-        typer.Option(
-            "--boundary",
-            help="Also report boundary measures: BF (tolerance 0.75% of the diagonal), boundary IoU, trimaps.",
-        ),
-    ] = False,
+    boundary: Annotated[bool, Option("--boundary", help="Also boundary measures: BF, boundary IoU, trimaps.")] = False,
     weights: Weights = None,
     overrides: SetOverrides = None,
 ) -> None:
@@ -91,10 +77,8 @@ def evaluate(
     name = run if weights is None else f"{run} with {weights}"
     print_scores(f"{name}: {split}, {len(found.ids)} images", asdict(scores(found.matrix)), names)
     if convention != "fcn":
-        print_table(
-            "conventions, per cent",
-            *convention_rows(found.matrix, CONVENTIONS if convention == "all" else ["fcn", convention]),
-        )
+        wanted = CONVENTIONS if convention == "all" else ["fcn", convention]
+        print_table("conventions, per cent", *convention_rows(found.matrix, wanted))
         print("\n".join(explain(found.matrix, names)))
     if boundary:
         print_table("boundaries, per cent", ["measure", "value"], measures.rows())
@@ -103,27 +87,15 @@ def evaluate(
 @app.command()
 def predict(
     run: Run,
-    out: Annotated[
-        Path, typer.Option(help="Folder for NAME.png (class ids with palette) and NAME_overlay.png, or for results.")
-    ],
-    images: Annotated[list[Path] | None, typer.Argument(help="PNG or JPEG files.", show_default=False)] = None,
+    out: Annotated[Path, Option(help="Folder for NAME.png (class ids), NAME_overlay.png, or results.")],
+    images: Annotated[list[Path] | None, Argument(help="PNG or JPEG files.")] = None,
     samples: Annotated[
-        int | None,
-        typer.Option(
-            min=2, help="Average so many passes with dropout on, and write NAME_uncertainty.png.", show_default=False
-        ),
+        int | None, Option(min=2, help="Average so many passes with dropout on, and write NAME_uncertainty.png.")
     ] = None,
     voc_submission: Annotated[
-        str | None,
-        typer.Option(
-            metavar="LIST",
-            help="Instead of files, label a list of VOC, such as test, for its evaluation server.",
-            show_default=False,
-        ),
+        str | None, Option(metavar="LIST", help="Instead of files, label a list of VOC, such as test, for its server.")
     ] = None,
-    competition: Annotated[
-        Competition, typer.Option(help="Of VOC: comp5 if nothing but its own data was used.")
-    ] = "comp6",
+    competition: Annotated[Competition, Option(help="Of VOC: comp5 if nothing but its own data was used.")] = "comp6",
     weights: Weights = None,
     overrides: SetOverrides = None,
 ) -> None:
@@ -137,14 +109,9 @@ def predict(
         from segkit.runs.voc_submission import write_submission
 
         if images or samples:
-            raise InputError(
-                "--voc-submission names a list of VOC; expected neither image files nor --samples. Leave them out."
-            )
-        print(
-            write_submission(
-                Predictor(run, overrides or [], weights=weights), voc_submission, out, competition=competition
-            )
-        )
+            raise InputError("--voc-submission: expected neither image files nor --samples beside it. Leave them out.")
+        predictor = Predictor(run, overrides or [], weights=weights)
+        print(write_submission(predictor, voc_submission, out, competition=competition))
         return
     if not images:
         raise InputError("no image was given; expected PNG or JPEG files, or --voc-submission LIST. Add the files.")
@@ -158,10 +125,8 @@ def predict(
 @app.command(name="bn-statistics")
 def bn_statistics(
     run: Run,
-    out: Annotated[Path, typer.Option(help="Weight file to write (.safetensors), for evaluate and predict --weights.")],
-    authors: Annotated[
-        bool, typer.Option("--authors", help="Count as SegNet's released script does, slips included.")
-    ] = False,
+    out: Annotated[Path, Option(help="Weight file to write (.safetensors), for evaluate and predict --weights.")],
+    authors: Annotated[bool, Option("--authors", help="Count as SegNet's script does, slips included.")] = False,
     weights: Weights = None,
     overrides: SetOverrides = None,
 ) -> None:
@@ -178,14 +143,11 @@ def bn_statistics(
 
 @app.command(name="import-caffe")
 def import_caffe(
-    file: Annotated[Path, typer.Argument(help="Weights of a Caffe net (.caffemodel).", show_default=False)],
-    config: Annotated[Path, typer.Option(help="Config of the same net here.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Weight file to write (.safetensors).", show_default=False)],
+    file: Annotated[Path, Argument(help="Weights of a Caffe net (.caffemodel).")],
+    config: Annotated[Path, Option(help="Config of the same net here.")],
+    out: Annotated[Path, Option(help="Weight file to write (.safetensors).")],
     backbone_only: Annotated[
-        bool,
-        typer.Option(
-            "--backbone-only", help="The file is a classification net: what it lacks of the decoder keeps its start."
-        ),
+        bool, Option("--backbone-only", help="The file is a classification net: the decoder keeps its initial values.")
     ] = False,
     overrides: SetOverrides = None,
 ) -> None:
@@ -198,11 +160,8 @@ def import_caffe(
 
     found = import_weights(load_config(config, overrides or [])[0], file, out, backbone_only=backbone_only)
     print(f"{out}: {len(found.tensors)} tensors")
-    for what, names in (
-        ("kept initial values", found.kept_initial),
-        ("not needed, or equal already", found.dropped),
-        ("warnings", found.warnings),
-    ):
+    listed = {"kept initial values": found.kept_initial, "not needed, or equal already": found.dropped}
+    for what, names in (listed | {"warnings": found.warnings}).items():
         if names:
             print(f"{what}: {', '.join(names)}")
 
@@ -214,14 +173,11 @@ def show(config: Config, overrides: Overrides = None) -> None:
     from segkit.diagnostics.printed_tables import shown_values
 
     run_config, resolved = load_config(config, overrides or [])
-    for line in shown_values(run_config, resolved.sources):
-        print(line)
+    print(*shown_values(run_config, resolved.sources), sep="\n")
 
 
 @app.command()
-def configs(
-    out: Annotated[Path, typer.Argument(help="Folder to write; it must not exist yet.")] = Path("configs"),
-) -> None:
+def configs(out: Annotated[Path, Argument(help="Folder to write; it must not exist yet.")] = Path("configs")) -> None:
     """Copy the configs that come with segkit into a folder of yours, to train and to change them."""
     import shutil
 
@@ -249,15 +205,11 @@ def class_weights(config: Config, overrides: Overrides = None) -> None:
 
 @app.command()
 def doctor(
-    config: Annotated[
-        Path | None, typer.Argument(help="Config file (YAML) to look at too.", show_default=False)
-    ] = None,
+    config: Annotated[Path | None, Argument(help="Config file (YAML) to look at too.")] = None,
     overrides: Overrides = None,
-    runs: Annotated[Path, typer.Option(help="Where run folders go.")] = Path("runs"),
-    step: Annotated[
-        bool, typer.Option("--step/--no-step", help="Do one training step: of the config, else of a tiny one.")
-    ] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    runs: Annotated[Path, Option(help="Where run folders go.")] = Path("runs"),
+    step: Annotated[bool, Option("--step/--no-step", help="Do one training step.")] = True,
+    as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Look whether training would work here: versions, devices, memory, folders, and a config's data, weights and first
     step.
@@ -277,9 +229,8 @@ def doctor(
             print(f"{finding.level:<9}{finding.topic:<15}{finding.text}", flush=True)
     works = not any(finding.level == "problem" for finding in found)
     line = advice(found, shlex.join(["segkit", "train", str(config), *(overrides or [])]) if config else None)
-    print(
-        json.dumps({"works": works, "findings": list(map(asdict, found)), "next": line}, indent=2) if as_json else line
-    )
+    told = {"works": works, "findings": list(map(asdict, found)), "next": line}
+    print(json.dumps(told, indent=2) if as_json else line)
     if not works:
         raise typer.Exit(2)
 

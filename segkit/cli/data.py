@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from typer import Argument, Option
 
 from segkit.cli.runs import Config, Overrides
 from segkit.errors import InputError
@@ -17,15 +18,12 @@ Split = Literal["train", "val", "test"]
 
 @data.command()
 def get(
-    name: Annotated[
-        str | None, typer.Argument(help="Dataset; without one, they are listed.", show_default=False)
-    ] = None,
-    root: Annotated[Path, typer.Option(help="Folder that the dataset's folder goes into.")] = Path("data"),
+    name: Annotated[str | None, Argument(help="Dataset; without one, they are listed.")] = None,
+    root: Annotated[Path, Option(help="Folder that the dataset's folder goes into.")] = Path("data"),
     archives: Annotated[
-        list[Path] | None,
-        typer.Option("--from-archive", help="File that you downloaded in another way. Repeatable.", show_default=False),
+        list[Path] | None, Option("--from-archive", help="File that you downloaded in another way. Repeatable.")
     ] = None,
-    show: Annotated[bool, typer.Option("--list", help="List the datasets.")] = False,
+    show: Annotated[bool, Option("--list", help="List the datasets.")] = False,
 ) -> None:
     """Download a public dataset from its publisher, check it and unpack it: whole or not at all.
 
@@ -66,14 +64,9 @@ def get(
 def verify(
     config: Config,
     overrides: Overrides = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(min=1, help="Files that are read at a time. Default: one a core, at most 8.", show_default=False),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Also write all findings into this file (JSON).", show_default=False)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all findings as JSON, and nothing else.")] = False,
+    workers: Annotated[int | None, Option(min=1, help="Files read at a time; default: one a core, 8 at most.")] = None,
+    out: Annotated[Path | None, Option(help="Also write all findings into this file (JSON).")] = None,
+    as_json: Annotated[bool, Option("--json", help="Print all findings as JSON, and nothing else.")] = False,
 ) -> None:
     """Decode every image and label of a dataset, and report all that is wrong or suspicious with it.
 
@@ -96,9 +89,8 @@ def verify(
         if layout is None:
             report = Report({}, {}, build_classes(run_config), images=0, seconds=0)
         else:
-            with progress_bar(
-                "looking at images and labels", sum(len(layout.splits[split].pairs) for split in layout.distinct)
-            ) as advance:
+            total = sum(len(layout.splits[split].pairs) for split in layout.distinct)
+            with progress_bar("looking at images and labels", total) as advance:
                 report = verify(layout, workers=workers or min(8, cores()), progress=advance)
     except KeyboardInterrupt:
         print("segkit: Ctrl-C: stopped before all was looked at; nothing was written.", file=sys.stderr)
@@ -121,12 +113,10 @@ def verify(
 
 @data.command()
 def init(
-    root: Annotated[
-        Path, typer.Argument(help="Folder with images/NAME.png|jpg and labels/NAME.png.", show_default=False)
-    ],
-    val: Annotated[float, typer.Option(min=0, max=1, help="Share of the images for validation, one at least.")] = 0.15,
-    test: Annotated[float, typer.Option(min=0, max=1, help="Share of the images for the test, one at least.")] = 0.15,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random split.")] = 0,
+    root: Annotated[Path, Argument(help="Folder with images/NAME.png|jpg and labels/NAME.png.")],
+    val: Annotated[float, Option(min=0, max=1, help="Share of the images for validation, one at least.")] = 0.15,
+    test: Annotated[float, Option(min=0, max=1, help="Share of the images for the test, one at least.")] = 0.15,
+    seed: Annotated[int, Option(min=0, help="Of the random split.")] = 0,
 ) -> None:
     """Make a folder of images and masks ready: write a class file with what the masks hold, and lists of the splits.
 
@@ -143,10 +133,8 @@ def init(
         print(f"{found.classes}: {len(found.entries)} entries, named by what the masks hold. Give them their names:")
         print("\n".join(f"  - {entry}" for entry in found.entries[:20]))
     if found.white:
-        print(
-            f"255 ({found.white:.1%} of pixels) is taken as void. "
-            "If it is a class, give every class its id: '- white: 255'."
-        )
+        remedy = "If it is a class, give every class its id: '- white: 255'."
+        print(f"255 ({found.white:.1%} of pixels) is taken as void. {remedy}")
     for split, size in found.sizes.items():
         print(f"{root / split}.txt: {size} image{'' if size == 1 else 's'}")
     if not found.sizes:
@@ -160,11 +148,9 @@ def init(
 def stats(
     config: Config,
     overrides: Overrides = None,
-    splits: Annotated[Literal["train", "val", "test", "all"], typer.Option("--split", help="Split to read.")] = "all",
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for stats.json, stats.png and stats.pdf.", show_default=False)
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
+    splits: Annotated[Literal["train", "val", "test", "all"], Option("--split", help="Split to read.")] = "all",
+    out: Annotated[Path | None, Option(help="Folder for stats.json, stats.png and stats.pdf.")] = None,
+    as_json: Annotated[bool, Option("--json", help="Print JSON, and nothing else.")] = False,
 ) -> None:
     """Count a dataset: pixels and images of each class, image sizes, mean and standard deviation of pixel values,
     variants of class weights.
@@ -195,21 +181,12 @@ def stats(
 @data.command()
 def browse(
     config: Config,
-    out: Annotated[
-        Path, typer.Option(help="File to write: .html, a page that needs no network, or .png.", show_default=False)
-    ],
+    out: Annotated[Path, Option(help="File to write: .html, a page that needs no network, or .png.")],
     overrides: Overrides = None,
-    samples: Annotated[int, typer.Option(min=1, help="Samples, evenly spread over the split.")] = 12,
-    versions: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Augmented versions of each, epochs 0, 1, ...; default: 4, of train.", show_default=False
-        ),
-    ] = None,
-    split: Annotated[Split, typer.Option(help="Split to show.")] = "train",
-    classes: Annotated[
-        list[str] | None, typer.Option(help="Only samples that hold this class. Repeatable.", show_default=False)
-    ] = None,
+    samples: Annotated[int, Option(min=1, help="Samples, evenly spread over the split.")] = 12,
+    versions: Annotated[int | None, Option(min=0, help="Augmented epochs of each; default: 4, of train.")] = None,
+    split: Annotated[Split, Option(help="Split to show.")] = "train",
+    classes: Annotated[list[str] | None, Option(help="Only samples that hold this class. Repeatable.")] = None,
 ) -> None:
     """Show samples as the network sees them in training: after augmentation, labels overlaid, void and padding marked.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from typer import Argument, Option
 
 from segkit.errors import InputError
 
@@ -18,16 +19,16 @@ if TYPE_CHECKING:
 
 experiments = typer.Typer(help="Train the runs of an experiment, described in one file.", no_args_is_help=True)
 
-Config = Annotated[Path, typer.Argument(help="Config file (YAML).", show_default=False)]
-Overrides = Annotated[list[str] | None, typer.Argument(help="Changes to the config: a.b=c ...", show_default=False)]
-SetOverrides = Annotated[list[str] | None, typer.Option("--set", help="Change to the config: a.b=c. Repeatable.")]
+Config = Annotated[Path, Argument(help="Config file (YAML).")]
+Overrides = Annotated[list[str] | None, Argument(help="Changes to the config: a.b=c ...")]
+SetOverrides = Annotated[list[str] | None, Option("--set", help="Change to the config: a.b=c. Repeatable.")]
 
 
 def train(
     config: Config,
     overrides: Overrides = None,
-    run: Annotated[Path | None, typer.Option(help="Run folder. Default: runs/NAME.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the run in that folder first.")] = False,
+    run: Annotated[Path | None, Option(help="Run folder. Default: runs/NAME.")] = None,
+    overwrite: Annotated[bool, Option("--overwrite", help="Delete the run in that folder first.")] = False,
 ) -> None:
     """Train, keep the best weights by validation mean IoU, and score them on the test split.
 
@@ -44,42 +45,33 @@ def train(
 def train_and_print(run_config: "RunConfig", path: Path, overwrite: bool, processes: "Processes | None" = None) -> None:
     """Train in a run folder, or say that it is finished, and print the test scores."""
     from segkit.engine.distributed import ALONE
-    from segkit.runs.train import check_folder, train_run
+    from segkit.runs.train import train_run
     from segkit.system.machine import require_writable
     from segkit.system.signals import Interrupted
     from segkit.tracking.console import print_scores
     from segkit.tracking.run_dir import RunDir
 
     folder, processes = RunDir(path), processes or ALONE
-    if overwrite or not folder.finished:
+    finished = folder.finished and not overwrite
+    if not finished:
         processes.lead(lambda: require_writable(folder.path.parent, "--run"))
-    if not overwrite:
-        processes.lead(lambda: check_folder(run_config, folder))
-    if folder.finished and not overwrite:
+        title = f"{run_config.name}: {run_config.model.title} on {run_config.data.name}"
+        print(f"{title}, run folder {folder.path}", flush=True)
+    try:
+        result = train_run(run_config, folder, overwrite=overwrite, processes=processes)
+    except Interrupted as stop:
+        words = [word for word in sys.argv[1:] if word != "--overwrite" or not folder.was_started]
+        if not processes.rank:
+            resumes = f"this resumes after step {folder.saved_step or 0}: {processes.command(words)}"
+            print(f"segkit: {stop.name}: stopped; {resumes}", file=sys.stderr)
+        raise typer.Exit(stop.exit_code) from None
+    if finished:
         print(f"{folder.path} is finished; nothing was trained. --overwrite starts it again.")
-        result = folder.result()
-    else:
-        print(
-            f"{run_config.name}: {run_config.model.title} on {run_config.data.name}, run folder {folder.path}",
-            flush=True,
-        )
-        try:
-            result = train_run(run_config, folder, overwrite=overwrite, processes=processes)
-        except Interrupted as stop:
-            command = processes.command(
-                [word for word in sys.argv[1:] if word != "--overwrite" or not folder.was_started]
-            )
-            if not processes.rank:
-                print(
-                    f"segkit: {stop.name}: stopped; this resumes after step {folder.saved_step or 0}: {command}",
-                    file=sys.stderr,
-                )
-            raise typer.Exit(stop.exit_code) from None
     print_scores(f"test, best weights (step {result['best_step']})", result["test"], result["class_names"])
 
 
-Runs = Annotated[Path, typer.Option(help="Where run folders go: RUNS/NAME/MEMBER.")]
-ExperimentFile = Annotated[Path, typer.Argument(help="Experiment file (YAML).", show_default=False)]
+Runs = Annotated[Path, Option(help="Where run folders go: RUNS/NAME/MEMBER.")]
+ExperimentFile = Annotated[Path, Argument(help="Experiment file (YAML).")]
 
 
 @experiments.command(name="run")
@@ -87,23 +79,15 @@ def run_experiment(
     file: ExperimentFile,
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="AXIS=VALUE[,VALUE]: only these members. Repeatable.")
-    ] = None,
-    show: Annotated[
-        bool, typer.Option("--list", help="List the members and what they have in common, without training.")
-    ] = False,
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Parallel processes, each with its share of the CPU cores and one of the GPUs.")
-    ] = 1,
+    only: Annotated[list[str] | None, Option("--only", help="AXIS=VALUE[,VALUE]: only these. Repeatable.")] = None,
+    show: Annotated[bool, Option("--list", help="List the members and what they have in common.")] = False,
+    jobs: Annotated[int, Option(min=1, help="Parallel processes; they share cores and GPUs.")] = 1,
     launcher: Annotated[
         Literal["processes", "slurm"],
-        typer.Option(help="Train on this machine, or submit one Slurm job per chain of stages."),
+        Option(help="Train on this machine, or submit one Slurm job per chain of stages."),
     ] = "processes",
-    slurm: Annotated[
-        list[str] | None, typer.Option("--slurm", help="KEY=VALUE for submitit, such as timeout_min=600. Repeatable.")
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Delete the members' runs first.")] = False,
+    slurm: Annotated[list[str] | None, Option("--slurm", help="KEY=VALUE for submitit. Repeatable.")] = None,
+    overwrite: Annotated[bool, Option("--overwrite", help="Delete the members' runs first.")] = False,
 ) -> None:
     """Train the members of an experiment: resume interrupted ones, skip finished ones.
 
@@ -111,6 +95,7 @@ def run_experiment(
     """
     from segkit.experiments.experiment import prepare, read_experiment, select
     from segkit.experiments.launch import run_members, submit_members
+    from segkit.system.signals import Interrupted
 
     if slurm and launcher != "slurm":
         raise InputError("--slurm is for --launcher slurm. Add it, or leave --slurm out.")
@@ -130,11 +115,10 @@ def run_experiment(
         return
     try:
         failures = run_members(members, file, changes, runs, jobs, lambda line: print(line, flush=True))
-    except (KeyboardInterrupt, SystemExit) as stop:
-        print(
-            "segkit: interrupted, with all members; repeat the command without --overwrite to resume.", file=sys.stderr
-        )
-        raise typer.Exit(int(stop.code or 1) if isinstance(stop, SystemExit) else 130) from None
+    except Interrupted as stop:
+        message = "interrupted, with all members; repeat the command without --overwrite to resume."
+        print(f"segkit: {message}", file=sys.stderr)
+        raise typer.Exit(stop.exit_code) from None
     finished = sum(member.run.finished for member in members)
     print("\n".join([*failures, f"{finished} of {len(members)} members are finished."]))
     if finished < len(members):
@@ -173,7 +157,7 @@ def _print_treatment(members: "Sequence[Member]") -> None:
 @experiments.command()
 def member(
     file: ExperimentFile,
-    choices: Annotated[list[str] | None, typer.Argument(help="AXIS=VALUE for each axis.", show_default=False)] = None,
+    choices: Annotated[list[str] | None, Argument(help="AXIS=VALUE for each axis.")] = None,
     runs: Runs = Path("runs"),
     overrides: SetOverrides = None,
 ) -> None:
@@ -181,12 +165,10 @@ def member(
     from segkit.experiments.experiment import chains, prepare, read_experiment, select
 
     members = select(read_experiment(file, overrides or [], runs=runs), choices or [])
-    found = list(chains(members))
+    found = chains(members)
     if len(found) > 1:
-        raise InputError(
-            f"{len(members)} members are {' and '.join(choices or ['here'])}; expected one. "
-            "Give AXIS=VALUE for each axis."
-        )
+        asked = " and ".join(choices or ["here"])
+        raise InputError(f"{len(members)} members are {asked}; expected one. Give AXIS=VALUE for each axis.")
     prepare(members)
     for each in members:
         train_and_print(each.config, each.run.path, overwrite=False)
@@ -205,10 +187,8 @@ def sweep(file: ExperimentFile, overrides: Overrides = None, runs: Runs = Path("
 
 
 def runs(
-    folders: Annotated[
-        list[Path] | None, typer.Argument(help="Folders with run folders in or below them. Default: runs.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    folders: Annotated[list[Path] | None, Argument(help="Folders with run folders below them; default: runs.")] = None,
+    as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List run folders with their progress, their scores, and when they were last written."""
     import json
@@ -229,19 +209,14 @@ def print_runs(paths: "Sequence[Path]") -> None:
     from segkit.tracking.console import print_table
     from segkit.tracking.run_dir import RunDir
 
-    started = [path for path in paths if RunDir(path).exists]
-    rows = [
-        run_state(path).row() if path in started else (str(path), "", "", "new", *[""] * (len(COLUMNS) - 4))
-        for path in paths
-    ]
+    empty = [""] * (len(COLUMNS) - 4)
+    rows = [run_state(path).row() if RunDir(path).exists else (str(path), "", "", "new", *empty) for path in paths]
     print_table(f"{len(paths)} runs, scores in per cent", COLUMNS, rows)
 
 
 def sync(
-    run: Annotated[Path, typer.Argument(help="Run folder that 'segkit train' wrote.", show_default=False)],
-    mode: Annotated[
-        Literal["online", "offline"], typer.Option(help="offline: into RUN/wandb, for a later 'wandb sync'.")
-    ] = "online",
+    run: Annotated[Path, Argument(help="Run folder that 'segkit train' wrote.")],
+    mode: Annotated[Literal["online", "offline"], Option(help="offline: into RUN/wandb.")] = "online",
     overrides: SetOverrides = None,
 ) -> None:
     """Send a run to Weights & Biases: curves, scores, pictures and best weights. Sending it again changes nothing
@@ -255,24 +230,13 @@ def sync(
 
 
 def compare(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(help="Run folders, folders of run folders, or an experiment file.", show_default=False),
-    ],
-    out: Annotated[
-        Path | None, typer.Option(help="Folder to write tables, figures and a page (index.html) to.")
-    ] = None,
-    images: Annotated[int, typer.Option(min=1, help="Test images in the picture of predictions.")] = 4,
-    browser_images: Annotated[int, typer.Option(min=1, help="Most test images in the page.")] = 240,
-    block: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Block size of the bootstrap: so many consecutive test images are drawn together (for video).",
-        ),
-    ] = 1,
-    measure: Annotated[bool, typer.Option("--measure", help="Also measure time and memory on this machine.")] = False,
-    runs: Annotated[Path, typer.Option(help="Where the runs of an experiment file are.")] = Path("runs"),
+    paths: Annotated[list[Path], Argument(help="Run folders, folders of run folders, or an experiment file.")],
+    out: Annotated[Path | None, Option(help="Folder to write tables, figures and a page (index.html) to.")] = None,
+    images: Annotated[int, Option(min=1, help="Test images in the picture of predictions.")] = 4,
+    browser_images: Annotated[int, Option(min=1, help="Most test images in the page.")] = 240,
+    block: Annotated[int, Option(min=1, help="Consecutive test images drawn together (for video).")] = 1,
+    measure: Annotated[bool, Option("--measure", help="Also measure time and memory on this machine.")] = False,
+    runs: Annotated[Path, Option(help="Where the runs of an experiment file are.")] = Path("runs"),
     overrides: SetOverrides = None,
 ) -> None:
     """Compare finished runs: scores, costs, and which differences are significant; with --out also figures, a page and
@@ -292,9 +256,7 @@ def compare(
     comparison = open_comparison(finished, changes, block=block, measure=measure)
     for table in comparison.tables().values():
         print_table(table.title, table.columns, table.rows)
-    print(
-        "\n".join([*comparison.verdicts(), *comparison.notes, *(f"Not finished, left out: {path}" for path in others)])
-    )
+    print(*comparison.verdicts(), *comparison.notes, *(f"Not finished, left out: {path}" for path in others), sep="\n")
     if out is None:
         return
     report = comparison.write(out, changes, pictures=images, browser_images=browser_images)
@@ -303,26 +265,16 @@ def compare(
 
 
 def costs(
-    paths: Annotated[list[Path], typer.Argument(help="Config files (YAML) or run folders.", show_default=False)],
-    measure: Annotated[bool, typer.Option("--measure", help="Also measure time and memory on this machine.")] = False,
+    paths: Annotated[list[Path], Argument(help="Config files (YAML) or run folders.")],
+    measure: Annotated[bool, Option("--measure", help="Also measure time and memory on this machine.")] = False,
     size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HxW",
-            help="Size of the network's input in pixels. Default: that of the first test image.",
-            show_default=False,
-        ),
+        str | None, Option(metavar="HxW", help="Input of the net, in pixels. Default: that of the first test image.")
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="With --measure: number of measurements of each time.")] = 10,
+    rounds: Annotated[int, Option(min=1, help="With --measure: number of measurements of each time.")] = 10,
     batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="With --measure: images of a training step. Default: the config's.", show_default=False
-        ),
+        int | None, Option(min=1, help="With --measure: images of a training step. Default: the config's.")
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON, in bytes and seconds, and nothing else.")
-    ] = False,
+    as_json: Annotated[bool, Option("--json", help="Print JSON, in bytes and seconds, and nothing else.")] = False,
     overrides: SetOverrides = None,
 ) -> None:
     """Count the costs of models: parameters, multiplications, memory kept for the decoder, weight file.

@@ -7,15 +7,8 @@ from typing import Any
 
 NOT_HASHED = ("checkpoints", "tracking")  # sections that change no bit of a result
 # keys that change a result by no more than rounding; each stands for everything below it
-CHANGES_NO_RESULT = (
-    *NOT_HASHED,
-    "data.root",
-    "data.sbd",
-    "training.device",
-    "training.workers",
-    "training.cache",
-    "evaluation.batch_size",
-)
+CHANGES_NO_RESULT = (*NOT_HASHED, "data.root", "data.sbd", "training.device", "training.workers")
+CHANGES_NO_RESULT += ("training.cache", "evaluation.batch_size")
 # keys in which the runs of one method may differ, too
 CHANGES_NO_METHOD = (*CHANGES_NO_RESULT, "name", "seed", "model.initialize_from")
 

@@ -49,16 +49,10 @@ _trusted: set[str] = set()  # SHA-256 of plugin files that the user's own config
 def with_outside_components(
     tables: Tables, files: Sequence[PluginFile], values: Mapping[str, Any]
 ) -> tuple[Tables, tuple[Package, ...]]:
-    """Return copies of the tables, joined by the components of plugin files and installed packages.
+    """Return the tables joined by the components of plugin files and packages, and the packages that were imported.
 
-    Of the packages, only those are imported whose components the config names.
+    Of the packages, only those are imported whose components the config names; its `values` need not be valid.
 
-    Args:
-        tables: segkit's own.
-        files: the config's plugin files.
-        values: of the config; they need not be valid.
-    Returns:
-        The tables, and the packages that were imported.
     Raises:
         InputError: if a plugin file or a named component of a package fails or is unusable, or a name is taken.
     """
@@ -70,30 +64,31 @@ def with_outside_components(
             for name, constructor in getattr(module, group.upper(), {}).items():
                 owner = owners.setdefault((place, name), str(file.file))
                 if owner != str(file.file):
-                    taken = f"{owner} has a {COMPONENTS[place]} of that name already"
-                    raise InputError(f"{file.file}: {group.upper()}['{name}']: {taken}. Choose another name.")
+                    taken = f"{owner} has a {COMPONENTS[place]} of that name already. Choose another name."
+                    raise InputError(f"{file.file}: {group.upper()}['{name}']: {taken}")
                 joined[place][name] = constructor
     packages: dict[str, Package] = {}
     names = {place: _names(_at(values, place)) for place in OFFERED}
     for place, entry in _entries():
-        wanted, package = entry.name in names[place], _package(entry)
+        assert entry.dist is not None  # of what `entry_points` finds
+        package = Package(package=entry.dist.name, version=entry.dist.version)
         owner = owners.setdefault((place, entry.name), f"the package {package.package}")
-        if wanted and owner != f"the package {package.package}":
+        if entry.name not in names[place]:
+            joined[place].setdefault(entry.name, entry.load)
+            continue
+        if owner != f"the package {package.package}":
             raise InputError(
                 f"{place} = '{entry.name}': both {owner} and the package {package.package} {package.version} have a "
                 f"{COMPONENTS[place]} of that name; expected one. Uninstall that package, or rename the other."
             )
-        joined[place].setdefault(entry.name, _load_entry(place, entry) if wanted else entry.load)
-        if wanted:
-            packages[package.package] = package
+        joined[place][entry.name] = _load_entry(place, entry, package)
+        packages[package.package] = package
     return joined, tuple(packages.values())
 
 
 def plugin_files(listed: Any) -> tuple[PluginFile, ...]:
-    """Find the plugin files of a resolved config, and hash them. None of their code runs yet.
+    """Find the plugin files that `resolve` lists, and hash them. None of their code runs yet.
 
-    Args:
-        listed: {file, config, perhaps sha256} each, as `resolve` gives them; a run's packages are left out.
     Raises:
         InputError: if there is no such file, it is not the one that a run was trained with, two have one name, or it
             came with a run folder and is not trusted.
@@ -108,9 +103,8 @@ def plugin_files(listed: Any) -> tuple[PluginFile, ...]:
         content = _content(path, f"{config}: " if config.name else "")
         found = PluginFile(file=path, sha256=hashlib.sha256(content).hexdigest())
         if found.sha256 != item.get("sha256", found.sha256):
-            raise InputError(
-                f"{path} has the SHA-256 {found.sha256}, the run was trained with {item['sha256']}. Restore the file."
-            )
+            trained_with = f"the run was trained with {item['sha256']}. Restore the file."
+            raise InputError(f"{path} has the SHA-256 {found.sha256}, {trained_with}")
         if config.name == "config.yaml" and _is_run(config.parent):
             _require_trusted(found, config.parent)
         elif path.parent.name == PLUGINS and _is_run(path.parent.parent):
@@ -131,25 +125,20 @@ def load_plugin(file: PluginFile) -> ModuleType:
     name = f"segkit_plugin_{file.file.stem}_{file.sha256[:16]}"
     if name in sys.modules:
         return sys.modules[name]
-    content = _content(file.file, "")
-    if hashlib.sha256(content).hexdigest() != file.sha256:  # no cached bytecode either: exactly the hashed text runs
-        raise InputError(f"{file.file} has changed since the config was read. Repeat the command.")
+    content = _unchanged(file)  # no cached bytecode either: exactly the hashed text runs
     module = sys.modules[name] = ModuleType(name)
     module.__file__ = str(file.file)
     try:
         exec(compile(content, str(file.file), "exec"), module.__dict__)
         _check_offers(module, file.file)
-    except SyntaxError as error:
-        del sys.modules[name]
-        raise InputError(f"{error.filename}:{error.lineno}: {error.msg}. Fix the plugin.") from None
-    except InputError:
-        del sys.modules[name]
-        raise
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        lines = [
-            frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file.file)
-        ]
+        if isinstance(error, InputError):
+            raise
+        if isinstance(error, SyntaxError):
+            raise InputError(f"{error.filename}:{error.lineno}: {error.msg}. Fix the plugin.") from None
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(file.file)]
         place = f"{file.file}:{lines[-1]}" if lines else str(file.file)
         raise InputError(f"{place}: {type(error).__name__}: {error}. Fix the plugin.") from None
     return module
@@ -161,22 +150,18 @@ def load_plugins(files: Sequence[PluginFile]) -> None:
         load_plugin(file)
 
 
-def plugin_copies(plugins: Sequence[PluginFile | Package]) -> dict[str, str]:
+def plugin_copies(files: Sequence[PluginFile]) -> dict[str, str]:
     """Return the copies that a run folder keeps: path in it -> text. This machine trusts these files from now on.
 
     Raises:
         InputError: if a file has changed since the config was read.
     """
     copies = {}
-    for file in plugins:
-        if isinstance(file, PluginFile):
-            content = _content(file.file, "")
-            if hashlib.sha256(content).hexdigest() != file.sha256:
-                raise InputError(f"{file.file} has changed since the config was read. Repeat the command.")
-            copies[f"{PLUGINS}/{file.file.name}"] = content.decode()
-            with suppress(OSError):
-                _trust_folder().mkdir(parents=True, exist_ok=True)
-                (_trust_folder() / file.sha256).write_text(f"{file.file.resolve()}\n")
+    for file in files:
+        copies[f"{PLUGINS}/{file.file.name}"] = _unchanged(file).decode()
+        with suppress(OSError):
+            _trust_folder().mkdir(parents=True, exist_ok=True)
+            (_trust_folder() / file.sha256).write_text(f"{file.file.resolve()}\n")
     return copies
 
 
@@ -200,9 +185,8 @@ def require_constructor(constructor: Any, place: str, where: str) -> None:
         options_form(signature_options(constructor)[0])
     except (TypeError, ValueError, NameError, PydanticUserError) as error:
         reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"{where}: {reason}; a {COMPONENTS[place]} is expected to take ({expected}): options after '*', each typed."
-        ) from None
+        form = f"a {COMPONENTS[place]} is expected to take ({expected}): options after '*', each typed."
+        raise InputError(f"{where}: {reason}; {form}") from None
 
 
 def _at(values: Any, place: str) -> Any:
@@ -232,9 +216,8 @@ def _check_offers(module: ModuleType, path: Path) -> None:
             require_constructor(constructor, place, f"{path}: {title}['{name}']")
     if not any(getattr(module, title, None) for title in tables):
         guess = next(filter(None, (nearest(name, tables) for name in vars(module) if name.isupper())), "")
-        raise InputError(
-            f"{path} offers no component.{guess} Expected a dict such as DECODERS = {{'my_decoder': MyDecoder}}."
-        )
+        expected = "Expected a dict such as DECODERS = {'my_decoder': MyDecoder}."
+        raise InputError(f"{path} offers no component.{guess} {expected}")
 
 
 @cache
@@ -244,17 +227,8 @@ def _entries() -> list[tuple[str, EntryPoint]]:
     return [(place, entry) for place, (group, _) in OFFERED.items() for entry in found.select(group=f"segkit.{group}")]
 
 
-def _package(entry: EntryPoint) -> Package:
-    return (
-        Package(package=entry.dist.name, version=entry.dist.version)
-        if entry.dist
-        else Package(package="?", version="?")
-    )
-
-
-def _load_entry(place: str, entry: EntryPoint) -> Callable[..., Any]:
+def _load_entry(place: str, entry: EntryPoint, package: Package) -> Callable[..., Any]:
     """The constructor that a package offers."""
-    package = _package(entry)
     where = f"{place} = '{entry.name}', of the package {package.package} {package.version} ({entry.value})"
     try:
         constructor = entry.load()
@@ -264,20 +238,29 @@ def _load_entry(place: str, entry: EntryPoint) -> Callable[..., Any]:
     return constructor
 
 
-def _content(path: Path, named_by: str) -> bytes:
+def _unchanged(file: PluginFile) -> bytes:
+    """The bytes of a plugin file, which are still those that were hashed."""
+    content = _content(file.file)
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise InputError(f"{file.file} has changed since the config was read. Repeat the command.")
+    return content
+
+
+def _content(path: Path, named_by: str = "") -> bytes:
     """The bytes of a plugin file."""
+    where = f"{named_by}the plugin '{path}'"
     if path.suffix != ".py" or not path.stem.isidentifier():
-        raise InputError(f"{named_by}the plugin '{path}': expected the name of a Python file, such as my_decoder.py.")
+        raise InputError(f"{where}: expected the name of a Python file, such as my_decoder.py.")
     try:
         content = path.read_bytes()
         content.decode()
         return content
     except FileNotFoundError:
         guess = nearest(path.name, [each.name for each in path.parent.glob("*.py")])
-        raise InputError(f"{named_by}the plugin '{path}' does not exist.{guess} Check the path.") from None
+        raise InputError(f"{where} does not exist.{guess} Check the path.") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise InputError(f"{named_by}the plugin '{path}' cannot be read: {reason}.") from None
+        raise InputError(f"{where} cannot be read: {reason}.") from None
 
 
 def _is_run(folder: Path) -> bool:

@@ -15,19 +15,16 @@ from segkit.config.signatures import show
 from segkit.config.yaml import MAX_DEPTH, Leaf, Tree, dump, leaves, load, mapping_of, parse, values_of
 from segkit.errors import InputError, nearest
 
-__all__ = ["Resolved", "config_hash", "dump", "flat", "load", "resolve"]
+__all__ = ["Resolved", "config_hash", "differing", "dump", "flat", "load", "read_file", "resolve"]
 
-_MAX_FILES = 100  # of one config
 _COMMAND_LINE = "command line: "  # start of an override's source
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """A config after bases and overrides.
+    """A config after bases and overrides: plain nested values, and the source of each dotted key.
 
-    Args:
-        values: plain nested dict.
-        sources: dotted key of each value -> "FILE:LINE" or "command line: a.b=c". A key that is absent has its default.
+    A source is "FILE:LINE" or "command line: a.b=c"; a key that has none has its default.
     """
 
     values: dict[str, Any]
@@ -52,16 +49,12 @@ def resolve(layers: Path | Sequence[Path | Tree], overrides: Sequence[str] = ())
         tree = _merge(tree, _written_out(layer) if isinstance(layer, dict) else _load_file(layer, "", ()))
     given: Tree = {}
     for override in overrides:  # all overrides are one layer, so their order matters only for equal keys
-        keys, single = _parse_override(override)
-        _refuse_scalar_parent(given, keys, override)
-        _refuse_scalar_parent(tree, keys, override)
-        given = _merge(given, single, replace=False)
+        given = _merge(given, _parse_override(override), replace=False)
     tree = _merge(tree, given)
     for key, leaf in leaves(tree):
         if isinstance(leaf.value, str) and "${" in leaf.value:
-            raise InputError(
-                f"{leaf.source}: {key} = {show(leaf.value)}: references are not supported. Write the value."
-            )
+            value = f"{key} = {show(leaf.value)}"
+            raise InputError(f"{leaf.source}: {value}: references are not supported. Write the value.")
     return Resolved(values_of(tree), {key: leaf.source for key, leaf in leaves(tree)})
 
 
@@ -71,16 +64,10 @@ def config_hash(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _load_file(path: Path, wanted_by: str, above: tuple[Path, ...], read: list[Path] | None = None) -> Tree:
-    """The tree of one file on top of its bases. `above`: the files whose bases led here; `read`: all files so far."""
-    text, read = _read(path, wanted_by), [] if read is None else read
-    read.append(path)
-    if len(read) > _MAX_FILES:
-        raise InputError(
-            f"{path}: more than {_MAX_FILES} files are read, one for each mention in a `base:` line. Name fewer."
-        )
-    same = [file for file in above if os.path.samefile(file, path)]
-    if same:
+def _load_file(path: Path, wanted_by: str, above: tuple[Path, ...]) -> Tree:
+    """The tree of one file on top of its bases. `above`: the files whose bases led here."""
+    text = read_file(path, f"{wanted_by}: the base" if wanted_by else "The config file")
+    if any(os.path.samefile(file, path) for file in above):
         raise InputError(f"{wanted_by}: the base '{path}' leads back to itself. Remove one of the `base:` lines.")
     tree = mapping_of(parse(text, str(path)), str(path))
     if path.name == "config.yaml" and (path.parent / "environment.json").is_file():
@@ -93,23 +80,28 @@ def _load_file(path: Path, wanted_by: str, above: tuple[Path, ...], read: list[P
     result: Tree = {}
     for name in names:
         file = Path(os.path.normpath(path.parent / name))
-        result = _merge(result, _load_file(file, source, (*above, path), read))
+        result = _merge(result, _load_file(file, source, (*above, path)))
     return _merge(result, _written_out(tree))
 
 
-def _read(path: Path, wanted_by: str) -> str:
-    prefix = f"{wanted_by}: the base" if wanted_by else "The config file"
+def read_file(path: Path, what: str) -> str:
+    """Return the text of a YAML file.
+
+    Args:
+        what: start of a message, such as "The config file".
+    Raises:
+        InputError: if it is missing, a folder, or not UTF-8 text.
+    """
     try:
         if path.is_dir():
-            raise InputError(f"{prefix} '{path}' is a folder; expected a YAML file.{_files_like(path / 'x', path)}")
+            raise InputError(f"{what} '{path}' is a folder; expected a YAML file.{_files_like(path / 'x', path)}")
         if not path.is_file():
-            raise InputError(f"{prefix} '{path}' does not exist.{_files_like(path, path.parent)}")
+            raise InputError(f"{what} '{path}' does not exist.{_files_like(path, path.parent)}")
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{prefix} '{path}' is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from None
+        raise InputError(f"{what} '{path}' is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(f"{prefix} '{path}' cannot be read: {reason}.") from None
+        raise InputError(f"{what} '{path}' cannot be read: {getattr(error, 'strerror', None) or error}.") from None
 
 
 def _files_like(path: Path, folder: Path) -> str:
@@ -117,11 +109,12 @@ def _files_like(path: Path, folder: Path) -> str:
         return f" Neither does its folder '{folder}'."
     names = sorted(file.name for file in folder.iterdir() if file.suffix in (".yaml", ".yml"))
     guess = nearest(path.name, names)
-    return guess or (f" '{folder}' has {', '.join(names[:8])}{', ...' if len(names) > 8 else '.'}" if names else "")
+    more = ", ..." if len(names) > 8 else "."
+    return guess or (f" '{folder}' has {', '.join(names[:8])}{more}" if names else " Check the path.")
 
 
-def _parse_override(override: str) -> tuple[list[str], Tree]:
-    """Keys and tree of one `a.b=c`."""
+def _parse_override(override: str) -> Tree:
+    """The tree of one `a.b=c`."""
     origin = f"{_COMMAND_LINE}{override}"
     path, equals, text = override.partition("=")
     keys = path.strip().split(".")
@@ -135,17 +128,7 @@ def _parse_override(override: str) -> tuple[list[str], Tree]:
     tree: Tree | Leaf = found
     for key in reversed(keys):
         tree = {key: tree}
-    return keys, _written_out(mapping_of(tree, origin))
-
-
-def _refuse_scalar_parent(tree: Tree, keys: list[str], override: str) -> None:
-    node: Tree | Leaf | None = tree
-    for depth, key in enumerate(keys[:-1], start=1):
-        node = node.get(key) if isinstance(node, dict) else None
-        if isinstance(node, Leaf):
-            parent = ".".join(keys[:depth])
-            held = f"'{parent}' holds {show(node.value)} and has no keys of its own"
-            raise InputError(f"{_COMMAND_LINE}{override}: {held}. Did you mean {parent}=...?")
+    return _written_out(mapping_of(tree, origin))
 
 
 def _written_out(tree: Tree, prefix: str = "") -> Tree:
@@ -207,3 +190,11 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         result |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return result
+
+
+def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """Dotted key -> the value in each config, as text, where they differ; `-` where one has no such option."""
+    each_flat = [flat(values) for values in configs]
+    keys = dict.fromkeys(key for values in each_flat for key in values)
+    shown = {key: tuple(show(values[key]) if key in values else "-" for values in each_flat) for key in keys}
+    return {key: texts for key, texts in shown.items() if len(set(texts)) > 1}

@@ -33,6 +33,7 @@ Tables = Mapping[str, Mapping[str, Callable[..., Any]]]  # dotted path of COMPON
 
 
 FOLDER_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+FOLDER_NAME_WORDS = "text of letters, digits, '.', '_' and '-' that starts with a letter or digit"
 PLUGINS = "plugins"  # folder of a run folder
 
 
@@ -93,7 +94,8 @@ class Training(Section):
     @classmethod
     def _one_length(cls, steps: int | None, info: Any) -> int | None:
         if "epochs" in info.data and (info.data["epochs"] is None) == (steps is None):
-            raise PydanticCustomError("no_length" if steps is None else "two_lengths", "epochs or steps")
+            message = "expected either training.epochs or training.steps, not both. Write null for one of them."
+            raise PydanticCustomError("no_length" if steps is None else "rule", message)
         return steps
 
     @field_validator("accumulation")
@@ -125,9 +127,8 @@ class Tracking(Section):
 
     method: Annotated[str, Field(min_length=1)] | None = None  # name in comparisons; null: its decoder or whole model
     group: Annotated[str, Field(min_length=1)] | None = None  # the experiment that it belongs to
-    wandb: Literal["disabled", "offline", "online", "required"] = (
-        "disabled"  # required: online, and no training without it
-    )
+    # required: online, and no training without it
+    wandb: Literal["disabled", "offline", "online", "required"] = "disabled"
     project: Annotated[str, Field(min_length=1)] = "segkit"  # in Weights & Biases
     entity: Annotated[str, Field(min_length=1)] | None = None  # user or team in Weights & Biases; null: the default
     images: Annotated[int, Ge(0)] = 8  # validation images whose predictions are shown in Weights & Biases
@@ -150,9 +151,7 @@ class Package(Section):
 class RunConfig(Section):
     """Everything that decides the result of a run, and its name."""
 
-    name: Annotated[str, Field(pattern=FOLDER_NAME)] = Field(
-        description="text of letters, digits, '.', '_' and '-' that starts with a letter or digit"
-    )
+    name: Annotated[str, Field(pattern=FOLDER_NAME)] = Field(description=FOLDER_NAME_WORDS)
     seed: Annotated[int, Ge(0), Le(2**63 - 1)] = 0
     data: Component
     transforms: Transforms = Transforms()
@@ -168,6 +167,11 @@ class RunConfig(Section):
     plugins: Annotated[tuple[PluginFile | Package, ...], Strict(False)] = Field(
         default=(), description="a list of Python files"
     )
+
+    @property
+    def plugin_files(self) -> list[PluginFile]:
+        """Those of the plugins that are files."""
+        return [each for each in self.plugins if isinstance(each, PluginFile)]
 
     def component(self, place: str) -> Component:
         """The component at a place of `COMPONENTS`, such as model.decoder; of a model, one that it has."""

@@ -121,11 +121,8 @@ class _Check:
         types, defaults = signature_options(self.tables[place][name])
         if is_term:
             types, defaults = {"weight": Positive, **types}, {"weight": 1.0, **defaults}
-        nested = {
-            option: self.terms(place, f"{key}.{option}", item)
-            for option, item in given.items()
-            if types.get(option) is Terms
-        }
+        holding = [option for option in given if types.get(option) is Terms]
+        nested = {option: self.terms(place, f"{key}.{option}", given[option]) for option in holding}
         try:
             return {**check_options(types, {**defaults, **given, **nested}), **nested}
         except ValidationError as error:
@@ -153,8 +150,6 @@ class _Check:
             self.missing(key, _expected_field(fields[last]))
         elif kind == "no_length":
             self.missing("training.epochs", "either training.epochs or training.steps")
-        elif kind == "two_lengths":
-            self.wrong(key, "expected either training.epochs or training.steps, not both. Write null for one of them.")
         else:
             self.wrong(key, message if kind == "rule" else f"expected {_expected_field(fields[last])}.")
 
@@ -168,13 +163,9 @@ class _Check:
             return
         word = key.rpartition(".")[2]
         guess = nearest(word, known)
-        homes = [
-            f"{place}.{word}"
-            for place, section in _SECTIONS.items()
-            if place and word in section.model_fields and word != "name"
-        ]
-        if not guess and homes:
-            guess = f" Did you mean '{homes[0]}'?"
+        homes = [place for place, section in _SECTIONS.items() if place and word in section.model_fields]
+        if not guess and homes and word != "name":
+            guess = f" Did you mean '{homes[0]}.{word}'?"
         self.wrong(key, f"unknown key{of}.{guess} Known keys: {', '.join(known)}.")
 
     def wrong(self, key: str, sentence: str, default: Any = None) -> None:

@@ -122,14 +122,12 @@ class _Reader:
     """Reader of one YAML document into plain values with their lines."""
 
     def __init__(self, origin: str, lines: bool, dots: bool):
-        self.origin, self.lines, self.dots, self.count, self.depth = origin, lines, dots, 0, 0
+        self.origin, self.lines, self.dots, self.count = origin, lines, dots, 0
 
     def read(self, text: str) -> Tree | Leaf | None:
         if len(text) > _MAX_TEXT:
-            raise InputError(
-                f"{self.origin}: {len(text)} characters; a config is expected to have at most {_MAX_TEXT}. "
-                "Is it the right file?"
-            )
+            expected = f"a config is expected to have at most {_MAX_TEXT}. Is it the right file?"
+            raise InputError(f"{self.origin}: {len(text)} characters; {expected}")
         try:
             node = _Loader(text).get_single_node()
             return None if node is None else self.value(node, self.where(node))
@@ -147,63 +145,55 @@ class _Reader:
             raise InputError(f"{self.origin}: not valid YAML: {error}.") from None
 
     def too_deep(self) -> InputError:
-        return InputError(
-            f"{self.origin}: nested too deeply (more than {MAX_DEPTH} levels), or an anchor contains itself."
-        )
+        limit = f"nested too deeply (more than {MAX_DEPTH} levels), or an anchor contains itself."
+        return InputError(f"{self.origin}: {limit}")
 
     def where(self, node: yaml.Node) -> str:
         return f"{self.origin}:{node.start_mark.line + 1}" if self.lines else self.origin
 
-    def value(self, node: yaml.Node, source: str) -> Tree | Leaf:
+    def value(self, node: yaml.Node, source: str, depth: int = 0) -> Tree | Leaf:
         self.count += 1
         if self.count > _MAX_VALUES:
             raise InputError(f"{self.where(node)}: more than {_MAX_VALUES} values; a config is expected to be small.")
-        if self.depth > MAX_DEPTH:
+        if depth > MAX_DEPTH:
             raise self.too_deep()
-        self.depth += 1
-        try:
-            return self.content(node, source)
-        finally:
-            self.depth -= 1
-
-    def content(self, node: yaml.Node, source: str) -> Tree | Leaf:
         tag = node.tag.removeprefix(_TAG)
         if isinstance(node, yaml.MappingNode) and tag == "map":
-            return self.mapping(node)
+            return self.mapping(node, depth)
         if isinstance(node, yaml.SequenceNode) and tag == "seq":
-            return Leaf([values_of(self.value(item, source)) for item in node.value], source)
+            return Leaf([values_of(self.value(item, source, depth + 1)) for item in node.value], source)
         if isinstance(node, yaml.ScalarNode) and tag in (*_SCALARS, "str"):
             return Leaf(self.scalar(node, tag), source)
         tag = node.tag.replace(_TAG, "!!")
         raise InputError(f"{self.where(node)}: the tag '{tag}' is not allowed. Write the plain value.")
 
-    def mapping(self, node: yaml.MappingNode) -> Tree:
+    def mapping(self, node: yaml.MappingNode, depth: int) -> Tree:
         merged: Tree = {}
         own: Tree = {}
         first: dict[str, int] = {}
         for key_node, value_node in node.value:
+            where, line = self.where(key_node), key_node.start_mark.line + 1
             if key_node.tag == f"{_TAG}merge":
                 parts = value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
                 for part in reversed(parts):
-                    tree = self.value(part, self.where(key_node))
+                    tree = self.value(part, where, depth + 1)
                     if isinstance(tree, Leaf):
-                        raise InputError(f"{self.where(key_node)}: '<<' expects a mapping, or a list of mappings.")
+                        raise InputError(f"{where}: '<<' expects a mapping, or a list of mappings.")
                     merged |= tree
                 continue
-            key, line = self.key(key_node), key_node.start_mark.line + 1
+            key = self.key(key_node)
             if key in first:
                 place = f", on lines {first[key]} and {line}" if self.lines else ""
-                raise InputError(f"{self.where(key_node)}: key '{key}' is given twice{place}. Keep one.")
+                raise InputError(f"{where}: key '{key}' is given twice{place}. Keep one.")
             first[key] = line
-            own[key] = self.value(value_node, self.where(key_node))
+            own[key] = self.value(value_node, where, depth + 1)
         return merged | own
 
     def key(self, node: yaml.Node) -> str:
         text = node.value if isinstance(node, yaml.ScalarNode) else "a list or mapping"
         if not isinstance(node, yaml.ScalarNode) or node.tag != f"{_TAG}str":
-            raise InputError(
-                f"{self.where(node)}: expected a key that is text, not {text or 'empty'}. Put it in quotes."
-            )
+            expected = f"expected a key that is text, not {text or 'empty'}. Put it in quotes."
+            raise InputError(f"{self.where(node)}: {expected}")
         self.scalar(node, "str")
         if not text or ("." in text and not self.dots):
             raise InputError(f"{self.where(node)}: key '{text}' is empty or has a dot. Write 'a: {{b: 1}}' for a.b.")
@@ -214,7 +204,9 @@ class _Reader:
         if not re.fullmatch(_SCALARS.get(tag, "(?s:.*)"), text):
             raise InputError(f"{where}: '{text}' does not fit its tag '!!{tag}'. Write the plain value.")
         if tag == "ambiguous":
-            raise InputError(f"{where}: readers disagree on what {text} is. Write {_decimal(text)} or '{text}'.")
+            raise InputError(
+                f"{where}: readers disagree on what {text} is. Write a decimal number, or '{text}' for text."
+            )
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise InputError(f"{where}: half of a surrogate pair is not text. Write the whole character.")
         if tag == "float" and math.isinf(float(text)):
@@ -222,9 +214,3 @@ class _Reader:
         if tag == "bool":
             return text.lower() == "true"
         return {"null": lambda _: None, "int": int, "float": float}.get(tag, str)(text)
-
-
-def _decimal(text: str) -> str:
-    """Return the number that the writer of 010 most likely meant: 10."""
-    digits = text.lstrip("+-0").replace("_", "") or "0"
-    return text[: text[0] == "-"] + digits if digits.isdecimal() else "a decimal number"

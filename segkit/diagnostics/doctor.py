@@ -9,18 +9,45 @@ import shutil
 import sys
 import tomllib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from packaging.requirements import Requirement
 
 from segkit import __version__
-from segkit.diagnostics.findings import Finding, looked_at
+from segkit.system.failures import explain
 from segkit.system.machine import SHARED_MEMORY, cores, memory, require_writable, shared_memory, size
 
 CHECKOUT = Path(__file__).parents[2]  # holds pyproject.toml and requirements.txt, unless segkit was installed
 OPTIONAL = {"wandb"}  # training works without it
 LITTLE_MEMORY, LITTLE_DISK, LITTLE_SHARED, FEW_FILES = 2e9, 1e9, 1e9, 1024
+Level = Literal["ok", "note", "problem"]  # problem: training would not work, or not as configured
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Result of one check: its subject, and what was found; for a problem, also the remedy."""
+
+    level: Level
+    topic: str
+    text: str
+
+
+def judged(topic: str, text: str, wrong: bool, remedy: str, *, level: Level = "note") -> Finding:
+    """A finding that is of a `level`, with a remedy, where something is wrong; else ok."""
+    return Finding(level, topic, text + remedy) if wrong else Finding("ok", topic, text)
+
+
+def looked_at(topic: str, look: Callable[[], Iterable[Finding]]) -> Iterator[Finding]:
+    """Yield the findings of `look`; an error that it raises becomes a problem."""
+    try:
+        yield from look()
+    except Exception as error:  # of any kind: anything may be broken here
+        explained = explain(error)
+        text = explained[1] if explained else f"{type(error).__name__}: {' '.join(str(error).split())}"
+        yield Finding("problem", topic, text)
 
 
 def examine(
@@ -34,7 +61,13 @@ def examine(
         runs: parent of the run folders.
         step: also do one training step.
     """
-    looks: dict[str, Callable[[], Iterator[Finding]]] = {
+
+    def rehearsed() -> Iterator[Finding]:
+        from segkit.diagnostics.rehearsal import rehearse  # fails if torch or another package is missing
+
+        return rehearse(config, overrides, runs=runs, step=step)
+
+    looks: dict[str, Callable[[], Iterable[Finding]]] = {
         "segkit": _segkit,
         "commit": _commit,
         "packages": lambda: packages(requirements(), locked()),
@@ -42,19 +75,13 @@ def examine(
         "processor": _processor,
         "accelerator": _accelerators,
         "memory": _memory,
-        "shared memory": lambda: shared(SHARED_MEMORY),
+        "shared memory": _shared,
         "open files": _open_files,
-        "runs": lambda: folder(runs),
-        "config": lambda: _rehearsed(config, overrides, runs, step),
+        "runs": lambda: _folder(runs),
+        "config": rehearsed,
     }
     for topic, look in looks.items():
         yield from looked_at(topic, look)
-
-
-def _rehearsed(config: Path | None, overrides: Sequence[str], runs: Path, step: bool) -> Iterator[Finding]:
-    from segkit.diagnostics.rehearsal import rehearse  # fails if torch or another package is missing
-
-    yield from rehearse(config, overrides, runs=runs, step=step)
 
 
 def advice(found: Sequence[Finding], command: str | None) -> str:
@@ -63,15 +90,11 @@ def advice(found: Sequence[Finding], command: str | None) -> str:
     Args:
         command: command that trains the checked config; None: there was no config.
     """
-    problems = list(dict.fromkeys(finding.topic for finding in found if finding.level == "problem"))
+    problems = ", ".join(dict.fromkeys(finding.topic for finding in found if finding.level == "problem"))
     if problems:
-        lines = "Its line says" if len(problems) == 1 else "Their lines say"
-        return (
-            f"Training would not work as asked: {', '.join(problems)}. {lines} what to do; repeat 'segkit doctor' then."
-        )
-    return "Training would work here. Next: " + (
-        command or "'segkit doctor CONFIG' looks at a config and its data too."
-    )
+        return f"Training would not work as asked: {problems}. Do what is said there; repeat 'segkit doctor' then."
+    command = command or "'segkit doctor CONFIG' looks at a config and its data too."
+    return f"Training would work here. Next: {command}"
 
 
 def requirements() -> list[Requirement]:
@@ -123,13 +146,12 @@ def licence() -> Iterator[Finding]:
         version = importlib.metadata.version("albumentationsx")
     except importlib.metadata.PackageNotFoundError:
         return
-    yield Finding(
-        "note",
-        "albumentations",
+    text = (
         f"AlbumentationsX {version} (AGPL-3.0 or commercial licence) is installed and has the import name of "
         f"albumentations (MIT). Remove it: {sys.executable} -m pip uninstall albumentationsx; then install "
-        "albumentations again. Or train without: transforms.backend=torchvision.",
+        "albumentations again. Or train without: transforms.backend=torchvision."
     )
+    yield Finding("note", "albumentations", text)
 
 
 def _segkit() -> Iterator[Finding]:
@@ -154,10 +176,8 @@ def _processor() -> Iterator[Finding]:
     features = ", ".join(about.get("features", [])) or "no bfloat16"
     threads = torch.get_num_threads()
     text = f"{about['name']}, {cores()} of {about['cores']} cores usable, torch uses {threads} threads, {features}"
-    if threads > cores():
-        yield Finding("note", "processor", f"{text}. More threads than cores slow training: OMP_NUM_THREADS={cores()}.")
-    else:
-        yield Finding("ok", "processor", text)
+    remedy = f". More threads than cores slow training: OMP_NUM_THREADS={cores()}."
+    yield judged("processor", text, threads > cores(), remedy)
 
 
 def _accelerators() -> Iterator[Finding]:
@@ -166,9 +186,8 @@ def _accelerators() -> Iterator[Finding]:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    built = f"torch {torch.__version__} is built for " + (
-        f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
-    )
+    version = f"CUDA {torch.version.cuda}" if torch.version.cuda else "no CUDA"
+    built = f"torch {torch.__version__} is built for {version}"
     for index in range(count):
         about = torch.cuda.get_device_properties(index)
         with torch.cuda.device(index):
@@ -186,27 +205,19 @@ def _accelerators() -> Iterator[Finding]:
 
 def _memory() -> Iterator[Finding]:
     free, whole = memory()
-    text = f"{size(free)} of {size(whole)} free"
-    if free < LITTLE_MEMORY:
-        yield Finding(
-            "note", "memory", f"{text}, which is little for training. Lower training.batch_size and training.workers."
-        )
-    else:
-        yield Finding("ok", "memory", text)
+    remedy = ", which is little for training. Lower training.batch_size and training.workers."
+    yield judged("memory", f"{size(free)} of {size(whole)} free", free < LITTLE_MEMORY, remedy)
 
 
-def shared(place: Path) -> Iterator[Finding]:
+def _shared() -> Iterator[Finding]:
     """Check that data workers have enough shared memory for their batches."""
-    found = shared_memory(place)
+    found = shared_memory()
     if found is None:
-        yield Finding("ok", "shared memory", f"no limit of its own (no {place})")
-    elif found[0] < LITTLE_SHARED:
-        text = f"{size(found[0])} of {size(found[1])} free in {place}, which is little for data workers"
-        yield Finding(
-            "note", "shared memory", f"{text}. Set training.workers=0, or raise it: docker run --shm-size=8g."
-        )
-    else:
-        yield Finding("ok", "shared memory", f"{size(found[0])} of {size(found[1])} free in {place}")
+        yield Finding("ok", "shared memory", f"no limit of its own (no {SHARED_MEMORY})")
+        return
+    text = f"{size(found[0])} of {size(found[1])} free in {SHARED_MEMORY}"
+    remedy = ", which is little for data workers. Set training.workers=0, or raise it: docker run --shm-size=8g."
+    yield judged("shared memory", text, found[0] < LITTLE_SHARED, remedy)
 
 
 def _open_files() -> Iterator[Finding]:
@@ -215,26 +226,20 @@ def _open_files() -> Iterator[Finding]:
     except ImportError:  # Windows
         return
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    if 0 <= limit < FEW_FILES:
-        yield Finding(
-            "note",
-            "open files",
-            f"at most {limit}, which is few for data workers. Raise it: ulimit -n {4 * FEW_FILES}.",
-        )
-    else:
-        yield Finding("ok", "open files", "no limit" if limit < 0 else f"at most {limit}")
+    text = "no limit" if limit < 0 else f"at most {limit}"
+    remedy = f", which is few for data workers. Raise it: ulimit -n {4 * FEW_FILES}."
+    yield judged("open files", text, 0 <= limit < FEW_FILES, remedy)
 
 
-def folder(runs: Path) -> Iterator[Finding]:
+def _folder(runs: Path) -> Iterator[Finding]:
     """Check that run folders can be written and that there is space for them."""
     require_writable(runs, "--runs")
-    above = next(each for each in (runs, *runs.absolute().parents) if each.exists())
-    free = shutil.disk_usage(above).free
-    if free < LITTLE_DISK:
-        yield Finding(
-            "problem",
-            "runs",
-            f"{size(free)} free at {runs}: too little for checkpoints. Make room, or choose another --runs.",
-        )
-    else:
-        yield Finding("ok", "runs", f"{runs} can be written, {size(free)} free")
+    free = free_space(runs)
+    remedy = ": too little for checkpoints. Make room, or choose another --runs."
+    yield judged("runs", f"{runs} can be written, {size(free)} free", free < LITTLE_DISK, remedy, level="problem")
+
+
+def free_space(folder: Path) -> int:
+    """Free bytes of the disk that a folder is on, or would be."""
+    above = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    return shutil.disk_usage(above).free

@@ -28,14 +28,10 @@ def shown_values(config: RunConfig, sources: dict[str, str]) -> list[str]:
 
 
 def class_weight_variants(config: RunConfig, counts: ClassCounts) -> dict[str, np.ndarray]:
-    """Return name -> weights float64 [K], for the config's own class weighting and for others to compare.
-
-    Args:
-        counts: pixel counts of the training labels.
-    """
+    """Return name -> weights float64 [K], for the config's own class weighting and for others to compare."""
     names = build.build_classes(config).names
     weightings = {
-        "this config": build.build_class_weights(config),
+        "this config": build.make(config, "loss.class_weights"),
         "median over classes": MedianFrequency(),
         "median incl. void": MedianFrequency(median_over="classes_and_void"),
         "void left out": MedianFrequency(pixels="labelled"),
@@ -57,11 +53,8 @@ def class_weight_rows(config: RunConfig, counts: ClassCounts | None = None) -> t
     """Return columns and rows of the table of class weights: a row per class, and one for void.
 
     Further rows give the largest difference from SegNet's published weights, and, for each other normalizer of the
-    loss, the factor (x) or divisor (/) for a learning rate that was tuned with `valid_pixels`, so that the length of
-    steps stays the same.
-
-    Args:
-        counts: pixel counts of the training labels; None: count them.
+    loss, the factor (x) or divisor (/) of a learning rate tuned with `valid_pixels` that keeps the length of steps.
+    `counts` are those of the training labels; None: they are counted.
     """
     if counts is None:
         training = build.build_dataset(config, "train")
@@ -71,17 +64,15 @@ def class_weight_rows(config: RunConfig, counts: ClassCounts | None = None) -> t
     rows = []
     for index, name in enumerate([*names, "void"]):
         share = f"{100 * counts.pixels[index] / sum(counts.pixels):.2f}"
-        rows.append(
-            [name, share, *(f"{weights[index]:.4f}" if index < len(weights) else "-" for weights in variants.values())]
-        )
+        shown = (f"{weights[index]:.4f}" if index < len(names) else "-" for weights in variants.values())
+        rows.append([name, share, *shown])
     if PUBLISHED in variants:
         off = (np.abs(weights - variants[PUBLISHED]).max() for weights in variants.values())
         rows.append(["off SegNet's", "", *(f"{difference:.2f}" for difference in off)])
     rows.append(["rate, weight_sum", "", *(f"x{mean_weight(weights, counts):.3f}" for weights in variants.values())])
     per_image = sum(counts.pixels[:-1]) / counts.total_images
-    rows.append(
-        ["rate, batch", "", *[f"/{per_image / 1000:.0f}k" if per_image >= 1e5 else f"/{per_image:.0f}"] * len(variants)]
-    )
+    divisor = f"/{per_image / 1000:.0f}k" if per_image >= 1e5 else f"/{per_image:.0f}"
+    rows.append(["rate, batch", "", *[divisor] * len(variants)])
     return ["class", "% of pixels", *variants], rows
 
 

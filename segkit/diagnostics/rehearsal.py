@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import disk_usage
 from time import perf_counter
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,10 +16,9 @@ from segkit import build
 from segkit.config.schema import RunConfig
 from segkit.config.yaml import mapping_of, parse
 from segkit.data.dataset import Dataset
-from segkit.diagnostics.findings import Finding, looked_at
+from segkit.diagnostics.doctor import Finding, free_space, judged, looked_at
 from segkit.engine.device import choose_device, choose_precision
 from segkit.engine.train import Plan, train
-from segkit.engine.train_state import TrainState
 from segkit.models.segmenter import Segmenter
 from segkit.runs.wandb_sync import MODES
 from segkit.system.machine import SHARED_MEMORY, cores, shared_memory, size
@@ -77,21 +75,15 @@ def _wandb(asked: str) -> Iterator[Finding]:
     """Check the W&B login, without asking the network and without showing a key."""
     mode, where = os.environ.get("WANDB_MODE"), os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")
     text = f"WANDB_MODE = {mode}" if mode and asked != "disabled" else f"tracking.wandb = {asked}"
-    login = _login(where)
-    if "disabled" in (asked, mode):
-        yield Finding("ok", "W&B", f"{text}; {login or 'no login'} for {where}")
-    elif importlib.util.find_spec("wandb") is None:
-        yield Finding(
-            "note", "W&B", f"{text}, but wandb is not installed: the run would train without it. pip install wandb"
-        )
-    elif (mode or asked) not in MODES:
-        yield Finding("note", "W&B", f"{text}; expected online, offline or disabled: the run would train without it")
-    elif MODES[mode or asked] == "online" and login is None:
-        yield Finding(
-            "note",
-            "W&B",
-            f"{text}, but no login for {where}: the run would train without it. 'wandb login', or set WANDB_API_KEY",
-        )
+    login, used = _login(where), "disabled" not in (asked, mode)
+    without = "the run would train without it"
+    if used and importlib.util.find_spec("wandb") is None:
+        yield Finding("note", "W&B", f"{text}, but wandb is not installed: {without}. pip install wandb")
+    elif used and (mode or asked) not in MODES:
+        yield Finding("note", "W&B", f"{text}; expected online, offline or disabled: {without}")
+    elif used and MODES[mode or asked] == "online" and login is None:
+        remedy = f"{without}. 'wandb login', or set WANDB_API_KEY"
+        yield Finding("note", "W&B", f"{text}, but no login for {where}: {remedy}")
     else:
         yield Finding("ok", "W&B", f"{text}; {login or 'no login'} for {where}")
 
@@ -102,11 +94,8 @@ def _login(url: str) -> str | None:
         return "a key in WANDB_API_KEY"
     for name in [os.environ["NETRC"]] if os.environ.get("NETRC") else ["~/.netrc", "~/_netrc"]:
         try:
-            return (
-                f"a key in {name}"
-                if netrc.netrc(os.path.expanduser(name)).authenticators(urlsplit(url).netloc)
-                else None
-            )
+            found = netrc.netrc(os.path.expanduser(name)).authenticators(urlsplit(url).netloc)
+            return f"a key in {name}" if found else None
         except (netrc.NetrcParseError, OSError, ValueError):  # W&B ignores such a file too
             continue
     return None
@@ -129,9 +118,8 @@ def _split(parts: _Parts, split: str) -> Iterator[Finding]:
         parts.training = dataset
     root = parts.config.data.options.get("root")
     where = f" in {root}" if root else ""
-    yield Finding(
-        "ok", f"data {split}", f"{len(dataset)} images{where}, the first is {height}x{width} (height x width)"
-    )
+    text = f"{len(dataset)} images{where}, the first is {height}x{width} (height x width)"
+    yield Finding("ok", f"data {split}", text)
 
 
 def _model(parts: _Parts, runs: Path) -> Iterator[Finding]:
@@ -140,26 +128,17 @@ def _model(parts: _Parts, runs: Path) -> Iterator[Finding]:
     names = parts.training.class_names if parts.training is not None else build.build_classes(run_config).names
     parts.model = build.build_model(run_config, len(names))
     count = sum(parameter.numel() for parameter in parts.model.parameters())
-    components = {"whole": settings.whole, "encoder": settings.encoder, "decoder": settings.decoder}
-    sources = {
-        f"model.{key}.weights": component.options.get("weights")
-        for key, component in components.items()
-        if component is not None
-    }
-    sources["model.initialize_from"] = settings.initialize_from
+    sources = {"model.initialize_from": settings.initialize_from}
+    for key in ("model.whole", "model.encoder", "model.decoder"):
+        if component := run_config.component(key):
+            sources[f"{key}.weights"] = component.options.get("weights")
     loaded = "; ".join(f"{key} = {source} fits" for key, source in sources.items() if source)
     yield Finding("ok", "model", f"{settings.title}, {count} parameters{'; ' if loaded else ''}{loaded}")
     states, best = 3 * 4 * count, 4 * count  # bytes of float32 weights with two moments, and of the weights
     needed = (run_config.checkpoints.keep + 1) * states + 2 * best  # a new file is written before an old one is removed
-    above = next(each for each in (runs, *runs.absolute().parents) if each.exists())
-    free = disk_usage(above).free
-    text = f"a run needs about {size(needed)}, {size(free)} are free at {runs}"
-    if needed > free:
-        yield Finding(
-            "problem", "checkpoints", f"{text}. Make room, or train into another folder (segkit train --run)."
-        )
-    else:
-        yield Finding("ok", "checkpoints", text)
+    text = f"a run needs about {size(needed)}, {size(free_space(runs))} are free at {runs}"
+    remedy = ". Make room, or train into another folder (segkit train --run)."
+    yield judged("checkpoints", text, needed > free_space(runs), remedy, level="problem")
 
 
 def _workers(parts: _Parts) -> Iterator[Finding]:
@@ -170,22 +149,13 @@ def _workers(parts: _Parts) -> Iterator[Finding]:
     height, width = parts.config.transforms.crop or parts.training[0].labels.shape
     pixel = 3 * 4 + 8  # bytes of a float32 image and int64 labels
     if settings.workers > cores():
-        yield Finding(
-            "note",
-            "workers",
-            f"training.workers = {settings.workers} are more than the {cores()} cores that can be used",
-        )
+        text = f"training.workers = {settings.workers} are more than the {cores()} cores that can be used"
+        yield Finding("note", "workers", text)
     needed = settings.workers * AHEAD * settings.batch_size * height * width * pixel
-    text = (
-        f"{settings.workers} of them need about {size(needed)} of shared memory, "
-        f"{size(found[0])} are free in {SHARED_MEMORY}"
-    )
-    if needed > found[0]:
-        yield Finding(
-            "problem", "workers", f"{text}. Set training.workers=0, or fewer, or enlarge it: docker run --shm-size=8g."
-        )
-    else:
-        yield Finding("ok", "workers", text)
+    text = f"{settings.workers} of them need about {size(needed)} of shared memory"
+    remedy = ". Set training.workers=0, or fewer, or enlarge it: docker run --shm-size=8g."
+    free = f"{size(found[0])} are free in {SHARED_MEMORY}"
+    yield judged("workers", f"{text}, {free}", needed > found[0], remedy, level="problem")
 
 
 def _step(parts: _Parts) -> Iterator[Finding]:
@@ -194,21 +164,16 @@ def _step(parts: _Parts) -> Iterator[Finding]:
     assert training is not None
     assert model is not None
     assert device is not None
-    optimizer = build.build_optimizer(config, model.to(device))
-    state = TrainState(model, optimizer, build.build_schedule(config, optimizer, len(training)))
+    state = build.build_state(config, model.to(device), len(training))
     loss = build.build_loss(config, training.class_names, None).to(device)
     steps = build.build_steps(config, model, training, first_step=0, device=device)
     precision = choose_precision(config.training.precision, device)
     plan = Plan(1, 1, device, precision, gradient_clip=config.training.gradient_clip)
-    records = _Records()
-    started = perf_counter()
+    records, started = _Records(), perf_counter()
     train(state, loss, steps, plan=plan, log=records)
-    seconds = perf_counter() - started
-    said = (
-        f"on {device.type}: loss {records.last['loss']:.3f}, gradient norm {records.last['gradient_norm']:.3g}, "
-        f"{seconds:.1f} s (the first one is the slowest)"
-    )
-    yield Finding("ok", "training step", said)
+    scored = f"loss {records.last['loss']:.3f}, gradient norm {records.last['gradient_norm']:.3g}"
+    seconds = f"{perf_counter() - started:.1f} s (the first one is the slowest)"
+    yield Finding("ok", "training step", f"on {device.type}: {scored}, {seconds}")
 
 
 class _Records:

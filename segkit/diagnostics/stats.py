@@ -61,24 +61,16 @@ def stats_values(config: RunConfig, found: dict[str, SplitStatistics]) -> dict[s
     training, weights = found.get("train"), None
     if training is not None:
         counts = training.counts
-        weights = {
-            "labelled_pixels_per_image": sum(counts.pixels[:-1]) / counts.total_images,
-            "variants": {
-                variant: {
-                    "weights": dict(zip(names, values.tolist(), strict=True)),
-                    "mean": mean_weight(values, counts),
-                }
-                for variant, values in class_weight_variants(config, counts).items()
-            },
-        }
+        weights = {"labelled_pixels_per_image": sum(counts.pixels[:-1]) / counts.total_images, "variants": {}}
+        for variant, values in class_weight_variants(config, counts).items():
+            of_classes = dict(zip(names, values.tolist(), strict=True))
+            weights["variants"][variant] = {"weights": of_classes, "mean": mean_weight(values, counts)}
     return {
         "dataset": config.data.name,
         "class_names": list(names),
         "splits": {split: _split_values(statistics, names) for split, statistics in found.items()},
         "class_weights": weights,
-        "normalizations": {
-            name: {"mean": list(each.mean), "std": list(each.std)} for name, each in NORMALIZATIONS.items()
-        },
+        "normalizations": {key: {"mean": [*each.mean], "std": [*each.std]} for key, each in NORMALIZATIONS.items()},
     }
 
 
@@ -92,16 +84,18 @@ def _split_values(found: SplitStatistics, names: Sequence[str]) -> dict[str, Any
     return {
         "images": counts.total_images,
         "sizes": [{"height": height, "width": width, "images": images} for (height, width), images in sizes],
-        **{
-            side: {"min": int(column.min()), "median": float(np.median(column)), "max": int(column.max())}
-            for side, column in zip(("height", "width"), found.sizes.T, strict=True)
-        },
+        "height": _range(found.sizes[:, 0]),
+        "width": _range(found.sizes[:, 1]),
         "classes": classes,
         "mean": list(found.mean),
         "std": list(found.std),
         "mean_of_1": [value / 255 for value in found.mean],
         "std_of_1": [value / 255 for value in found.std],
     }
+
+
+def _range(values: np.ndarray) -> dict[str, Any]:
+    return {"min": int(values.min()), "median": float(np.median(values)), "max": int(values.max())}
 
 
 def stats_tables(config: RunConfig, found: dict[str, SplitStatistics]) -> list[Rows]:
@@ -116,17 +110,12 @@ def stats_tables(config: RunConfig, found: dict[str, SplitStatistics]) -> list[R
     columns = ["split", "images", "sizes", "height\n(median)", "width\n(median)", "most common\nheight x width"]
     tables = [("sizes, pixels", columns, sizes)]
     for split, each in values["splits"].items():
-        rows = [
-            [
-                one["name"],
-                f"{one['pixels']:,}",
-                f"{100 * one['share']:.2f}",
-                f"{one['images']:,}",
-                f"{100 * one['share_of_images']:.1f}",
-                "-" if one["median_share"] is None else f"{100 * one['median_share']:.2f}",
-            ]
-            for one in each["classes"]
-        ]
+        rows = []
+        for one in each["classes"]:
+            of_pixels = [f"{one['pixels']:,}", f"{100 * one['share']:.2f}"]
+            of_images = [f"{one['images']:,}", f"{100 * one['share_of_images']:.1f}"]
+            median = "-" if one["median_share"] is None else f"{100 * one['median_share']:.2f}"
+            rows.append([one["name"], *of_pixels, *of_images, median])
         columns = ["class", "pixels", "% of pixels", "images", "% of images", "median % in\nthose images"]
         tables.append((f"{split}: classes", columns, rows))
     for scale, decimals in ((255, 2), (1, 4)):

@@ -15,8 +15,7 @@ from segkit.compare.significance import Statistics, compare_methods, least_resam
 from segkit.compare.stored import read_predictions
 from segkit.compare.tables import Table, class_table, difference_table, score_table
 from segkit.config.identity import recipe
-from segkit.config.resolve import flat
-from segkit.config.signatures import show
+from segkit.config.resolve import differing
 from segkit.data.dataset import Dataset
 from segkit.errors import InputError
 from segkit.experiments.costs import SIZE_HINT, costs_of
@@ -27,6 +26,8 @@ from segkit.tracking.run_dir import CONFIG, RunDir
 @dataclass(frozen=True)
 class Comparison:
     """Some methods, their statistics and their costs.
+
+    The `overrides` of its functions are changes to the configs, such as data.root on this machine.
 
     Attributes:
         costs: a row per method; none where they could not be counted.
@@ -57,8 +58,6 @@ class Comparison:
     def picture(self, images: Sequence[str], overrides: Sequence[str] = ()) -> Drawing:
         """Some test images, given by their ids, their labels, and what the first run of each method predicted.
 
-        Args:
-            overrides: changes to the configs, such as data.root on this machine.
         Raises:
             InputError: if the dataset, a stored prediction or an image is missing.
         """
@@ -69,11 +68,7 @@ class Comparison:
     def write(
         self, out: Path, overrides: Sequence[str] = (), *, pictures: int = 4, browser_images: int = 240
     ) -> Report:
-        """Write tables, figures and index.html into a folder; see `segkit.compare.report.write_report`.
-
-        Args:
-            overrides: changes to the configs, such as data.root on this machine.
-        """
+        """Write tables, figures and index.html into a folder; see `segkit.compare.report.write_report`."""
         return report.write_report(
             self.methods,
             out,
@@ -86,13 +81,10 @@ class Comparison:
         )
 
     def _settings(self) -> Table:
-        """Settings in which the methods differ; `-` where a component has no such option."""
-        values = [flat(recipe(method.runs[0].values)) for method in self.methods]
-        keys = dict.fromkeys(key for each in values for key in each)
-        rows = [(key, *(show(each[key]) if key in each else "-" for each in values)) for key in keys]
-        differing = tuple(row for row in rows if len(set(row[1:])) > 1)
+        found = differing([recipe(method.runs[0].values) for method in self.methods])
         names = (method.name for method in self.methods)
-        return Table("settings in which the methods differ", ("key", *names), differing)
+        rows = tuple((key, *values) for key, values in found.items())
+        return Table("settings in which the methods differ", ("key", *names), rows)
 
     def _cost_axes(self) -> dict[str, dict[str, float]]:
         """Axes of the figure of accuracy against cost."""
@@ -143,8 +135,7 @@ def open_test_split(methods: Sequence[Method], overrides: Sequence[str] = ()) ->
     problems = []
     for run in (run for method in methods for run in method.runs):
         try:
-            config, _ = build.load_config(run.folder.path / CONFIG, overrides)
-            return build.build_dataset(config, "test")
+            return build.build_dataset(build.load_config(run.folder.path / CONFIG, overrides)[0], "test")
         except InputError as error:
             problems.append(error)
     raise problems[0]

@@ -37,7 +37,7 @@ class _Subject:
     """A model whose costs are asked for, and the weight file of a run that has one."""
 
     config: RunConfig
-    num_classes: int
+    class_names: tuple[str, ...]
     weights: Path | None
     size: Size = (0, 0)
 
@@ -50,7 +50,7 @@ class _Subject:
         return choose_precision(self.config.training.precision, self.device)
 
     def model(self) -> Segmenter:
-        return build.build_model(self.config, self.num_classes, restore=True)
+        return build.build_model(self.config, len(self.class_names), restore=True)
 
 
 def costs_of(
@@ -100,15 +100,14 @@ def read_size(text: str) -> Size:
 
 def _open(path: Path, overrides: Sequence[str]) -> _Subject:
     if not path.exists():
-        raise InputError(
-            f"{path} does not exist; expected a config file, or a folder that 'segkit train' wrote. Check the path."
-        )
+        expected = "expected a config file, or a folder that 'segkit train' wrote. Check the path."
+        raise InputError(f"{path} does not exist; {expected}")
     if path.is_file():
         config, _ = build.load_config(path, overrides)
-        return _Subject(config, len(build.build_classes(config).names), None)
+        return _Subject(config, build.build_classes(config).names, None)
     best = RunDir(path).require().checkpoints / BEST
     config, _ = build.load_config(path / CONFIG, overrides)
-    return _Subject(config, len(read_classes(path / CLASSES).names), best if best.is_file() else None)
+    return _Subject(config, read_classes(path / CLASSES).names, best if best.is_file() else None)
 
 
 def _test_image_size(config: RunConfig, model: Segmenter) -> Size:
@@ -124,29 +123,28 @@ def _test_image_size(config: RunConfig, model: Segmenter) -> Size:
 def _measured(subjects: Sequence[_Subject], costs: Sequence[Costs], rounds: int) -> list[Costs]:
     """Add memory, measured model by model, and times, measured with all models in memory, to the costs."""
     threads, kinds = torch.get_num_threads(), (_inference, _training)
+    peaks: list[list[int | None]] = [[], []]
     with progress_bar("measuring", (len(subjects) + rounds + WARM_UP) * len(kinds)) as progress:
-        peaks: list[list[int | None]] = [[], []]
         for of_kind, prepare in zip(peaks, kinds, strict=True):
             for subject in subjects:
-                alone = subject.device.type == "cpu"  # a process of its own
-                of_kind.append(
-                    in_child(_peak, subject, prepare, threads) if alone else _peak(subject, prepare, threads)
-                )
+                arguments = _peak, subject, prepare, threads
+                of_kind.append(in_child(*arguments) if subject.device.type == "cpu" else _peak(*arguments[1:]))
                 progress(1)
         inference, training = (
             interleaved([prepare(each).run for each in subjects], rounds, warm_up=WARM_UP, progress=progress)
             for prepare in kinds
         )
+    measured = zip(costs, subjects, *peaks, inference, training, strict=True)
     return [
         replace(
             cost,
             measured_on=_conditions(subject),
-            peak_inference_bytes=peaks[0][index],
-            peak_training_bytes=peaks[1][index],
-            forward_seconds=inference[index],
-            step_seconds=training[index],
+            peak_inference_bytes=inference_bytes,
+            peak_training_bytes=training_bytes,
+            forward_seconds=forward,
+            step_seconds=step,
         )
-        for index, (cost, subject) in enumerate(zip(costs, subjects, strict=True))
+        for cost, subject, inference_bytes, training_bytes, forward, step in measured
     ]
 
 
@@ -179,12 +177,12 @@ def _training(subject: _Subject) -> Work:
     """One training step of the config on random images, at learning rate 0, so that no loss diverges."""
     settings, device, precision = subject.config.training, subject.device, subject.precision
     model = subject.model().to(device).train()
-    optimizer = build.build_optimizer(subject.config, model)
+    optimizer = build.make(subject.config, "optimizer", model, model.pretrained_names)
     for group in optimizer.param_groups:
         group["lr"] = 0.0
-    loss = build.make(subject.config, "loss.function", torch.ones(subject.num_classes)).to(device)
+    loss = build.build_loss(subject.config, subject.class_names, None).to(device)
     images = settings.batch_size // settings.accumulation
-    labels = torch.randint(subject.num_classes, (images, *subject.size), device=device)
+    labels = torch.randint(len(subject.class_names), (images, *subject.size), device=device)
     part = Batch(torch.randn(images, 3, *subject.size), labels, tuple(map(str, range(images))))
 
     plan = Plan(1, 1, device, precision, gradient_clip=settings.gradient_clip)

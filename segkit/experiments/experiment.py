@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from segkit import build
+from segkit.config.resolve import read_file
 from segkit.config.schema import FOLDER_NAME, RunConfig
 from segkit.config.signatures import show
 from segkit.config.yaml import Leaf, Tree, leaves, mapping_of, parse, values_of
@@ -80,18 +81,13 @@ def read_experiment(path: Path, overrides: Sequence[str] = (), *, runs: Path = P
     tree = _read(path)
     given = values_of(tree.get("name", Leaf(None, "")))
     name = _folder_name(given, f"{path}: name = {show(given)}")
-    base = values_of(tree["base"]) if "base" in tree else []
-    files = [base] if isinstance(base, str) else base
+    base = tree.get("base", Leaf([], ""))
+    files = [values_of(base)] if isinstance(values_of(base), str) else values_of(base)
     if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
-        raise InputError(
-            f"{path}: base = {show(base)}: expected a config file, or a list of them, relative to this file."
-        )
+        raise _wrong(path, "base", base, "a config file, or a list of them, relative to this file")
     settings = tree.get("set", {})
     if not isinstance(settings, dict):
-        raise InputError(
-            f"{settings.source}: set = {show(settings.value)}: expected keys and values, "
-            "such as training: {epochs: 4}."
-        )
+        raise _wrong(path, "set", settings, "keys and values, such as training: {epochs: 4}")
     settings = _nested(settings)
     axes, stages = _axes(tree, path), _stages(tree, path)
     _refuse_overrides_of(axes, overrides)
@@ -116,31 +112,26 @@ def read_experiment(path: Path, overrides: Sequence[str] = (), *, runs: Path = P
             )
             labels = {axis: value.label for axis, value in chosen.items()}
             if folder in members:
-                both = " and ".join(str(dict(choices)) for choices in (members[folder].choices, labels))
-                raise InputError(
-                    f"{path}: {both} would both be called '{folder}'. "
-                    "Give the values of an axis labels: LABEL: {KEY: VALUE}."
-                )
+                both = f"{members[folder].choices} and {labels} would both be called '{folder}'"
+                raise InputError(f"{path}: {both}. Give the values of an axis labels: LABEL: {{KEY: VALUE}}.")
             before = members[folder] = Member(config, RunDir(runs / name / folder), labels, before)
     return list(members.values())
 
 
 def _read(path: Path) -> Tree:
-    if not path.is_file():
-        found = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"The experiment file '{path}' {found}. Expected a YAML file. Check the path.")
-    try:
-        tree = mapping_of(parse(path.read_text(encoding="utf-8-sig"), str(path), dots=True), str(path))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text (byte {error.start}). Save it as UTF-8.") from None
+    tree = mapping_of(parse(read_file(path, "The experiment file"), str(path), dots=True), str(path))
     for key in tree:
         if key not in KEYS:
             raise InputError(f"{path}: unknown key '{key}'.{nearest(key, KEYS)} Known keys: {', '.join(KEYS)}.")
     if not ({"axes", "stages"} & set(tree)):
-        raise InputError(
-            f"{path} has neither axes nor stages: expected what its runs differ in, such as axes: {{seed: [0, 1, 2]}}."
-        )
+        expected = "expected what its runs differ in, such as axes: {seed: [0, 1, 2]}."
+        raise InputError(f"{path} has neither axes nor stages: {expected}")
     return tree
+
+
+def _wrong(path: Path, key: str, item: Tree | Leaf, expected: str) -> InputError:
+    source = item.source if isinstance(item, Leaf) else path
+    return InputError(f"{source}: {key} = {show(values_of(item))}: expected {expected}.")
 
 
 def _folder_name(text: object, what: str) -> str:
@@ -153,9 +144,7 @@ def _axes(tree: Tree, path: Path) -> dict[str, list[Value]]:
     """Axis -> its values."""
     axes = tree.get("axes", {})
     if not isinstance(axes, dict):
-        raise InputError(
-            f"{axes.source}: axes = {show(axes.value)}: expected names and values, such as seed: [0, 1, 2]."
-        )
+        raise _wrong(path, "axes", axes, "names and values, such as seed: [0, 1, 2]")
     found: dict[str, list[Value]] = {}
     for axis, item in axes.items():
         if axis == STAGE:
@@ -164,13 +153,12 @@ def _axes(tree: Tree, path: Path) -> dict[str, list[Value]]:
         if isinstance(item, dict):
             found[axis] = _labelled(item, path, f"axes.{axis}")
             continue
-        values, where = item.value, f"{item.source}: axes.{axis} = {show(item.value)}"
+        values = item.value
         if not isinstance(values, list) or not values or any(isinstance(value, dict | list) for value in values):
-            raise InputError(
-                f"{where}: expected a list of numbers or words, or labels, each with a config file or keys and values."
-            )
+            expected = "a list of numbers or words, or labels, each with a config file or keys and values"
+            raise _wrong(path, f"axes.{axis}", item, expected)
         if len(set(map(repr, values))) < len(values):
-            raise InputError(f"{where}: a value is given twice. Keep one.")
+            raise _wrong(path, f"axes.{axis}", item, "each value once")
         key = SHORT.get(axis, axis)
         found[axis] = []
         for value in values:
@@ -196,10 +184,8 @@ def _nested(tree: Tree) -> Tree:
 def _stages(tree: Tree, path: Path) -> list[Value]:
     stages = tree.get("stages", {})
     if not isinstance(stages, dict) or ("stages" in tree and not stages):
-        raise InputError(
-            f"{path}: stages = {show(values_of(stages))}: expected a config file for each stage, "
-            "such as fcn32s: ../../configs/NAME.yaml."
-        )
+        expected = "a config file for each stage, such as fcn32s: ../../configs/NAME.yaml"
+        raise _wrong(path, "stages", stages, expected)
     return _labelled(stages, path, "stages")
 
 
@@ -208,9 +194,7 @@ def _labelled(items: Tree, path: Path, where: str) -> list[Value]:
     found = []
     for label, item in items.items():
         if isinstance(item, Leaf) and not isinstance(item.value, str):
-            raise InputError(
-                f"{item.source}: {where}.{label} = {show(item.value)}: expected a config file, or keys and values."
-            )
+            raise _wrong(path, f"{where}.{label}", item, "a config file, or keys and values")
         found.append(Value(label, label, path.parent / item.value if isinstance(item, Leaf) else _nested(item)))
     return found
 
@@ -223,10 +207,8 @@ def _refuse_overrides_of(axes: Mapping[str, list[Value]], overrides: Sequence[st
         key = override.partition("=")[0].strip()
         for other in sorted(taken):
             if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}."):
-                raise InputError(
-                    f"command line: {override}: the experiment sets {other} for each of its runs. "
-                    "Change the file, or use --only."
-                )
+                taken_by = f"the experiment sets {other} for each of its runs. Change the file, or use --only."
+                raise InputError(f"command line: {override}: {taken_by}")
 
 
 def select(members: Sequence[Member], only: Sequence[str]) -> list[Member]:
@@ -240,9 +222,8 @@ def select(members: Sequence[Member], only: Sequence[str]) -> list[Member]:
         axis, equals, labels = condition.partition("=")
         if not equals or axis not in axes:
             example = next(f"{axis}={known[0]}" for axis, known in axes.items())
-            raise InputError(
-                f"'{condition}': expected AXIS=VALUE, such as {example}.{nearest(axis, axes)} Axes: {', '.join(axes)}."
-            )
+            known = f"{nearest(axis, axes)} Axes: {', '.join(axes)}."
+            raise InputError(f"'{condition}': expected AXIS=VALUE, such as {example}.{known}")
         wanted = labels.split(",")
         for label in wanted:
             if label not in axes[axis]:
@@ -287,17 +268,13 @@ def prepare(members: Sequence[Member], *, overwrite: bool = False) -> None:
         if before.name not in names:
             check_folder(before.config, before.run)
             if not before.run.finished:
-                raise InputError(
-                    f"{member.name} starts from {before.name}, which is neither trained nor among the members. "
-                    "Leave --only out."
-                )
+                lacking = f"starts from {before.name}, which is neither trained nor among the members"
+                raise InputError(f"{member.name} {lacking}. Leave --only out.")
         weights = before.run.checkpoints / BEST
         started_elsewhere = run.start_weights is not None and weights.is_file() and run.start_weights != sha256(weights)
         if run.precious and not overwrite and (not before.run.finished or started_elsewhere):
-            raise InputError(
-                f"{run.path} did not start from the best weights of {before.run.path}. "
-                "Train all again with --overwrite."
-            )
+            start = f"did not start from the best weights of {before.run.path}"
+            raise InputError(f"{run.path} {start}. Train all again with --overwrite.")
     for member in members:
         if overwrite and member.run.exists:
             with locked(member.run.path):

@@ -3,18 +3,15 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from segkit import build
 from segkit.config.identity import identity, method_name
-from segkit.config.resolve import flat
+from segkit.config.resolve import differing
 from segkit.config.schema import config_values
-from segkit.config.signatures import show
 from segkit.experiments.experiment import Member
 
-ABSENT = object()
 Weights = dict[tuple[str, tuple[int, ...]], str]  # (name, shape) of a tensor -> digest
 
 
@@ -26,29 +23,26 @@ class Treatment:
         methods: names of the members that were compared.
         equal: what was computed for each and found equal.
         different: what was computed and found different: name -> members that agree with the first one.
-        settings: dotted key -> value of each member, where configs differ.
+        settings: dotted key -> value of each member as text, where configs differ; `-`: there is no such option.
     """
 
     methods: tuple[str, ...]
     equal: tuple[str, ...]
     different: dict[str, tuple[str, ...]]
-    settings: dict[str, tuple[Any, ...]]
+    settings: dict[str, tuple[str, ...]]
 
     def lines(self) -> list[str]:
         """Sentences about what is equal and what is not."""
         if len(self.methods) < 2:
             return []
-        return [f"equal in {', '.join(self.methods)}, for one seed: {'; '.join(self.equal)}"] + [
-            f"NOT EQUAL: {name}; as in {self.methods[0]}: {', '.join(alike[1:]) or 'no other'}"
-            for name, alike in self.different.items()
-        ]
+        lines = [f"equal in {', '.join(self.methods)}, for one seed: {'; '.join(self.equal)}"]
+        for name, alike in self.different.items():
+            lines.append(f"NOT EQUAL: {name}; as in {self.methods[0]}: {', '.join(alike[1:]) or 'no other'}")
+        return lines
 
     def rows(self) -> list[tuple[str, ...]]:
-        """Key and value of each member for every setting that differs; `-` where a component has no such option."""
-        return [
-            (key, *("-" if value is ABSENT else show(value) for value in values))
-            for key, values in self.settings.items()
-        ]
+        """Key and value of each member for every setting that differs."""
+        return [(key, *values) for key, values in self.settings.items()]
 
 
 def check_treatment(members: Sequence[Member]) -> Treatment:
@@ -66,12 +60,10 @@ def check_treatment(members: Sequence[Member]) -> Treatment:
     if len(group) < 2:
         return Treatment(names, (), {}, {})
 
-    values = [flat(identity(config_values(member.config))) for member in group]
-    keys = dict.fromkeys(key for each in values for key in each if key not in ("name", "seed"))
-    settings = {key: tuple(each.get(key, ABSENT) for each in values) for key in keys}
-    settings = {key: each for key, each in settings.items() if len(set(map(repr, each))) > 1}
-    differing = {key.split(".")[0] for key in settings}
-    untouched = [section for section in dict.fromkeys(key.split(".")[0] for key in keys) if section not in differing]
+    values = [identity(config_values(member.config) | {"name": "", "seed": 0}) for member in group]
+    settings = differing(values)
+    sections = dict.fromkeys(key for each in values for key in each if key not in ("name", "seed"))
+    untouched = [section for section in sections if section not in {key.split(".")[0] for key in settings}]
 
     inputs, weights = zip(*map(_first_step, group), strict=True)
     agreeing = {
@@ -93,11 +85,10 @@ def _first_step(member: Member) -> tuple[dict[str, str], Weights]:
     model = build.build_model(config, len(training.class_names))
     steps = build.build_steps(config, model, training, first_step=0, device=torch.device("cpu"))
     batches = next(iter(steps))
+    images = b"".join(_bytes(part.image) + _bytes(part.labels) for part in batches)
     inputs = {
         "samples of every step": _digest(repr(list(steps.batch_sampler or [])).encode()),
-        "augmented images and labels of the first step": _digest(
-            b"".join(_bytes(part.image) + _bytes(part.labels) for part in batches)
-        ),
+        "augmented images and labels of the first step": _digest(images),
     }
     return inputs, {(name, tuple(t.shape)): _digest(_bytes(t)) for name, t in model.state_dict().items()}
 

@@ -123,15 +123,11 @@ def checked_image(image: np.ndarray | str | PathLike[str]) -> RawImage:
     """
     if isinstance(image, str | PathLike):
         return read_image(Path(image))
-    if (
-        isinstance(image, np.ndarray)
-        and image.dtype == np.uint8
-        and image.ndim == 3
-        and image.shape[2] == 3
-        and image.size
-    ):
-        return np.ascontiguousarray(image)
-    found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+    found = type(image).__name__
+    if isinstance(image, np.ndarray):
+        if image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3 and image.size:
+            return np.ascontiguousarray(image)
+        found = f"{image.dtype} {list(image.shape)}"
     raise InputError(
         f"the image is {found}; expected uint8 [H, W, 3], RGB, or the path of a PNG or JPEG file. "
         "Convert it as np.asarray(PIL.Image.open(FILE).convert('RGB')) does."
@@ -166,9 +162,8 @@ def prediction_files(images: Sequence[Path], out: Path, *, uncertainty: bool = F
             if file.resolve() in sources:
                 raise InputError(f"{file} is one of the images; nothing was written. Choose another folder with --out.")
             if file in written:
-                raise InputError(
-                    f"{path} and {written[file]} would both be written to {file}. Predict them into different folders."
-                )
+                both = f"{path} and {written[file]} would both be written to {file}"
+                raise InputError(f"{both}. Predict them into different folders.")
             if file.is_dir():
                 raise InputError(f"{file} is a folder; nothing was written. Choose another folder with --out.")
             written[file] = path

@@ -1,11 +1,14 @@
 """One run, in order: preflight, open, train, conclude."""
 
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
 from segkit import build
@@ -13,17 +16,19 @@ from segkit.config.identity import CHANGES_NO_RESULT, identity
 from segkit.config.plugins import plugin_copies
 from segkit.config.resolve import config_hash, dump, load
 from segkit.config.schema import Package, RunConfig, config_values
-from segkit.config.signatures import show
+from segkit.data.dataset import Dataset
 from segkit.data.datasets.class_file import classes_text
+from segkit.data.loader import steps_per_epoch
 from segkit.data.verify.verify import check_and_count
 from segkit.engine.batch_norm import absorb_batch_norm
 from segkit.engine.checkpoint import BEST, Checkpoints
-from segkit.engine.device import choose_device, deterministic
+from segkit.engine.device import choose_device, choose_precision, deterministic
 from segkit.engine.distributed import ALONE, Processes
 from segkit.engine.evaluate import evaluate
 from segkit.engine.train import Plan, train
-from segkit.engine.train_state import Identity, Progress
+from segkit.engine.train_state import Identity, TrainState
 from segkit.errors import InputError
+from segkit.losses.loss import Loss
 from segkit.metrics.confusion import Scores, scores
 from segkit.runs.trained import Trained, differences, evaluate_trained
 from segkit.runs.wandb_sync import tracked, validation_pictures
@@ -33,6 +38,25 @@ from segkit.tracking.console import TrainingConsole, progress_bar
 from segkit.tracking.lock import locked
 from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
 from segkit.tracking.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one run, made once from its config.
+
+    Attributes:
+        splits: of the dataset, by name.
+        state: model, optimizer and schedule at their start.
+        loss: the loss with its class weights.
+        processes: that train together.
+    """
+
+    config: RunConfig
+    splits: Mapping[str, Dataset]
+    state: TrainState
+    loss: Loss
+    device: torch.device
+    processes: Processes
 
 
 class _Logs:
@@ -52,6 +76,8 @@ def train_run(
 ) -> dict[str, Any]:
     """Train to the end, from the last checkpoint if there is one, and score the best weights on the test split.
 
+    Of a finished run, the result is read.
+
     Args:
         overwrite: delete the run in the folder and start again.
         processes: that train together; process 0 alone uses the folder.
@@ -63,6 +89,10 @@ def train_run(
         NonFinite: if loss or gradient is not finite.
         RunError: if the folder can no longer be written.
     """
+    if not overwrite:
+        processes.lead(lambda: check_folder(config, run))
+        if processes.lead(lambda: run.finished):
+            return run.result()
     resumes = processes.lead(lambda: run.trained and not overwrite)
     with stoppable(quiet=processes.rank > 0) as stop, ExitStack() as stack:
         with processes.in_turn():
@@ -80,11 +110,8 @@ def train_run(
         return processes.lead(lambda: conclude(parts, run, tracker))
 
 
-def preflight(config: RunConfig, *, restore: bool, processes: Processes) -> build.Parts:
-    """Check everything that a run needs, and make its parts, before its folder is touched.
-
-    Device, precision, share of each process, files and every label of the three splits, class weights, starting
-    weights: what is wrong is refused here.
+def preflight(config: RunConfig, *, restore: bool, processes: Processes) -> Parts:
+    """Check everything that a run needs, every label too, and make its parts, before its folder is touched.
 
     Args:
         restore: leave out starting weights, as a checkpoint follows.
@@ -104,32 +131,31 @@ def preflight(config: RunConfig, *, restore: bool, processes: Processes) -> buil
     splits = build.build_splits(config, layout)
     with progress_bar("reading labels", sum(map(len, splits.values()))) as advance:
         counts = check_and_count(layout, splits, advance)
-    parts = build.build_parts(config, splits, counts["train"], device, restore=restore, processes=processes)
+    class_names = splits["train"].class_names
+    model = build.build_model(config, len(class_names), restore=restore).to(device)
+    state = build.build_state(config, model, len(splits["train"]))
+    loss = build.build_loss(config, class_names, counts["train"]).to(device)
     processes.seed(config.seed)
-    return parts
+    return Parts(config, splits, state, loss, device, processes)
 
 
 def _require_unchanged(config: RunConfig, run: RunDir, *, resumes: bool) -> None:
     """Raise InputError if another process has used the folder since it was checked."""
     check_folder(config, run)
     if run.finished or run.trained != resumes:
-        raise InputError(
-            f"Another process has trained in {run.path} in the meantime. "
-            "Repeat the command to resume from its checkpoint."
-        )
+        remedy = "Repeat the command to resume from its checkpoint."
+        raise InputError(f"Another process has trained in {run.path} in the meantime. {remedy}")
 
 
-def open_run(parts: build.Parts, run: RunDir, *, resumes: bool) -> Checkpoints:
+def open_run(parts: Parts, run: RunDir, *, resumes: bool) -> Checkpoints:
     """Make the run folder, or restore its last checkpoint into `parts.state`."""
     config, state, processes = parts.config, parts.state, parts.processes
     values = config_values(config)
     stored = load(run.config_text(), str(run.path / CONFIG)) if resumes else values  # lacks later options
-    belongs_to = Identity(
-        config_hash(identity(stored)), config.model.title, parts.training.class_names, processes.count
-    )
-    checkpoints = Checkpoints(
-        run.checkpoints, belongs_to, keep=config.checkpoints.keep, device=parts.device, processes=processes
-    )
+    training = parts.splits["train"]
+    belongs_to = Identity(config_hash(identity(stored)), config.model.title, training.class_names, processes.count)
+    keep = config.checkpoints.keep
+    checkpoints = Checkpoints(run.checkpoints, belongs_to, keep=keep, device=parts.device, processes=processes)
     if resumes:
         with processes.in_turn():
             checkpoints.restore(
@@ -139,12 +165,19 @@ def open_run(parts: build.Parts, run: RunDir, *, resumes: bool) -> Checkpoints:
             raise InputError(
                 f"{run.checkpoints} differs between processes. Choose a --run folder that all machines share."
             )
-        processes.lead(lambda: _tidy(run, state.progress))
+
+        def tidy() -> None:
+            """Remove what an interrupted run left that is not part of its state."""
+            remove_partials(run.path)
+            remove_partials(run.checkpoints)
+            run.forget_after(state.progress.step, state.progress.epochs)
+
+        processes.lead(tidy)
         print(f"resuming after step {state.progress.step}", flush=True)
     else:
         source = config.model.initialize_from
-        classes = classes_text(parts.training.class_names, parts.training.palette)
-        texts = {CONFIG: dump(values), CLASSES: classes, **plugin_copies(config.plugins)}
+        classes = classes_text(training.class_names, training.palette)
+        texts = {CONFIG: dump(values), CLASSES: classes, **plugin_copies(config.plugin_files)}
         packages = {each.package: each.version for each in config.plugins if isinstance(each, Package)}
         start_weights = sha256(build.start_file(source)) if source else None
         count = processes.count
@@ -152,22 +185,16 @@ def open_run(parts: build.Parts, run: RunDir, *, resumes: bool) -> Checkpoints:
     return checkpoints
 
 
-def _tidy(run: RunDir, done: Progress) -> None:
-    """Remove what an interrupted run left that is not part of its state."""
-    for folder in (run.path, run.checkpoints):
-        remove_partials(folder)
-    run.forget_after(done.step, done.epochs)
-
-
-def train_parts(parts: build.Parts, run: RunDir, checkpoints: Checkpoints, tracker: Tracker, stop: Stop) -> None:
+def train_parts(parts: Parts, run: RunDir, checkpoints: Checkpoints, tracker: Tracker, stop: Stop) -> None:
     """Train what is left of a run, and validate it on the way; a signal stops it between steps or images."""
     config, processes, progress = parts.config, parts.processes, parts.state.progress
-    settings, model, validation = config.training, parts.state.model, parts.validation
+    settings, model = config.training, parts.state.model
+    training, validation = parts.splits["train"], parts.splits["val"]
     plan = Plan(
-        total_steps=parts.total_steps,
-        steps_per_epoch=parts.steps_per_epoch,
+        total_steps=build.total_steps(config, len(training)),
+        steps_per_epoch=steps_per_epoch(len(training), settings.batch_size),
         device=parts.device,
-        precision=parts.precision,
+        precision=choose_precision(settings.precision, parts.device),
         validate_every_epochs=config.evaluation.every_epochs,
         log_every=settings.log_every,
         save_every_seconds=60 * config.checkpoints.every_minutes,
@@ -176,7 +203,7 @@ def train_parts(parts: build.Parts, run: RunDir, checkpoints: Checkpoints, track
         processes=processes,
     )
     steps = build.build_steps(
-        config, model, parts.training, first_step=progress.step, device=parts.device, processes=processes
+        config, model, training, first_step=progress.step, device=parts.device, processes=processes
     )
     validation_batches = build.build_evaluation_batches(config, model, validation, processes=processes)
     console = TrainingConsole(plan.total_steps, done=progress.step, best=progress.best_mean_iou)
@@ -188,19 +215,16 @@ def train_parts(parts: build.Parts, run: RunDir, checkpoints: Checkpoints, track
     def validate(model: nn.Module) -> Scores:
         processes.share_buffers(model)
         with console.validation(-(-len(validation) // processes.count)) as advance:
-            plain = absorb_batch_norm(model)  # as for scoring
-            matrices = processes.together(
-                lambda: (
-                    evaluate(
-                        plain,
-                        stop.between(validation_batches),
-                        num_classes=len(validation.class_names),
-                        device=plan.device,
-                        precision=plan.precision,
-                        progress=advance,
-                    ).matrix
-                )
+            score = partial(
+                evaluate,
+                absorb_batch_norm(model),  # as for scoring
+                stop.between(validation_batches),
+                num_classes=len(validation.class_names),
+                device=plan.device,
+                precision=plan.precision,
+                progress=advance,
             )
+            matrices = processes.together(lambda: score().matrix)
         return scores(np.sum(matrices, 0))
 
     log = Tracker() if processes.rank else _Logs(run, console, tracker)
@@ -217,9 +241,9 @@ def train_parts(parts: build.Parts, run: RunDir, checkpoints: Checkpoints, track
         )
 
 
-def conclude(parts: build.Parts, run: RunDir, tracker: Tracker) -> dict[str, Any]:
+def conclude(parts: Parts, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     """Score the best weights on the test split, mark the run as finished, and log the outcome to the tracker."""
-    config, dataset, progress = parts.config, parts.test, parts.state.progress
+    config, dataset, progress = parts.config, parts.splits["test"], parts.state.progress
     trained = Trained(run.path, config, run.checkpoints / BEST, dataset.class_names, dataset.palette, run)
     found = evaluate_trained(trained, "test")
     test = asdict(scores(found.matrix))
@@ -244,36 +268,17 @@ def check_folder(config: RunConfig, run: RunDir) -> None:
     """Raise InputError unless a run folder is new, holds a run of this config, or nothing was trained in it yet.
 
     Keys that change no result, such as the place of the data, may differ.
-
-    Raises:
-        InputError: if it holds a run of another config, naming the keys that differ.
     """
     if not run.precious:
         return
     differing = {key: values for key, values in differences(run, config).items() if key not in CHANGES_NO_RESULT}
     if differing:
-        shown = ", ".join(
-            f"{key} ({show(there)} there, {show(here)} here)" for key, (there, here) in list(differing.items())[:8]
-        )
+        shown = [f"{key} ({there} there, {here} here)" for key, (there, here) in differing.items()]
         raise InputError(
-            f"{run.path} holds a run of another config; different: {shown}. "
+            f"{run.path} holds a run of another config; different: {', '.join(shown[:8])}. "
             "Choose another folder with --run (of an experiment: --runs), or --overwrite it. "
             f"A new run can start from its weights: model.initialize_from={run.path}."
         )
     if not (run.finished or run.trained):
-        raise InputError(
-            f"{run.path} holds no checkpoint that this version can read. "
-            "Choose another folder with --run, or --overwrite it."
-        )
-
-
-def complete_run(config: RunConfig, run: RunDir) -> dict[str, Any]:
-    """Train what is left of a run, nothing if it is finished, and return what result.json holds.
-
-    Raises:
-        InputError: if the folder holds a run of another config.
-    """
-    check_folder(config, run)
-    if not run.finished:
-        train_run(config, run)
-    return run.result()
+        remedy = "Choose another folder with --run, or --overwrite it."
+        raise InputError(f"{run.path} holds no checkpoint that this version can read. {remedy}")

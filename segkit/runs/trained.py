@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from segkit import build
 from segkit.config.identity import CHANGES_NO_RESULT, identity
-from segkit.config.resolve import flat, load
+from segkit.config.resolve import differing, load
 from segkit.config.schema import RunConfig, config_values
 from segkit.data.datasets.class_file import read_classes
 from segkit.engine import checkpoint
@@ -37,8 +36,6 @@ class Trained:
 
     Attributes:
         path: run folder, or config file.
-        weights: weight file.
-        class_names: names of the classes.
         palette: uint8 [K, 3] RGB.
         run: run folder for the scores; None: not stored, since weights or settings are not the run's own.
     """
@@ -76,44 +73,33 @@ def open_trained(path: Path, overrides: Sequence[str] = (), *, weights: Path | N
         classes = build.build_classes(config)
         return Trained(path, config, weights, classes.names, classes.palette, None)
     if not path.exists():
-        raise InputError(
-            f"{path} does not exist; expected a run folder, or a config together with --weights FILE. Check the path."
-        )
+        expected = "expected a run folder, or a config together with --weights FILE. Check the path."
+        raise InputError(f"{path} does not exist; {expected}")
     run = RunDir(path).require()
     config, _ = build.load_config(path / CONFIG, overrides)
     classes = read_classes(path / CLASSES)
     best = run.checkpoints / checkpoint.BEST
     if weights is None and not best.is_file():
-        raise InputError(
-            f"{best} does not exist: the run has not finished an epoch. Repeat the 'segkit train' command to resume."
-        )
+        remedy = "the run has not finished an epoch. Repeat the 'segkit train' command to resume."
+        raise InputError(f"{best} does not exist: {remedy}")
     own = weights is None and differences(run, config).keys() <= set(CHANGES_NO_RESULT)
     return Trained(path, config, weights or best, classes.names, classes.palette, run if own else None)
 
 
-def differences(run: RunDir, config: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """Dotted key -> (run's value, `config`'s value) where they differ; no `tracking`; later options have defaults."""
+def differences(run: RunDir, config: RunConfig) -> dict[str, tuple[str, ...]]:
+    """Dotted key -> the run's value and that of `config`, where they differ; no `tracking`; later options have defaults.
+
+    Where the same weights are started from, their place may differ.
+    """
     before, _ = build.load_config(run.path / CONFIG)
     noted = load(run.config_text(), str(run.path / CONFIG)).get("plugins", [])  # packages may have other versions now
-    stored = flat(identity(config_values(before) | {"plugins": noted}))
-    values = flat(identity(config_values(config)))
-    found = {
-        key: (stored.get(key), values.get(key))
-        for key in sorted({**stored, **values})
-        if stored.get(key) != values.get(key)
-    }
-    if "model.initialize_from" in found and _starts_alike(run, config):
-        del found["model.initialize_from"]
-    return found
-
-
-def _starts_alike(run: RunDir, config: RunConfig) -> bool:
-    """True if a run started from the same weights that the config names now, wherever the file is."""
+    found = differing([identity(config_values(before) | {"plugins": noted}), identity(config_values(config))])
     source = config.model.initialize_from
-    if source is None or run.start_weights is None:
-        return False
-    file = build.start_file(source)
-    return file.is_file() and sha256(file) == run.start_weights
+    if "model.initialize_from" in found and source is not None:
+        file = build.start_file(source)
+        if file.is_file() and sha256(file) == run.start_weights:
+            del found["model.initialize_from"]
+    return found
 
 
 def evaluate_trained(trained: Trained, split: str, *, observe: Observer | None = None) -> Evaluation:
@@ -128,10 +114,8 @@ def evaluate_trained(trained: Trained, split: str, *, observe: Observer | None =
     config, names = trained.config, trained.class_names
     dataset = build.build_dataset(config, split)
     if dataset.class_names != names:
-        raise InputError(
-            f"{trained.path} was trained on the classes {', '.join(names)}; "
-            f"the dataset has {', '.join(dataset.class_names)}. Restore them."
-        )
+        found = f"the dataset has {', '.join(dataset.class_names)}. Restore them."
+        raise InputError(f"{trained.path} was trained on the classes {', '.join(names)}; {found}")
     device = choose_device(config.training.device)
     precision = choose_precision(config.training.precision, device)
     model = trained.model(device)
@@ -165,10 +149,8 @@ def compute_statistics(trained: Trained, out: Path, *, authors: bool) -> None:
     """
     _require_new(out)
     if STATISTICS in read_metadata(trained.weights):
-        raise InputError(
-            f"{trained.weights} comes from Caffe with its statistics absorbed: there are none to compute. "
-            "Use it as it is."
-        )
+        absorbed = "comes from Caffe with its statistics absorbed: there are none to compute. Use it as it is."
+        raise InputError(f"{trained.weights} {absorbed}")
     config = trained.config
     dataset = build.build_dataset(config, "train")
     device = choose_device(config.training.device)
@@ -176,16 +158,11 @@ def compute_statistics(trained: Trained, out: Path, *, authors: bool) -> None:
     transform = build.build_evaluation_transform(config, model)
     size = config.training.batch_size
     order = np.random.default_rng(config.seed).permutation(len(dataset)).tolist()
-    wanted = (
-        author_batches(order, size)
-        if authors
-        else [order[start : start + size] for start in range(0, len(order), size)]
-    )
+    plain = [order[start : start + size] for start in range(0, len(order), size)]
+    wanted = author_batches(order, size) if authors else plain
     batches = (_stack([transform(dataset[index].image) for index in indices]).to(device) for indices in wanted)
-    with (
-        deterministic(config.training.deterministic),
-        progress_bar("batch-norm statistics", sum(map(len, wanted))) as progress,
-    ):
+    total = sum(map(len, wanted))
+    with deterministic(config.training.deterministic), progress_bar("batch-norm statistics", total) as progress:
         set_statistics(model, batches, unbiased=not authors, progress=progress)
     checkpoint.save_weights(out, model, metadata={"normalization": str(model.normalization)})
 
@@ -208,10 +185,8 @@ def import_weights(config: RunConfig, file: Path, out: Path, *, backbone_only: b
 def _stack(images: list[Tensor]) -> Tensor:
     """[B, 3, H, W] of images [3, H, W]."""
     if len({image.shape for image in images}) > 1:
-        raise InputError(
-            "images of the training split differ in size; expected one size in a batch. "
-            "Add --set training.batch_size=1."
-        )
+        expected = "expected one size in a batch. Add --set training.batch_size=1."
+        raise InputError(f"images of the training split differ in size; {expected}")
     return torch.stack(images)
 
 

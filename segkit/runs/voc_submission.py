@@ -29,8 +29,7 @@ def write_submission(predictor: Predictor, split: str, out: Path, *, competition
 
     Args:
         predictor: its model has VOC's 21 classes; its config's data.root holds the list and the images.
-        split: list of VOC, such as `test` of the test archive, whose images have no labels, or `val`.
-        out: folder to write to.
+        split: list of VOC, such as `test`, whose images have no labels, or `val`.
         competition: comp6 unless nothing but VOC's own training data was used, for the encoder either.
     Returns:
         The archive, OUT/results.tar.gz.
@@ -42,9 +41,8 @@ def write_submission(predictor: Predictor, split: str, out: Path, *, competition
     pairs = _pairs(predictor, split)
     results, unfinished = out / "results", out / f".results.{os.getpid()}.partial"
     if results.exists():
-        raise InputError(
-            f"{results} exists; nothing was written. Choose another folder with --out, or delete it first."
-        )
+        remedy = "Choose another folder with --out, or delete it first."
+        raise InputError(f"{results} exists; nothing was written. {remedy}")
     require_writable(out, "--out")
     folder = unfinished / "VOC2012" / "Segmentation" / f"{competition}_{split}_cls"
     folder.mkdir(parents=True)
@@ -65,10 +63,8 @@ def _pairs(predictor: Predictor, split: str) -> list[tuple[str, Path]]:
     """Id and image file of every line of the list."""
     data = predictor.config.data
     if data.name != "voc" or tuple(predictor.class_names) != CLASS_NAMES:
-        raise InputError(
-            f"--voc-submission: data.name = '{data.name}', {len(predictor.class_names)} classes; "
-            "expected a run on voc and its 21 classes. Give such a run."
-        )
+        found = f"data.name = '{data.name}', {len(predictor.class_names)} classes"
+        raise InputError(f"--voc-submission: {found}; expected a run on voc and its 21 classes. Give such a run.")
     listed = voc(**{**data.options, "test": split}).splits["test"]
     if "/" in split:
         raise InputError(f"--voc-submission {split}: expected a list of VOC, such as test or val. Give one.")

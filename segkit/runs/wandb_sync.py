@@ -23,13 +23,8 @@ from segkit.viz.overlay import overlay
 
 Mode = Literal["online", "offline"]
 # W&B has two names for each; `required` is ours
-MODES: dict[str, Mode] = {
-    "online": "online",
-    "run": "online",
-    "required": "online",
-    "offline": "offline",
-    "dryrun": "offline",
-}
+MODES: dict[str, Mode] = {"online": "online", "run": "online", "required": "online"}
+MODES |= {"offline": "offline", "dryrun": "offline"}
 
 
 @contextmanager
@@ -50,13 +45,11 @@ def tracked(run_config: RunConfig, run: RunDir) -> Iterator[Tracker]:
             try:
                 started = start_tracker(run_config, run, mode)
             except Exception as error:  # the SDK raises errors of many kinds
-                raise InputError(
-                    f"tracking.wandb = 'required', and W&B cannot be used: {reason(error)}. Nothing was trained. "
-                    "Log in, or set tracking.wandb=online."
-                ) from None
-        tracker = Guarded(
-            lambda: started or start_tracker(run_config, run, mode), again=f"'segkit sync {run.path}' sends it later."
-        )
+                remedy = "Nothing was trained. Log in, or set tracking.wandb=online."
+                text = f"tracking.wandb = 'required', and W&B cannot be used: {reason(error)}. {remedy}"
+                raise InputError(text) from None
+        again = f"'segkit sync {run.path}' sends it later."
+        tracker = Guarded(lambda: started or start_tracker(run_config, run, mode), again=again)
     if tracker.place is not None:
         print(f"W&B: {tracker.place}", flush=True)
     exit_code = 1
@@ -100,9 +93,8 @@ def sync(path: Path, mode: str, overrides: Sequence[str] = ()) -> str:
             raise
         tracker.close(int(not run.finished))
     except Exception as error:  # the SDK raises errors of many kinds
-        raise InputError(
-            f"{path} was not sent to W&B: {reason(error)}. Repeat the command later, or add --mode offline."
-        ) from None
+        remedy = "Repeat the command later, or add --mode offline."
+        raise InputError(f"{path} was not sent to W&B: {reason(error)}. {remedy}") from None
     return tracker.place or str(path)
 
 

@@ -77,21 +77,15 @@ def test_a_classification_net_starts_a_training(segkit, config, trained, tmp_pat
     assert segkit("train", config, f"model.initialize_from={out}", "--run", tmp_path / "run")[0] == 0
 
 
-@pytest.mark.parametrize("normalization", ["raw", "fcn"])
-def test_an_input_that_the_released_nets_do_not_have_is_pointed_out(segkit, config, trained, tmp_path, normalization):
-    file, out = tmp_path / "net.caffemodel", tmp_path / "net.safetensors"
-    file.write_bytes(write(layers_of(trained)))
-    setting = f"model.encoder.normalization={normalization}"
-    printed = segkit("import-caffe", file, "--config", config, "--out", out, "--set", setting)[1]
-    assert ("warnings: the released FCN nets were trained with model.encoder.normalization=fcn" in printed) == (
-        normalization == "raw"
-    )
-
-
-def test_weights_of_another_input_are_refused(segkit, config, caffemodel, tmp_path):
+def test_an_input_that_the_released_nets_do_not_have_is_pointed_out_and_another_refused(
+    segkit, config, caffemodel, tmp_path
+):
+    raw, released = ("--set", "model.encoder.normalization=raw"), "warnings: the released FCN nets were trained with "
+    printed = segkit("import-caffe", caffemodel, "--config", config, "--out", tmp_path / "raw.safetensors", *raw)[1]
+    assert f"{released}model.encoder.normalization=fcn" in printed
     out = tmp_path / "net.safetensors"
-    assert segkit("import-caffe", caffemodel, "--config", config, "--out", out)[0] == 0
-    code, _, errors = segkit("evaluate", config, "--weights", out, "--set", "model.encoder.normalization=raw")
+    assert released not in segkit("import-caffe", caffemodel, "--config", config, "--out", out)[1]
+    code, _, errors = segkit("evaluate", config, "--weights", out, *raw)
     assert code == 2
     assert "was trained with input 'fcn', this model expects 'raw'" in errors
 
@@ -135,17 +129,14 @@ def test_a_config_without_weights_is_not_evaluated(segkit, config):
 
 
 def test_weights_that_hold_statistics_get_no_others(segkit, config, tmp_path):
-    out, segnet = (
-        tmp_path / "net.safetensors",
-        ("model.encoder.batch_norm=caffe", "model.encoder.normalization=raw", "model.decoder=segnet"),
-    )
+    out = tmp_path / "net.safetensors"
+    segnet = ("model.encoder.batch_norm=caffe", "model.encoder.normalization=raw", "model.decoder=segnet")
     model = build_model(load_config(config, segnet)[0], 11)
     (tmp_path / "segnet.caffemodel").write_bytes(write(layers_of(model)))
     changes = [argument for setting in segnet for argument in ("--set", setting)]
     assert segkit("import-caffe", tmp_path / "segnet.caffemodel", "--config", config, "--out", out, *changes)[0] == 0
-    code, _, errors = segkit(
-        "bn-statistics", config, "--weights", out, "--out", tmp_path / "other.safetensors", *changes
-    )
+    command = ("bn-statistics", config, "--weights", out, "--out", tmp_path / "other.safetensors")
+    code, _, errors = segkit(*command, *changes)
     assert code == 2
     assert "comes from Caffe with its statistics absorbed" in errors
 
@@ -154,10 +145,6 @@ def test_neither_import_nor_prediction_needs_the_dataset(segkit, config, caffemo
     out, elsewhere = tmp_path / "net.safetensors", ("--set", f"data={{name: camvid, root: {tmp_path / 'nowhere'}}}")
     Image.fromarray(Streets("test", size=(45, 61))[0].image).save(tmp_path / "scene.png")
     assert segkit("import-caffe", caffemodel, "--config", config, "--out", out, *elsewhere)[0] == 0
-    assert (
-        segkit("predict", config, tmp_path / "scene.png", "--weights", out, "--out", tmp_path / "labelled", *elsewhere)[
-            0
-        ]
-        == 0
-    )
+    command = ("predict", config, tmp_path / "scene.png", "--weights", out, "--out", tmp_path / "labelled")
+    assert segkit(*command, *elsewhere)[0] == 0
     assert (tmp_path / "labelled/scene.png").is_file()

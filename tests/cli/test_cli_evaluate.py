@@ -6,6 +6,8 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from segkit import load_config, train
+from segkit.metrics.conventions import CONVENTIONS
 from segkit.tensors import IGNORE
 
 ROAD, SKY, CAR = range(3)
@@ -23,26 +25,22 @@ SPLITS = {
 }
 
 
-@pytest.fixture
-def run(segkit, tiny, tmp_path):
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny_config):
     """A run that was trained for one epoch on three classes."""
-    (tmp_path / "classes.yaml").write_text("[road, sky, car]")
+    root = tmp_path_factory.mktemp("classes")
+    (root / "classes.yaml").write_text("[road, sky, car]")
     for split, maps in SPLITS.items():
         for index, labels in enumerate(maps):
             for kind in ("images", "labels"):
-                path = tmp_path / split / kind / f"{index}.png"
+                path = root / split / kind / f"{index}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(labels).save(path)
-    settings = [setting for setting in tiny if not setting.startswith("data.")]
-    settings += [
-        "data.name=folder",
-        f"data.root={tmp_path}",
-        "training.epochs=1",
-        "training.batch_size=2",
-        "model.decoder.upsampling=fixed",
-    ]
-    assert segkit("train", "configs/streets/fcn32s.yaml", *settings, "--run", tmp_path / "run")[::2] == (0, "")
-    return tmp_path / "run"
+    (root / "config.yaml").write_text(f"name: three{tiny_config}")
+    changes = [f"data={{name: folder, root: {root}}}", "training.epochs=1", "training.batch_size=2"]
+    changes.append("model.decoder={name: fcn32s, head_width: 16, upsampling: fixed}")
+    train(load_config(root / "config.yaml", changes), root / "run")
+    return root / "run"
 
 
 @pytest.fixture
@@ -72,10 +70,8 @@ def test_weights_from_a_file_are_scored_in_place_of_the_runs_own_and_the_run_sta
     assert f"{run}with{always(ROAD)}:test,2images" in "".join(out.split())  # the title is as narrow as the table
     # 1536 pixels of road, 768 of sky; all are predicted as road
     assert rows_of(out, "class") == [["road", "66.7", "100.0"], ["sky", "0.0", "0.0"], ["car", "-", "-"]]
-    assert (
-        out.splitlines()[-1]
-        == "global 66.7  class average 50.0  mean IoU 33.3  frequency-weighted IoU 44.4  (2 classes averaged)"
-    )
+    summary = "global 66.7  class average 50.0  mean IoU 33.3  frequency-weighted IoU 44.4  (2 classes averaged)"
+    assert out.splitlines()[-1] == summary
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
@@ -96,25 +92,25 @@ def test_every_convention_has_its_row_and_its_reason(segkit, run, always):
     assert "boundaries" not in out
 
 
-def test_one_convention_is_shown_beside_the_default(segkit, run, always):
-    code, out, errors = segkit("evaluate", run, "--convention", "segnet", "--weights", always(CAR))
+@pytest.mark.parametrize(
+    ("split", "convention", "predicted", "scores", "reason"),
+    [
+        ("test", "segnet", CAR, {("fcn", "0.0", "0.0", "3"), ("segnet", "0.0", "0.0", "3")},
+         "'car' is only predicted: fcn, segnet, voc, paddleseg: counts IoU 0; detectron2: leaves it out."),
+        # sky is half of either image: IoU 1/2, and 0 of the others
+        ("train", "all", SKY, {(name, "50.0", "16.7", "3") for name in CONVENTIONS},
+         "Every class is in the labels: all conventions agree."),
+    ],
+    ids=["one beside the default", "all agree"],
+)  # fmt: skip
+def test_conventions_are_told_apart_where_they_differ(
+    segkit, run, always, split, convention, predicted, scores, reason
+):
+    options = ("--split", split, "--convention", convention, "--weights", always(predicted))
+    code, out, errors = segkit("evaluate", run, *options)
     assert (code, errors) == (0, "")
-    assert [row[:5] for row in rows_of(out, "convention")] == [
-        ["fcn", "0.0", "0.0", "0.0", "3"],
-        ["segnet", "0.0", "0.0", "0.0", "3"],
-    ]
-    assert (
-        out.splitlines()[-1]
-        == "'car' is only predicted: fcn, segnet, voc, paddleseg: counts IoU 0; detectron2: leaves it out."
-    )
-
-
-def test_where_labels_have_every_class_the_conventions_agree(segkit, run, always):
-    code, out, errors = segkit("evaluate", run, "--split", "train", "--convention", "all", "--weights", always(SKY))
-    assert (code, errors) == (0, "")
-    # sky is half of either image: IoU 1/2, and 0 of the others
-    assert {tuple(row[1:5:2]) for row in rows_of(out, "convention")} == {("50.0", "16.7")}
-    assert out.splitlines()[-1] == "Every class is in the labels: all conventions agree."
+    assert {(row[0], row[1], row[3], row[4]) for row in rows_of(out, "convention")} == scores
+    assert out.splitlines()[-1] == reason
 
 
 def test_boundaries_are_measured_with_void_left_out(segkit, run, always):

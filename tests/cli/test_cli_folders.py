@@ -43,13 +43,8 @@ def test_what_cannot_be_written_is_refused_before_the_work(segkit, finished, rea
     assert refused(segkit("bn-statistics", run, "--out", place / "bn.safetensors"), start) == ""
     command = ("import-caffe", scene, "--config", "configs/streets/fcn8s.yaml", "--out", place / "x.safetensors")
     assert refused(segkit(*command), start) == ""
-    assert contents(run) == before
-
-
-def test_a_comparison_that_cannot_be_written_is_refused(segkit, finished, read_only):
-    run = finished("fcn32s")
-    before = contents(run)
-    refused(segkit("compare", run, "--out", read_only / "report"), "")
+    assert refused(segkit("compare", run, "--out", place), start) == ""
+    assert refused(segkit("data", "stats", run / "config.yaml", "--out", place), start) == ""
     assert contents(run) == before
 
 
@@ -58,14 +53,10 @@ def test_nothing_is_predicted_unless_every_image_can_be_read(segkit, finished, s
     broken = tmp_path / "broken.png"
     broken.write_bytes(scene.read_bytes()[:200])
     refused(segkit("predict", run, scene, broken, "--out", out), f"{broken}: truncated or damaged file: ")
-    refused(
-        segkit("predict", run, scene, tmp_path / "none.png", "--out", out),
-        f"{tmp_path}/none.png does not exist; expected a PNG or JPEG",
-    )
-    refused(
-        segkit("predict", run, scene, tmp_path, "--out", out),
-        f"{tmp_path} is a folder; expected a PNG or JPEG file. Give its files: ",
-    )
+    found = segkit("predict", run, scene, tmp_path / "none.png", "--out", out)
+    refused(found, f"{tmp_path}/none.png does not exist; expected a PNG or JPEG")
+    found = segkit("predict", run, scene, tmp_path, "--out", out)
+    refused(found, f"{tmp_path} is a folder; expected a PNG or JPEG file. Give its files: ")
     assert not out.exists()
     (out / "scene_overlay.png").mkdir(parents=True)
     refused(segkit("predict", run, scene, "--out", out), f"{out}/scene_overlay.png is a folder; nothing was written.")
@@ -85,10 +76,8 @@ def test_an_uncertainty_of_an_earlier_call_does_not_stay_beside_other_labels(seg
 def test_an_image_is_never_taken_for_an_uncertainty_of_an_earlier_call(segkit, finished, scene, tmp_path):
     run, other = finished("fcn32s"), tmp_path / "scene_uncertainty.png"
     other.write_bytes(scene.read_bytes())
-    refused(
-        segkit("predict", run, scene, other, "--out", tmp_path),
-        f"{tmp_path}/scene.png is one of the images; nothing was written.",
-    )
+    found = segkit("predict", run, scene, other, "--out", tmp_path)
+    refused(found, f"{tmp_path}/scene.png is one of the images; nothing was written.")
     code, out = segkit("predict", run, other, "--out", tmp_path / "out")[:2]
     assert (code, other.read_bytes()) == (0, scene.read_bytes())
     assert "scene_uncertainty.png" in out
@@ -105,10 +94,7 @@ SINGLE = ["data.size=[32,32]", "transforms.input_scale=0.5"]  # segnet's last en
 def test_a_batch_norm_cannot_be_trained_on_a_single_value(segkit, tiny, tmp_path):
     settings = [*tiny, *SINGLE, "training.batch_size=1"]
     found = segkit("train", "configs/streets/segnet.yaml", *settings, "--run", tmp_path / "run")
-    refused(
-        found,
-        "batch norm cannot train on one value per channel (feature map [1, 32, 1, 1]); expected two or more. Raise ",
-    )
+    refused(found, "batch norm cannot train on one value per channel (feature map [1, 32, 1, 1]); expected two or ")
 
 
 @pytest.mark.parametrize("batch_size", [1, 7])
@@ -116,8 +102,5 @@ def test_statistics_of_a_batch_norm_need_more_than_a_single_value(segkit, tiny, 
     run, out = tmp_path / "run", tmp_path / "bn.safetensors"
     assert segkit("train", "configs/streets/segnet.yaml", *tiny, *SINGLE, "training.epochs=1", "--run", run)[0] == 0
     found = segkit("bn-statistics", run, "--out", out, "--set", f"training.batch_size={batch_size}")
-    refused(
-        found,
-        "a batch of 1 training images gives a batch norm a single value per channel; expected two or more. Set another ",
-    )
+    refused(found, "a batch of 1 training images gives a batch norm a single value per channel; expected two or more")
     assert not out.exists()

@@ -16,11 +16,8 @@ def old(tmp_path):
     """A config with the keys of an earlier version."""
     text = RECORD.read_text()
     for key, new in RENAMED_KEYS.items():
-        text = (
-            text.replace(f"  {new.rpartition('.')[2]}: ", f"  {key.rpartition('.')[2]}: ")
-            if "model" not in key
-            else text
-        )
+        if not key.startswith("model."):
+            text = text.replace(f"  {new.rpartition('.')[2]}: ", f"  {key.rpartition('.')[2]}: ")
     path = tmp_path / "config.yaml"
     path.write_text(text)
     return path

@@ -66,11 +66,8 @@ def test_scalars_are_read_without_yaml_traps():
 
 
 def test_anchors_and_merge_keys_work():
-    assert load("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: *a") == {
-        "a": {"x": 1, "y": 2},
-        "b": {"x": 1, "y": 3},
-        "c": {"x": 1, "y": 2},
-    }
+    found = load("a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: *a")
+    assert found == {"a": {"x": 1, "y": 2}, "b": {"x": 1, "y": 3}, "c": {"x": 1, "y": 2}}
     assert load("p: &p {x: 1}\nq: &q {x: 2, y: 2}\nr: {<<: [*p, *q]}")["r"] == {"x": 1, "y": 2}
 
 

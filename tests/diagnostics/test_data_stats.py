@@ -35,10 +35,8 @@ def test_json_of_a_dataset_that_can_be_counted_by_hand(segkit, folder):
     assert (code, values["splits"], values["dataset"], values["class_names"]) == (0, {}, "folder", ["a", "b"])
     assert train["images"] == 2
     assert train["sizes"] == [{"height": 1, "width": 4, "images": 1}, {"height": 2, "width": 2, "images": 1}]
-    assert (train["height"], train["width"]) == (
-        {"min": 1, "median": 1.5, "max": 2},
-        {"min": 2, "median": 3.0, "max": 4},
-    )
+    assert train["height"] == {"min": 1, "median": 1.5, "max": 2}
+    assert train["width"] == {"min": 2, "median": 3.0, "max": 4}
     assert train["classes"] == [
         {"name": "a", "pixels": 4, "share": 0.5, "images": 2, "share_of_images": 1.0, "median_share": 0.5},
         {"name": "b", "pixels": 3, "share": 0.375, "images": 2, "share_of_images": 1.0, "median_share": 0.375},
@@ -81,20 +79,8 @@ def test_tables_of_streets_and_camvids_classes_fit_80_columns(segkit):
 
 
 def test_out_holds_the_json_that_is_printed_and_a_figure(segkit, folder, tmp_path):
-    code, out, _ = segkit(
-        "data", "stats", STREETS, folder, "--split", "train", "--json", "--out", tmp_path / "new" / "stats"
-    )
+    stats = tmp_path / "new" / "stats"
+    code, out, _ = segkit("data", "stats", STREETS, folder, "--split", "train", "--json", "--out", stats)
     assert code == 0
-    assert sorted(path.name for path in (tmp_path / "new" / "stats").iterdir()) == [
-        "stats.json",
-        "stats.pdf",
-        "stats.png",
-    ]
-    assert json.loads((tmp_path / "new" / "stats" / "stats.json").read_text()) == json.loads(out)
-
-
-def test_a_folder_that_cannot_be_written_is_told_before_anything_is_read(segkit, read_only):
-    code, out, errors = segkit("data", "stats", STREETS, "data.size=[9,9]", "--out", read_only / "x")
-    assert (code, out) == (2, "")
-    assert errors.startswith(f"segkit: --out {read_only / 'x'}: {read_only} cannot be written")
-    assert errors.count("\n") == 1
+    assert sorted(path.name for path in stats.iterdir()) == ["stats.json", "stats.pdf", "stats.png"]
+    assert json.loads((stats / "stats.json").read_text()) == json.loads(out)

@@ -9,7 +9,9 @@ import pytest
 import yaml
 
 from segkit.compare.collect import read_methods
+from segkit.compare.ledger import Costs
 from segkit.errors import InputError
+from segkit.experiments import comparison as comparison_module
 from segkit.experiments.comparison import finished_runs, open_comparison
 from segkit.tracking.run_dir import RunDir
 
@@ -29,11 +31,17 @@ def test_repetitions_of_one_decoder_are_one_method_and_every_pair_gets_a_verdict
     assert [cost.parameters for cost in comparison.costs] == [RunDir(trained[i]).result()["parameters"] for i in (0, 2)]
 
 
+def set_key(run, key, value):
+    """Changes one value of a run's config."""
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    section, _, last = key.rpartition(".")
+    (values[section] if section else values)[last] = value
+    (run / "config.yaml").write_text(yaml.safe_dump(values))
+
+
 def test_the_same_runs_under_two_names_are_not_distinguishable(trained, copies, message):
-    """An A/A comparison: one decoder, two names."""
     for path in copies[:2]:
-        config = (path / "config.yaml").read_text()
-        (path / "config.yaml").write_text(config.replace("method: null", "method: other name"))
+        set_key(path, "tracking.method", "other name")
     comparison = open_comparison([*trained[:2], *copies[:2]])
     assert [method.name for method in comparison.methods] == ["fcn32s", "other name"]
     message(comparison.verdicts(), "fcn32s, other name", "+0.0 [0.0, 0.0]", 2)
@@ -71,10 +79,7 @@ def test_nothing_finished_is_an_error(copies, tmp_path, message):
 
 def test_costs_that_cannot_be_counted_are_left_out_and_said(copies):
     for path in copies:
-        config = (path / "config.yaml").read_text()
-        start = config.index("data:")
-        end = config.index("transforms:")
-        (path / "config.yaml").write_text(f"{config[:start]}data: {{name: camvid, root: /nowhere}}\n{config[end:]}")
+        set_key(path, "data", {"name": "camvid", "root": "/nowhere"})
     comparison = open_comparison(copies)
     assert comparison.costs == []
     assert list(comparison.tables()) == ["scores", "classes", "differences", "settings"]
@@ -103,8 +108,7 @@ def test_compare_prints_and_writes_scores_differences_and_costs(segkit, trained,
 
 
 def test_the_split_is_compared_as_it_was_last_scored(copies, message):
-    """result.json keeps the scores of the end of training; 'segkit evaluate' scores again when labels were
-    corrected."""
+    """result.json keeps the scores of the end of training; labels may have been corrected since."""
     for path in copies:
         ids, matrices = RunDir(path).matrices("test")
         RunDir(path).write_matrices("test", ids, matrices[:, ::-1], "of corrected labels")
@@ -131,58 +135,36 @@ def test_methods_have_different_names_whatever_their_folders_are_called(trained,
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("key", "value", "is_one_method"),
     [
-        ("checkpoints.keep", 7),
-        ("checkpoints.every_minutes", 1.5),
-        ("tracking.wandb", "offline"),
-        ("tracking.images", 0),
-        ("tracking.group", "trial"),
-        ("evaluation.batch_size", 3),
-        ("training.device", "cpu"),
-        ("training.workers", 2),
-        ("training.cache", True),
-        ("data.root", "/elsewhere/CamVid"),
-        ("data.sbd", "/elsewhere/SBD"),
-        ("model.initialize_from", "runs/seed1-fcn32s"),
-        ("name", "another"),
+        ("checkpoints.keep", 7, True), ("tracking.wandb", "offline", True), ("name", "another", True),
+        ("evaluation.batch_size", 3, True), ("training.device", "cpu", True), ("training.workers", 2, True),
+        ("training.cache", True, True), ("data.root", "/elsewhere", True), ("data.sbd", "/elsewhere", True),
+        ("model.initialize_from", "runs/seed1-fcn32s", True),
+        ("training.batch_size", 17, False), ("evaluation.every_epochs", 17, False), ("data.train_images", 17, False),
     ],
-)
-def test_seeds_that_differ_in_what_changes_no_result_are_one_method(copies, key, value):
-    for path, own in zip(copies[:2], (None, value), strict=True):
-        values = yaml.safe_load((path / "config.yaml").read_text())
-        values["model"]["initialize_from"] = "runs/seed0-fcn32s"
-        section, _, last = key.rpartition(".")
-        if own is not None:
-            (values[section] if section else values)[last] = own
-        (path / "config.yaml").write_text(yaml.safe_dump(values))
-    (method,) = read_methods(copies[:2])
-    assert method.seeds == (0, 1)
-
-
-@pytest.mark.parametrize("key", ["training.batch_size", "evaluation.every_epochs", "data.train_images"])
-def test_seeds_that_differ_in_what_changes_a_result_are_two_methods(copies, key):
-    values = yaml.safe_load((copies[1] / "config.yaml").read_text())
-    section, last = key.split(".")
-    values[section][last] += 1
-    (copies[1] / "config.yaml").write_text(yaml.safe_dump(values))
-    assert [method.seeds for method in read_methods(copies[:2])] == [(0,), (1,)]
+)  # fmt: skip
+def test_seeds_that_differ_in_what_changes_no_result_are_one_method(copies, key, value, is_one_method):
+    for path in copies[:2]:
+        set_key(path, "model.initialize_from", "runs/seed0-fcn32s")
+    set_key(copies[1], key, value)
+    assert [method.seeds for method in read_methods(copies[:2])] == ([(0, 1)] if is_one_method else [(0,), (1,)])
 
 
 def test_repeated_seeds_make_the_same_methods_in_any_order(trained, copies):
-    for order in ((0, 2, 1, 3), (0, 1, 2, 3)):
-        paths = [[*trained[:2], *copies[:2]][index] for index in order]
-        assert [method.seeds for method in open_comparison(paths).methods] == [(0, 1), (0, 1)]
+    for paths in ([*trained[:2], *copies[:2]], [trained[0], copies[0], trained[1], copies[1]]):
+        assert [method.seeds for method in read_methods(paths)] == [(0, 1), (0, 1)]
 
 
-def test_many_methods_are_compared_with_as_many_resamples_as_their_pairs_need(trained, tmp_path):
-    paths = []
-    for number in range(24):
-        paths.append(shutil.copytree(trained[0], tmp_path / f"run{number}"))
-        config = (paths[-1] / "config.yaml").read_text()
-        (paths[-1] / "config.yaml").write_text(config.replace("method: null", f"method: m{number}"))
-    comparison = open_comparison(paths)
-    assert (len(comparison.statistics.pairs), comparison.statistics.resamples) == (276, 11_040)
+def test_many_methods_are_compared_with_as_many_resamples_as_their_pairs_need(trained, tmp_path, monkeypatch):
+    monkeypatch.setattr(comparison_module, "compare_methods", lambda *_, resamples, **__: resamples)
+    monkeypatch.setattr(
+        comparison_module, "costs_of", lambda paths, **_: [Costs("", (1, 1), 1, 1, *[None] * 3, 1)] * 24
+    )
+    paths = [shutil.copytree(trained[0], tmp_path / f"run{number}") for number in range(24)]
+    for path in paths:
+        set_key(path, "tracking.method", path.name)
+    assert open_comparison(paths).statistics == 11_040  # of 276 pairs
 
 
 def test_damaged_files_of_a_run_are_named(copies):
@@ -204,8 +186,7 @@ def test_blocks_of_which_there_would_be_few_are_refused(segkit, trained, message
 
 
 def test_settings_in_which_the_methods_differ_are_shown(copies):
-    path = copies[2] / "config.yaml"
-    path.write_text(path.read_text().replace("epochs: 2", "epochs: 3"))
+    set_key(copies[2], "training.epochs", 3)
     table = open_comparison(copies).tables()["settings"]
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["training.epochs"] == ("2", "3")

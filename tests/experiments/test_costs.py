@@ -29,14 +29,10 @@ def test_every_cost_of_a_run_is_measured(segkit, finished):
     assert (code, errors) == (0, "")
     assert (found.name, found.size, found.parameters) == ("fcn8s", (32, 48), result["parameters"])
     assert found.file_bytes == (run / "checkpoints/best.safetensors").stat().st_size
-    assert found.measured_on is not None
     assert found.measured_on.endswith("images in a training step: 4")
-    assert found.peak_inference_bytes is not None
-    assert found.peak_training_bytes is not None
     assert found.peak_inference_bytes > 0
     assert found.peak_training_bytes > 8 * found.parameters  # gradients, and more than one value of state each
     for spread in (found.forward_seconds, found.step_seconds):
-        assert spread is not None
         assert 0 < spread.low <= spread.median <= spread.high
 
 
@@ -45,10 +41,8 @@ def test_json_is_what_the_function_gives_and_nothing_is_measured_unasked(segkit)
     found = costs_of(STREETS, size=(64, 96))
     assert code == 0
     assert parsed(out) == found
-    assert [(each.name, each.measured_on, each.forward_seconds, each.peak_training_bytes) for each in found] == [
-        ("fcn8s", None, None, None),
-        ("segnet", None, None, None),
-    ]
+    assert [each.name for each in found] == ["fcn8s", "segnet"]
+    assert [(each.measured_on, each.step_seconds, each.peak_training_bytes) for each in found] == [(None,) * 3] * 2
 
 
 def test_configs_are_counted_without_dataset_and_without_weights(segkit):
@@ -61,9 +55,8 @@ def test_configs_are_counted_without_dataset_and_without_weights(segkit):
 
 @pytest.mark.usefixtures("segkit")  # goes to the folder of the configs
 def test_the_image_is_the_first_of_the_test_split_at_network_resolution():
-    halved, whole = (
-        costs_of(STREETS[1:], overrides=[*SMALL, f"transforms.input_scale={ratio}"])[0] for ratio in (0.5, 1)
-    )
+    scales = [f"transforms.input_scale={ratio}" for ratio in (0.5, 1)]
+    halved, whole = (costs_of(STREETS[1:], overrides=[*SMALL, scale])[0] for scale in scales)
     assert (halved.size, whole.size) == ((20, 30), (40, 60))
     assert halved.macs < whole.macs / 3
     assert halved.parameters == whole.parameters
@@ -82,9 +75,8 @@ def test_models_of_one_decoder_are_called_by_their_files(tmp_path):
 def test_a_process_that_is_killed_leaves_only_its_own_value_out(segkit, monkeypatch):
     monkeypatch.setattr(module, "in_child", lambda *_: in_child(signal.raise_signal, signal.SIGKILL))
     changes = [part for change in SMALL for part in ("--set", change)]
-    code, out, errors = segkit(
-        "costs", STREETS[1], "--size", "32x48", "--measure", "--rounds", 1, "--batch-size", 3, *changes
-    )
+    options = ("--size", "32x48", "--measure", "--rounds", 1, "--batch-size", 3)
+    code, out, errors = segkit("costs", STREETS[1], *options, *changes)
     assert (code, errors) == (0, "")
     assert "images in a training step: 3" in out
     row = next(line.split("│") for line in out[out.index("measured:") :].splitlines() if "segnet" in line)
@@ -94,17 +86,12 @@ def test_a_process_that_is_killed_leaves_only_its_own_value_out(segkit, monkeypa
     assert float(step.split()[0]) > 0
 
 
-@pytest.mark.parametrize(
-    "text", ["360", "360x", "x480", "0x480", "360x-1", "360,480", "3.5x4", "360x480x3", "", "1000000x1"]
-)
-def test_a_size_is_two_positive_numbers(segkit, text, message):
+@pytest.mark.parametrize("text", ["360", "360x", "0x480", "360x-1", "3.5x4", "360x480x3", "", "1000000x1"])
+def test_a_size_is_height_and_width_both_positive(segkit, text, message):
+    assert read_size("360x480") == (360, 480)
     code, out, errors = segkit("costs", STREETS[0], "--size", text)
     assert (code, out) == (2, "")
     message(errors, text)
-
-
-def test_a_size_is_height_and_width():
-    assert read_size("360x480") == (360, 480)
 
 
 def test_what_has_no_costs_is_refused(segkit, tmp_path, message):

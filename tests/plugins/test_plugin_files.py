@@ -198,7 +198,7 @@ def test_a_plugin_that_changes_after_the_config_was_read_is_not_run(project):
     with pytest.raises(InputError, match="has changed since the config was read"):
         plugins.load_plugin(changed)
     with pytest.raises(InputError, match="has changed since the config was read"):
-        plugins.plugin_copies(config.plugins)
+        plugins.plugin_copies(config.plugin_files)
 
 
 def parameters(config) -> int:

@@ -10,22 +10,15 @@ from PIL import Image
 
 from segkit.data.datasets.voc import voc_color
 from segkit.data.files.images import read_image, read_index_mask
+from segkit.errors import InputError
 from segkit.runs.predict import Predictor
 from segkit.runs.voc_submission import write_submission
 
-CONFIG = """
-name: voc
-model: {encoder: {name: vgg16, width: 0.0625}, decoder: {name: fcn8s, head_width: 16}}
-loss: {function: cross_entropy, class_weights: none}
-optimizer: {name: adamw, lr: 0.001}
-schedule: constant
-training: {epochs: 1, batch_size: 1}
-"""
 SIZES = {"2008_000006": (33, 50), "2008_000011": (47, 31)}  # of test images, height and width
 
 
 @pytest.fixture
-def run(tmp_path, segkit):
+def run(tmp_path, segkit, tiny_config):
     """A tiny run on VOC, in a devkit that also lists test images without labels."""
     devkit = tmp_path / "voc" / "VOC2012"
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
@@ -40,9 +33,9 @@ def run(tmp_path, segkit):
     for name, ids in {"train": [0, 1, 2, 3], "val": [4, 5]}.items():
         (devkit / "ImageSets/Segmentation" / f"{name}.txt").write_text("".join(f"2007_{id:06d}\n" for id in ids))
     (devkit / "ImageSets/Segmentation/test.txt").write_text("\n".join(SIZES))
-    config = tmp_path / "voc.yaml"
-    config.write_text(CONFIG + f"data: {{name: voc, root: {devkit}}}\n")
-    assert segkit("train", config, "--run", tmp_path / "run")[::2] == (0, "")
+    (tmp_path / "voc.yaml").write_text(f"name: voc{tiny_config}")
+    changes = (f"data={{name: voc, root: {devkit}}}", "training.epochs=1", "training.batch_size=1")
+    assert segkit("train", tmp_path / "voc.yaml", *changes, "--run", tmp_path / "run")[::2] == (0, "")
     return tmp_path / "run"
 
 
@@ -68,9 +61,8 @@ def test_the_servers_files_hold_the_predicted_labels_at_the_images_sizes(run, se
 
 
 def test_the_competition_and_the_list_are_in_the_folders_name(run, segkit, tmp_path):
-    assert (
-        segkit("predict", run, "--voc-submission", "val", "--competition", "comp5", "--out", tmp_path / "sent")[0] == 0
-    )
+    options = ("--voc-submission", "val", "--competition", "comp5", "--out", tmp_path / "sent")
+    assert segkit("predict", run, *options)[0] == 0
     assert len([*(tmp_path / "sent/results/VOC2012/Segmentation/comp5_val_cls").iterdir()]) == 2
 
 
@@ -83,18 +75,14 @@ def test_what_cannot_be_submitted_is_refused(run, segkit, tmp_path, finished):
 
     assert "nowhere.txt does not exist" in refusal(run, "--voc-submission", "nowhere")
     assert "--voc-submission sbd/val: expected a list of VOC" in refusal(run, "--voc-submission", "sbd/val")
-    assert "data.name = 'streets', 11 classes; expected a run on voc" in refusal(
-        finished("fcn8s"), "--voc-submission", "test"
-    )
+    streets = "data.name = 'streets', 11 classes; expected a run on voc"
+    assert streets in refusal(finished("fcn8s"), "--voc-submission", "test")
     assert "expected neither image files nor --samples" in refusal(run, "a.png", "--voc-submission", "test")
     assert "no image was given" in refusal(run)
     images = Path(Predictor(run).config.data.options["root"])
     image = images / "JPEGImages" / "2008_000006.jpg"
-    image.rename(images / "kept")
-    try:
-        assert "2008_000006.jpg: missing file. " in refusal(run, "--voc-submission", "test")
-    finally:
-        (images / "kept").rename(image)
+    image.unlink()
+    assert "2008_000006.jpg: missing file. " in refusal(run, "--voc-submission", "test")
 
 
 def test_an_interrupted_submission_leaves_nothing(run, tmp_path):
@@ -114,12 +102,7 @@ def test_an_interrupted_submission_leaves_nothing(run, tmp_path):
     write_submission(interrupted, "voc2012/val", tmp_path / "sent")
     assert sorted(path.name for path in (tmp_path / "sent").iterdir()) == ["results", "results.tar.gz"]
     assert (tmp_path / "sent/results/VOC2012/Segmentation/comp6_val_cls").is_dir()
+    with pytest.raises(InputError, match=f"{tmp_path}/sent/results exists; nothing was written."):
+        write_submission(predictor, "test", tmp_path / "sent")
     with tarfile.open(tmp_path / "sent/results.tar.gz") as archive:
         assert {(member.uname, member.uid) for member in archive} == {("", 0)}
-
-
-def test_earlier_results_are_kept(run, segkit, tmp_path):
-    (tmp_path / "results").mkdir()
-    code, _, err = segkit("predict", run, "--voc-submission", "test", "--out", tmp_path)
-    assert code == 2
-    assert f"{tmp_path}/results exists; nothing was written." in err
