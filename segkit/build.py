@@ -1,6 +1,7 @@
 """The tables of components, and the functions that build each part of a config from them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from segkit.data.loader import Cached, Order, evaluation_batches, steps_per_epoc
 from segkit.data.outside import OutsideDataset
 from segkit.data.transforms.training import EvaluationTransform, TrainingTransform
 from segkit.engine.caffe_sgd import caffe_sgd
+from segkit.engine.device import choose_precision
 from segkit.engine.distributed import ALONE, Processes
 from segkit.engine.optim import adamw, constant, one_cycle, plateau, poly, sgd, step
 from segkit.engine.train_state import TrainState
@@ -254,9 +256,8 @@ def build_state(config: RunConfig, model: Segmenter, num_samples: int) -> TrainS
     """The model with its optimizer and its learning-rate schedule, for a run over `num_samples` images."""
     optimizer = make(config, "optimizer", model, model.pretrained_names)
     per_epoch = steps_per_epoch(num_samples, config.training.batch_size)
-    return TrainState(
-        model, optimizer, make(config, "schedule", optimizer, total_steps(config, num_samples), per_epoch)
-    )
+    schedule = make(config, "schedule", optimizer, total_steps(config, num_samples), per_epoch)
+    return TrainState(model, optimizer, schedule)
 
 
 def total_steps(config: RunConfig, num_samples: int) -> int:
@@ -318,3 +319,50 @@ def build_evaluation_batches(
         rank=processes.rank,
         processes=processes.count,
     )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of one run, made once from its config.
+
+    Attributes:
+        splits: of the dataset, by name.
+        state: model, optimizer and schedule at their start.
+        loss: the loss with its class weights.
+        device, precision: of the forward pass.
+        total_steps: optimizer steps of the whole run.
+        processes: that train together.
+    """
+
+    config: RunConfig
+    splits: Mapping[str, Dataset]
+    state: TrainState
+    loss: Loss
+    device: torch.device
+    precision: torch.dtype
+    total_steps: int
+    processes: Processes
+
+
+def build_parts(
+    config: RunConfig,
+    splits: Mapping[str, Dataset],
+    counts: ClassCounts,
+    device: torch.device,
+    *,
+    restore: bool = False,
+    processes: Processes = ALONE,
+) -> Parts:
+    """Build everything that a run trains with.
+
+    Args:
+        counts: pixels of each class in the training split.
+        restore: leave out initial weights, as a checkpoint follows.
+    Raises:
+        InputError: if initial weights do not fit, or an epoch has no complete batch.
+    """
+    names, images = splits["train"].class_names, len(splits["train"])
+    model = build_model(config, len(names), restore=restore).to(device)
+    state, loss = build_state(config, model, images), build_loss(config, names, counts).to(device)
+    precision = choose_precision(config.training.precision, device)
+    return Parts(config, splits, state, loss, device, precision, total_steps(config, images), processes)

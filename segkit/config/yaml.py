@@ -204,9 +204,9 @@ class _Reader:
         if not re.fullmatch(_SCALARS.get(tag, "(?s:.*)"), text):
             raise InputError(f"{where}: '{text}' does not fit its tag '!!{tag}'. Write the plain value.")
         if tag == "ambiguous":
-            raise InputError(
-                f"{where}: readers disagree on what {text} is. Write a decimal number, or '{text}' for text."
-            )
+            digits = text.lstrip("+-0").replace("_", "") or "0"  # 010 most likely means 10
+            number = text[: text[0] == "-"] + digits if digits.isdecimal() else "a decimal number"
+            raise InputError(f"{where}: readers disagree on what {text} is. Write {number} or '{text}'.")
         if any("\ud800" <= character <= "\udfff" for character in text):
             raise InputError(f"{where}: half of a surrogate pair is not text. Write the whole character.")
         if tag == "float" and math.isinf(float(text)):

@@ -1,14 +1,12 @@
 """One run, in order: preflight, open, train, conclude."""
 
 import sys
-from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from segkit import build
@@ -16,19 +14,17 @@ from segkit.config.identity import CHANGES_NO_RESULT, identity
 from segkit.config.plugins import plugin_copies
 from segkit.config.resolve import config_hash, dump, load
 from segkit.config.schema import Package, RunConfig, config_values
-from segkit.data.dataset import Dataset
 from segkit.data.datasets.class_file import classes_text
 from segkit.data.loader import steps_per_epoch
 from segkit.data.verify.verify import check_and_count
 from segkit.engine.batch_norm import absorb_batch_norm
 from segkit.engine.checkpoint import BEST, Checkpoints
-from segkit.engine.device import choose_device, choose_precision, deterministic
+from segkit.engine.device import choose_device, deterministic
 from segkit.engine.distributed import ALONE, Processes
 from segkit.engine.evaluate import evaluate
 from segkit.engine.train import Plan, train
-from segkit.engine.train_state import Identity, TrainState
+from segkit.engine.train_state import Identity
 from segkit.errors import InputError
-from segkit.losses.loss import Loss
 from segkit.metrics.confusion import Scores, scores
 from segkit.runs.trained import Trained, differences, evaluate_trained
 from segkit.runs.wandb_sync import tracked, validation_pictures
@@ -38,25 +34,6 @@ from segkit.tracking.console import TrainingConsole, progress_bar
 from segkit.tracking.lock import locked
 from segkit.tracking.run_dir import CLASSES, CONFIG, RunDir
 from segkit.tracking.tracker import Tracker
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The parts of one run, made once from its config.
-
-    Attributes:
-        splits: of the dataset, by name.
-        state: model, optimizer and schedule at their start.
-        loss: the loss with its class weights.
-        processes: that train together.
-    """
-
-    config: RunConfig
-    splits: Mapping[str, Dataset]
-    state: TrainState
-    loss: Loss
-    device: torch.device
-    processes: Processes
 
 
 class _Logs:
@@ -110,7 +87,7 @@ def train_run(
         return processes.lead(lambda: conclude(parts, run, tracker))
 
 
-def preflight(config: RunConfig, *, restore: bool, processes: Processes) -> Parts:
+def preflight(config: RunConfig, *, restore: bool, processes: Processes) -> build.Parts:
     """Check everything that a run needs, every label too, and make its parts, before its folder is touched.
 
     Args:
@@ -131,12 +108,9 @@ def preflight(config: RunConfig, *, restore: bool, processes: Processes) -> Part
     splits = build.build_splits(config, layout)
     with progress_bar("reading labels", sum(map(len, splits.values()))) as advance:
         counts = check_and_count(layout, splits, advance)
-    class_names = splits["train"].class_names
-    model = build.build_model(config, len(class_names), restore=restore).to(device)
-    state = build.build_state(config, model, len(splits["train"]))
-    loss = build.build_loss(config, class_names, counts["train"]).to(device)
+    parts = build.build_parts(config, splits, counts["train"], device, restore=restore, processes=processes)
     processes.seed(config.seed)
-    return Parts(config, splits, state, loss, device, processes)
+    return parts
 
 
 def _require_unchanged(config: RunConfig, run: RunDir, *, resumes: bool) -> None:
@@ -147,7 +121,7 @@ def _require_unchanged(config: RunConfig, run: RunDir, *, resumes: bool) -> None
         raise InputError(f"Another process has trained in {run.path} in the meantime. {remedy}")
 
 
-def open_run(parts: Parts, run: RunDir, *, resumes: bool) -> Checkpoints:
+def open_run(parts: build.Parts, run: RunDir, *, resumes: bool) -> Checkpoints:
     """Make the run folder, or restore its last checkpoint into `parts.state`."""
     config, state, processes = parts.config, parts.state, parts.processes
     values = config_values(config)
@@ -185,16 +159,16 @@ def open_run(parts: Parts, run: RunDir, *, resumes: bool) -> Checkpoints:
     return checkpoints
 
 
-def train_parts(parts: Parts, run: RunDir, checkpoints: Checkpoints, tracker: Tracker, stop: Stop) -> None:
+def train_parts(parts: build.Parts, run: RunDir, checkpoints: Checkpoints, tracker: Tracker, stop: Stop) -> None:
     """Train what is left of a run, and validate it on the way; a signal stops it between steps or images."""
     config, processes, progress = parts.config, parts.processes, parts.state.progress
     settings, model = config.training, parts.state.model
     training, validation = parts.splits["train"], parts.splits["val"]
     plan = Plan(
-        total_steps=build.total_steps(config, len(training)),
+        total_steps=parts.total_steps,
         steps_per_epoch=steps_per_epoch(len(training), settings.batch_size),
         device=parts.device,
-        precision=choose_precision(settings.precision, parts.device),
+        precision=parts.precision,
         validate_every_epochs=config.evaluation.every_epochs,
         log_every=settings.log_every,
         save_every_seconds=60 * config.checkpoints.every_minutes,
@@ -241,7 +215,7 @@ def train_parts(parts: Parts, run: RunDir, checkpoints: Checkpoints, tracker: Tr
         )
 
 
-def conclude(parts: Parts, run: RunDir, tracker: Tracker) -> dict[str, Any]:
+def conclude(parts: build.Parts, run: RunDir, tracker: Tracker) -> dict[str, Any]:
     """Score the best weights on the test split, mark the run as finished, and log the outcome to the tracker."""
     config, dataset, progress = parts.config, parts.splits["test"], parts.state.progress
     trained = Trained(run.path, config, run.checkpoints / BEST, dataset.class_names, dataset.palette, run)

@@ -114,8 +114,10 @@ def evaluate_trained(trained: Trained, split: str, *, observe: Observer | None =
     config, names = trained.config, trained.class_names
     dataset = build.build_dataset(config, split)
     if dataset.class_names != names:
-        found = f"the dataset has {', '.join(dataset.class_names)}. Restore them."
-        raise InputError(f"{trained.path} was trained on the classes {', '.join(names)}; {found}")
+        raise InputError(
+            f"{trained.path} was trained on the classes {', '.join(names)}; the dataset has "
+            f"{', '.join(dataset.class_names)}. Score it on a dataset with the classes of its training."
+        )
     device = choose_device(config.training.device)
     precision = choose_precision(config.training.precision, device)
     model = trained.model(device)
@@ -149,8 +151,10 @@ def compute_statistics(trained: Trained, out: Path, *, authors: bool) -> None:
     """
     _require_new(out)
     if STATISTICS in read_metadata(trained.weights):
-        absorbed = "comes from Caffe with its statistics absorbed: there are none to compute. Use it as it is."
-        raise InputError(f"{trained.weights} {absorbed}")
+        raise InputError(
+            f"{trained.weights} comes from Caffe with its statistics absorbed: there are none to compute. "
+            "Use it as it is."
+        )
     config = trained.config
     dataset = build.build_dataset(config, "train")
     device = choose_device(config.training.device)
