@@ -235,7 +235,7 @@ def conclude(parts: build.Parts, run: RunDir, tracker: Tracker) -> dict[str, Any
     }
     run.finish(result)
     tracker.conclude(lambda: validation_pictures(trained))
-    return result
+    return run.result()
 
 
 def check_folder(config: RunConfig, run: RunDir) -> None:

@@ -77,7 +77,7 @@ def test_threads_keep_the_order_and_leave_the_filters_of_warnings_as_they_are(ti
 @pytest.mark.parametrize("width", [8_901, 8_960, 17_900])  # Pillow warns of the second, and refuses the third
 def test_an_image_of_too_many_pixels_is_refused_in_threads_too(tmp_path, width):
     (tmp_path / "a.png").write_bytes(png(width, 10_000))
-    with pytest.raises(InputError, match="file is too large: at most 89000000 pixels are decoded"):
+    with pytest.raises(InputError, match="file is too large: .* at most 89000000 are decoded"):
         list(in_threads(lambda _: read_image(tmp_path / "a.png"), 2, workers=2))
 
 

@@ -39,6 +39,7 @@ for layout in (torch.channels_last, torch.contiguous_format):
 """
 
 
+@pytest.mark.slow
 def test_a_training_step_of_fcn8s_with_4096_to_11_channels_survives_bfloat16():
     child = subprocess.run([sys.executable, "-c", STEPS], capture_output=True, text=True, timeout=600, check=False)
     assert child.returncode == 0, child.stderr

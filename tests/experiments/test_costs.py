@@ -21,6 +21,7 @@ def parsed(text: str) -> list[Costs]:
     return TypeAdapter(list[Costs]).validate_json(text)
 
 
+@pytest.mark.slow
 def test_every_cost_of_a_run_is_measured(segkit, finished):
     run = finished("fcn8s")
     code, out, errors = segkit("costs", run, "--measure", "--rounds", 2, "--json")

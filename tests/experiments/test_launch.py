@@ -115,6 +115,7 @@ def test_a_sweep_names_every_combination_and_its_command_trains_one(segkit, writ
     assert [path.parent.name for path in (tmp_path / "runs").rglob("result.json")] == ["fcn8s-seed1"]
 
 
+@pytest.mark.slow
 def test_a_cluster_trains_each_chain_of_stages_in_one_job(write, tmp_path):
     coarse = "{model: {decoder: {name: fcn16s, head_width: 16}}}"
     file = write(f"axes: {{seed: [0, 1]}}\nstages: {{coarse: {coarse}, fine: {{}}}}\n")

@@ -92,7 +92,7 @@ EVERYWHERE = [("train", 1), ("train", 2), ("scoring", 3), ("validation", 3), ("t
     ("decoder", "workers", "precision"),
     [
         ([], 0, "float32"),
-        ([], 2, "bfloat16"),
+        pytest.param([], 2, "bfloat16", marks=pytest.mark.slow),
         (SEGNET, 0, "bfloat16"),
         (SEGNET, 2, "float32"),
         pytest.param([], 0, "bfloat16", marks=pytest.mark.slow),
