@@ -83,7 +83,7 @@ def run_state(path: Path) -> RunState:
             run.result()  # or it is damaged
             state = "finished"
         else:
-            state = "running" if in_use(path) else "unfinished" if run.precious else "new"
+            state = "running" if in_use(path) else "unfinished" if run.holds_progress else "new"
         return RunState(
             path=str(path),
             name=str(config.get("name")),

@@ -272,7 +272,7 @@ def prepare(members: Sequence[Member], *, overwrite: bool = False) -> None:
                 raise InputError(f"{member.name} {lacking}. Leave --only out.")
         weights = before.run.checkpoints / BEST
         started_elsewhere = run.start_weights is not None and weights.is_file() and run.start_weights != sha256(weights)
-        if run.precious and not overwrite and (not before.run.finished or started_elsewhere):
+        if run.holds_progress and not overwrite and (not before.run.finished or started_elsewhere):
             start = f"did not start from the best weights of {before.run.path}"
             raise InputError(f"{run.path} {start}. Train all again with --overwrite.")
     for member in members:

@@ -243,7 +243,7 @@ def check_folder(config: RunConfig, run: RunDir) -> None:
 
     Keys that change no result, such as the place of the data, may differ.
     """
-    if not run.precious:
+    if not run.holds_progress:
         return
     differing = {key: values for key, values in differences(run, config).items() if key not in CHANGES_NO_RESULT}
     if differing:

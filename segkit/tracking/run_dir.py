@@ -75,7 +75,7 @@ class RunDir:
         return self.exists and (self.path / RESULT).is_file()
 
     @property
-    def precious(self) -> bool:
+    def holds_progress(self) -> bool:
         """True if there is anything to lose: a result, a checkpoint, or best weights after more than one validation.
 
         The best weights are written before the checkpoint of their epoch.

@@ -59,7 +59,7 @@ def look(dataset: PairDataset, index: int) -> Look:
     return Look(pair, found, size, labels.pixels, labels.wrong_ids, digest, labels.labels_digest, hash)
 
 
-def glance(dataset: PairDataset, index: int, row: LabelRow | Exception) -> Look:
+def check_header(dataset: PairDataset, index: int, row: LabelRow | Exception) -> Look:
     """Check the image header of a sample whose labels were counted.
 
     Args:

@@ -17,7 +17,7 @@ from segkit.data.dataset import Dataset
 from segkit.data.faults import DataError, Fault, Kind
 from segkit.data.layout import Layout
 from segkit.data.threads import in_threads
-from segkit.data.verify.sample import glance, look, look_at_labels, only_first_and_void
+from segkit.data.verify.sample import check_header, look, look_at_labels, only_first_and_void
 from segkit.data.verify.splits import (
     Contents,
     class_faults,
@@ -120,7 +120,7 @@ def check_and_count(
         for split in layout.distinct:
             dataset, looks[split], rows = layout.unchecked(split), [], []
             for index, row in enumerate(read_label_rows(dataset)):
-                looks[split].append(glance(dataset, index, row))
+                looks[split].append(check_header(dataset, index, row))
                 rows += [row.pixels] if isinstance(row, LabelRow) else []
                 progress(1)
             if rows:
