@@ -57,7 +57,7 @@ def evaluate(
         Convention,
         Option(help="Also score as another toolkit does, or as all; they differ for classes that no label has."),
     ] = "fcn",
-    boundary: Annotated[bool, Option("--boundary", help="Also boundary measures: BF, boundary IoU, trimaps.")] = False,
+    boundary: Annotated[bool, Option("--boundary", help="Also report BF, boundary IoU and trimaps.")] = False,
     weights: Weights = None,
     overrides: SetOverrides = None,
 ) -> None:
@@ -147,7 +147,8 @@ def import_caffe(
     config: Annotated[Path, Option(help="Config of the same net here.")],
     out: Annotated[Path, Option(help="Weight file to write (.safetensors).")],
     backbone_only: Annotated[
-        bool, Option("--backbone-only", help="The file is a classification net: the decoder keeps its initial values.")
+        bool,
+        Option("--backbone-only", help="The file is a classification net: what it lacks keeps its initial values."),
     ] = False,
     overrides: SetOverrides = None,
 ) -> None:
@@ -208,7 +209,7 @@ def doctor(
     config: Annotated[Path | None, Argument(help="Config file (YAML) to look at too.")] = None,
     overrides: Overrides = None,
     runs: Annotated[Path, Option(help="Where run folders go.")] = Path("runs"),
-    step: Annotated[bool, Option("--step/--no-step", help="Do one training step.")] = True,
+    step: Annotated[bool, Option("--step/--no-step", help="Also do one training step.")] = True,
     as_json: Annotated[bool, Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Look whether training would work here: versions, devices, memory, folders, and a config's data, weights and first

@@ -129,14 +129,6 @@ def test_predict_never_writes_over_an_image_or_twice(segkit, finished, tmp_path,
     assert not (tmp_path / "out").exists()
 
 
-def test_runs_that_were_scored_on_different_images_are_not_compared(segkit, finished, tmp_path, message):
-    one = finished("fcn32s")
-    assert segkit("train", one / "config.yaml", "data.seed=1", "--run", tmp_path / "other")[0] == 0
-    code, _, errors = segkit("compare", one, tmp_path / "other")
-    assert code == 2
-    message(errors, one, tmp_path / "other")
-
-
 def test_too_little_memory_is_said_with_what_helps(segkit, monkeypatch, message):
     monkeypatch.setattr(
         "segkit.build.load_config", lambda *_: torch.empty(2**60, dtype=torch.uint8)

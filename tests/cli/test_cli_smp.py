@@ -12,7 +12,7 @@ from segkit.data.datasets.streets import Streets
 
 ROOT = Path(__file__).parents[2]
 SMALL = "tu-test_efficientnet"
-FCN = ["configs/streets/fcn8s.yaml", "model.encoder={name: smp, encoder: resnet18}"]
+FCN = ["configs/streets/fcn8s.yaml", f"model.encoder={{name: smp, encoder: {SMALL}}}"]
 UNET = ["configs/streets/smp_unet.yaml", f"model.whole.encoder={SMALL}"]
 
 

@@ -32,11 +32,3 @@ def test_two_trainings_of_segnet_with_dropout_in_bfloat16_come_to_the_same_bits(
     assert len(list(one.rglob("*.png"))) == 4
     assert set(passes) == {(True, True), (False, True)}  # training, and validation and test
     assert not torch.are_deterministic_algorithms_enabled()
-
-
-def test_who_changes_the_mode_of_a_run_is_told_that_it_is_another_run(segkit, tiny, tmp_path):
-    command = ("train", "configs/streets/fcn32s.yaml", *tiny, "training.epochs=1", "--run", tmp_path / "run")
-    assert segkit(*command)[0] == 0
-    code, _, errors = segkit(*command, "training.deterministic=true")
-    assert code == 2
-    assert "holds a run of another config; different: training.deterministic (false there, true here)" in errors
