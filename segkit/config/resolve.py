@@ -17,6 +17,7 @@ from segkit.errors import InputError, nearest
 
 __all__ = ["Resolved", "config_hash", "differing", "dump", "flat", "load", "read_file", "resolve"]
 
+_MAX_FILES = 100  # of one config
 _COMMAND_LINE = "command line: "  # start of an override's source
 
 
@@ -46,7 +47,7 @@ def resolve(layers: Path | Sequence[Path | Tree], overrides: Sequence[str] = ())
     """
     tree: Tree = {}
     for layer in [Path(layers)] if isinstance(layers, str | Path) else layers:
-        tree = _merge(tree, _written_out(layer) if isinstance(layer, dict) else _load_file(layer, "", ()))
+        tree = _merge(tree, _written_out(layer) if isinstance(layer, dict) else _load_file(layer, "", (), []))
     given: Tree = {}
     for override in overrides:  # all overrides are one layer, so their order matters only for equal keys
         given = _merge(given, _parse_override(override), replace=False)
@@ -64,9 +65,12 @@ def config_hash(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _load_file(path: Path, wanted_by: str, above: tuple[Path, ...]) -> Tree:
-    """The tree of one file on top of its bases. `above`: the files whose bases led here."""
+def _load_file(path: Path, wanted_by: str, above: tuple[Path, ...], read: list[Path]) -> Tree:
+    """The tree of one file on top of its bases. `above`: the files whose bases led here; `read`: all files so far."""
     text = read_file(path, f"{wanted_by}: the base" if wanted_by else "The config file")
+    read.append(path)
+    if len(read) > _MAX_FILES:
+        raise InputError(f"{wanted_by}: more than {_MAX_FILES} files are read, one for each mention. Name fewer bases.")
     if any(os.path.samefile(file, path) for file in above):
         raise InputError(f"{wanted_by}: the base '{path}' leads back to itself. Remove one of the `base:` lines.")
     tree = mapping_of(parse(text, str(path)), str(path))
@@ -80,7 +84,7 @@ def _load_file(path: Path, wanted_by: str, above: tuple[Path, ...]) -> Tree:
     result: Tree = {}
     for name in names:
         file = Path(os.path.normpath(path.parent / name))
-        result = _merge(result, _load_file(file, source, (*above, path)))
+        result = _merge(result, _load_file(file, source, (*above, path), read))
     return _merge(result, _written_out(tree))
 
 

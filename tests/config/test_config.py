@@ -90,6 +90,13 @@ def test_a_circle_of_bases_names_both_files(folder, message):
     message(refusal(path="b.yaml"), "c.yaml:2", "b.yaml")
 
 
+def test_bases_that_are_mentioned_again_and_again_are_read_at_most_a_hundred_times(folder, message):
+    for number in range(8):
+        write(f"{number}.yaml", f"base: [{number + 1}.yaml, {number + 1}.yaml]")
+    write("8.yaml", "seed: 1")
+    message(refusal(path="0.yaml"), 100)
+
+
 def test_a_missing_file_suggests_its_neighbour(folder, message):
     message(refusal(path="aa.yaml"), "aa.yaml", "a.yaml")
 
